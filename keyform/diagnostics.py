@@ -1,0 +1,58 @@
+"""Diagnostics: what keyform tells a user, as data until the edge prints it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from keyform.model import Location
+
+ERROR, WARNING, NOTE = "error", "warning", "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One message.
+
+    ``code`` is a stable word for machines (``unknown-field``); ``summary`` one line that says what;
+    ``detail`` what to do next, or empty; ``snippet`` the user's own line, shown with a caret under
+    ``location.column``, or None. No part of it ever holds a secret.
+    """
+
+    severity: str
+    code: str
+    summary: str
+    detail: str = ""
+    address: str | None = None
+    location: Location | None = None
+    snippet: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The form used in plan files and in ``--format json``; absent parts are left out."""
+        out: dict[str, Any] = {"severity": self.severity, "code": self.code, "summary": self.summary}
+        if self.detail:
+            out["detail"] = self.detail
+        if self.address:
+            out["address"] = self.address
+        if self.location:
+            out["location"] = {
+                "file": self.location.file,
+                "line": self.location.line,
+                "column": self.location.column,
+            }
+        return out
+
+
+def error(code: str, summary: str, detail: str = "", **where: Any) -> Diagnostic:
+    """An error diagnostic; ``where`` takes ``address``, ``location`` and ``snippet``."""
+    return Diagnostic(ERROR, code, summary, detail, **where)
+
+
+def warning(code: str, summary: str, detail: str = "", **where: Any) -> Diagnostic:
+    """A warning diagnostic."""
+    return Diagnostic(WARNING, code, summary, detail, **where)
+
+
+def note(code: str, summary: str, detail: str = "", **where: Any) -> Diagnostic:
+    """A note: worth knowing, nothing to mend."""
+    return Diagnostic(NOTE, code, summary, detail, **where)

@@ -1,0 +1,182 @@
+"""The ports: what the core asks of key services, secrets managers, state backends and the clock.
+
+Each is a small protocol whose behaviour is written in its docstrings; ``keyform.conformance`` holds
+one test suite per port that every implementation passes, plug-ins included. All of them are
+synchronous, and are called from several threads at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from keyform.diagnostics import Diagnostic
+from keyform.model import KeySpec, LiveKey, LiveProject, Place, Secret
+from keyform.profile import Profile
+
+
+class Clock(Protocol):
+    """Time, so that tests can move it."""
+
+    def now(self) -> datetime:
+        """The present moment, timezone-aware UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds that never run backwards; only differences mean anything."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let ``seconds`` pass."""
+
+
+# Key services
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a service shows. ``complete`` False: some keys or projects may be missing, for the reason
+    in ``problem``; absence from such a listing proves nothing."""
+
+    keys: tuple[LiveKey, ...]
+    projects: tuple[LiveProject, ...] = ()
+    complete: bool = True
+    problem: Diagnostic | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Minted:
+    """The answer to a create. ``secret`` is None when the service recognised the marker of an earlier
+    create whose answer was lost: the key exists and its secret can no longer be had."""
+
+    key: LiveKey
+    secret: Secret | None
+
+
+class Service(Protocol):
+    """A live key service. Every method may raise :class:`~keyform.errors.ServiceError`.
+
+    Implementations retry what is safe to repeat and keep inside the service's rate budget.
+    """
+
+    name: str
+    profile: Profile
+
+    def list(self) -> Listing:
+        """All keys and projects. A page that cannot be had makes the listing incomplete; only a
+        service that cannot be used at all (no route, credential refused) raises."""
+
+    def create(self, spec: KeySpec, label: str) -> Minted:
+        """Mint one key that carries ``label`` (``LINEAGE/MARKER``) wherever the service has room for it,
+        and use it as the idempotency key where there is one: calling again with the same label never
+        mints a second key. Raises ``AnswerLost`` when it is unknown whether the key exists."""
+
+    def update(self, key: LiveKey, spec: KeySpec, fields: frozenset[str]) -> LiveKey:
+        """Make the named fields of a live key as in ``spec`` and leave the others, the label of ``key``
+        included. Returns the key as the service then shows it."""
+
+    def revoke(self, key_id: str) -> None:
+        """End a key. One that is revoked or gone already is no error."""
+
+    def prove(self, secret: Secret) -> str | None:
+        """Show by a harmless call that the secret works; the id of its key where the service tells it.
+        Raises ``Refused`` when it does not work. Not called where the profile has no such call."""
+
+    def set_origins(self, project: str, origins: tuple[str, ...]) -> None:
+        """Make a project's allowlist exactly ``origins``, creating the project where that is possible."""
+
+    def own_key(self) -> str | None:
+        """The id of the key that keyform itself uses as its credential, or None if unknown."""
+
+    def close(self) -> None:
+        """Let go of connections."""
+
+
+# Secrets managers
+
+
+class Store(Protocol):
+    """A secrets manager. Every method may raise :class:`~keyform.errors.StoreError`, which names the
+    place and never holds a value."""
+
+    name: str
+
+    def check(self, place: Place) -> None:
+        """Refuse (``StoreError``) a place that this store cannot hold, without any I/O."""
+
+    def probe(self) -> None:
+        """Prove that secrets can be kept: write a canary, read it back, delete it, leave nothing."""
+
+    def put(self, place: Place, secret: Secret, labels: dict[str, str]) -> str | None:
+        """Write atomically: readers see the old value or the new one, never half. Durable on return.
+        ``labels`` (the key's address, id and generation; no secrets) are kept where the store has
+        room. Returns the store's version, or None where it has no versions."""
+
+    def get(self, place: Place) -> Secret | None:
+        """The present value, or None when there is none."""
+
+    def delete(self, place: Place) -> None:
+        """Remove the value. One that is gone already is no error."""
+
+
+# State backends
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Bytes of a state and the token that compare-and-swap goes by."""
+
+    data: bytes
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class LockRecord:
+    """Who holds a lock: ``id`` (random), ``who`` (user), ``host``, ``pid``, ``operation``, ``since`` (UTC)."""
+
+    id: str
+    who: str
+    host: str
+    pid: int
+    operation: str
+    since: datetime
+
+
+class Journal(Protocol):
+    """The journal of the apply that is under way; lives where the state lives."""
+
+    def append(self, lines: bytes) -> None:
+        """Add complete lines. Durable on return. Threads may append at once; lines never interleave."""
+
+    def read(self) -> bytes:
+        """Everything appended since the last clear; a torn last line (a crash while writing) is left out."""
+
+    def clear(self) -> None:
+        """Empty it, durably."""
+
+
+class StateBackend(Protocol):
+    """Moves the bytes of one state. Raises :class:`~keyform.errors.StateError`."""
+
+    journal: Journal
+
+    def describe(self) -> str:
+        """Where the state is, for messages."""
+
+    def read(self) -> Snapshot | None:
+        """The state as it stands, or None when there is none yet."""
+
+    def write(self, data: bytes, expect: str | None) -> str:
+        """Replace the state if its version still is ``expect`` (None: there is none yet); returns the new
+        version. Raises ``Conflict`` otherwise, and when the lock this process took is no longer its
+        own. Atomic and durable: after a crash the old bytes or the new ones are there."""
+
+    def lock(self, record: LockRecord) -> LockRecord | None:
+        """Take the lock at once or raise ``Locked`` with the holder's record in its message. Returns the
+        record of a holder that died without unlocking, if that is how the lock came to be free."""
+
+    def unlock(self, lock_id: str) -> None:
+        """Release. From another process this breaks the lock, after which its holder cannot write;
+        raises ``StateError`` if ``lock_id`` is not the lock's id."""
+
+    def holder(self) -> LockRecord | None:
+        """Who holds the lock now, or None."""

@@ -1,0 +1,266 @@
+"""The state: what keyform owns, as recorded by the last apply. It never holds a secret.
+
+One key stands on one line of the file, so that a diff of two states reads well.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from keyform.errors import StateError
+from keyform.model import KeySpec, Place, RateLimit, instant, parse_instant
+
+FORMAT = "keyform-state"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One key at a service that belongs, or belonged, to a declared key.
+
+    ``fingerprint`` None: the secret was never seen (an adopted key). ``revoke_at`` is set on deposed
+    generations only. ``marker`` is the label it was minted with, or None when adopted.
+    """
+
+    number: int
+    id: str
+    spec: KeySpec
+    created_at: datetime
+    places: tuple[Place, ...] = ()
+    fingerprint: str | None = None
+    marker: str | None = None
+    revoke_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """A declared key in the state: its current generation and the deposed ones, oldest first."""
+
+    address: str
+    service: str
+    current: Generation
+    deposed: tuple[Generation, ...] = ()
+    expires_in: timedelta | None = None
+    owner: str | None = None
+    tags: tuple[str, ...] = ()
+    protect: bool = False
+
+    def generations(self) -> tuple[Generation, ...]:
+        """Every generation, the current one last."""
+        return (*self.deposed, self.current)
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectRecord:
+    """A project whose allowlist keyform manages."""
+
+    address: str
+    service: str
+    id: str
+    allowed_origins: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """``lineage`` names the series of states for ever; ``serial`` counts its writes."""
+
+    lineage: str
+    serial: int = 0
+    keys: Mapping[str, KeyRecord] = field(default_factory=dict)
+    projects: Mapping[str, ProjectRecord] = field(default_factory=dict)
+
+    @staticmethod
+    def fresh() -> State:
+        """An empty state of a new lineage."""
+        return State(lineage=str(uuid.uuid4()))
+
+    def with_key(self, record: KeyRecord) -> State:
+        """This state with one key added or replaced."""
+        return replace(self, keys={**self.keys, record.address: record})
+
+
+def spec_to_json(spec: KeySpec) -> dict[str, Any]:
+    """Only the fields that say something, in a fixed order."""
+    out: dict[str, Any] = {}
+    if spec.kind is not None:
+        out["kind"] = spec.kind
+    if spec.environment is not None:
+        out["environment"] = spec.environment
+    if spec.project is not None:
+        out["project"] = spec.project
+    if spec.name:
+        out["name"] = spec.name
+    if spec.description:
+        out["description"] = spec.description
+    if spec.scopes:
+        out["scopes"] = list(spec.scopes)
+    if spec.allowed_origins:
+        out["allowed_origins"] = list(spec.allowed_origins)
+    if spec.expires_at is not None:
+        out["expires_at"] = instant(spec.expires_at)
+    if spec.rate_limit is not None:
+        out["rate_limit"] = {"limit": spec.rate_limit.limit, "per_seconds": spec.rate_limit.per_seconds}
+    if spec.metadata:
+        out["metadata"] = dict(spec.metadata)
+    return out
+
+
+def spec_from_json(data: Mapping[str, Any]) -> KeySpec:
+    """The inverse of :func:`spec_to_json`."""
+    expires = data.get("expires_at")
+    limit = data.get("rate_limit")
+    return KeySpec(
+        data.get("kind"),
+        data.get("environment"),
+        data.get("project"),
+        data.get("name", ""),
+        data.get("description", ""),
+        tuple(sorted(data.get("scopes", ()))),
+        tuple(sorted(data.get("allowed_origins", ()))),
+        parse_instant(expires) if expires else None,
+        RateLimit(limit["limit"], limit["per_seconds"]) if limit else None,
+        tuple(sorted(data["metadata"].items())) if data.get("metadata") else (),
+    )
+
+
+def place_to_json(place: Place) -> dict[str, Any]:
+    out: dict[str, Any] = {"store": place.store, "path": place.path}
+    if place.field is not None:
+        out["field"] = place.field
+    if place.on_revoke != "delete":
+        out["on_revoke"] = place.on_revoke
+    return out
+
+
+def place_from_json(data: Mapping[str, Any]) -> Place:
+    return Place(data["store"], data["path"], data.get("field"), data.get("on_revoke", "delete"))
+
+
+def generation_to_json(generation: Generation) -> dict[str, Any]:
+    out: dict[str, Any] = {
+        "number": generation.number,
+        "id": generation.id,
+        "spec": spec_to_json(generation.spec),
+        "created_at": instant(generation.created_at),
+        "secret": [place_to_json(place) for place in generation.places],
+        "fingerprint": generation.fingerprint,
+        "marker": generation.marker,
+    }
+    if generation.revoke_at is not None:
+        out["revoke_at"] = instant(generation.revoke_at)
+    return out
+
+
+def generation_from_json(data: Mapping[str, Any]) -> Generation:
+    revoke_at = data.get("revoke_at")
+    return Generation(
+        data["number"],
+        data["id"],
+        spec_from_json(data["spec"]),
+        parse_instant(data["created_at"]),
+        tuple(place_from_json(place) for place in data["secret"]),
+        data["fingerprint"],
+        data["marker"],
+        parse_instant(revoke_at) if revoke_at else None,
+    )
+
+
+def _record_to_json(record: KeyRecord) -> dict[str, Any]:
+    out: dict[str, Any] = {
+        "service": record.service,
+        "current": generation_to_json(record.current),
+    }
+    if record.deposed:
+        out["deposed"] = [generation_to_json(generation) for generation in record.deposed]
+    if record.expires_in is not None:
+        out["expires_in_s"] = int(record.expires_in.total_seconds())
+    if record.owner is not None:
+        out["owner"] = record.owner
+    if record.tags:
+        out["tags"] = list(record.tags)
+    if record.protect:
+        out["protect"] = True
+    return out
+
+
+def _record_from_json(address: str, data: Mapping[str, Any]) -> KeyRecord:
+    seconds = data.get("expires_in_s")
+    return KeyRecord(
+        address,
+        data["service"],
+        generation_from_json(data["current"]),
+        tuple(generation_from_json(generation) for generation in data.get("deposed", ())),
+        timedelta(seconds=seconds) if seconds is not None else None,
+        data.get("owner"),
+        tuple(data.get("tags", ())),
+        data.get("protect", False),
+    )
+
+
+def dump_state(state: State) -> bytes:
+    """The bytes of a state file."""
+
+    def block(entries: Mapping[str, Any]) -> str:
+        lines = [f"    {json.dumps(k)}: {json.dumps(v)}" for k, v in sorted(entries.items())]
+        return "{\n" + ",\n".join(lines) + "\n  }" if lines else "{}"
+
+    keys = block({address: _record_to_json(record) for address, record in state.keys.items()})
+    projects = block(
+        {
+            record.address: {
+                "service": record.service,
+                "id": record.id,
+                "allowed_origins": list(record.allowed_origins),
+            }
+            for record in state.projects.values()
+        }
+    )
+    return (
+        f'{{\n  "format": {json.dumps(FORMAT)},\n  "version": {VERSION},\n'
+        f'  "lineage": {json.dumps(state.lineage)},\n  "serial": {state.serial},\n'
+        f'  "projects": {projects},\n  "keys": {keys}\n}}\n'
+    ).encode()
+
+
+def load_state(data: bytes, where: str) -> State:
+    """The state in a file's bytes. ``where`` names the file in messages.
+
+    Raises :class:`StateError` for bytes that are no state, and for one of a newer version.
+    """
+    try:
+        raw = json.loads(data)
+    except ValueError as problem:
+        raise StateError(
+            f"{where} is not valid JSON",
+            f"{problem}. It may have been edited or cut off; restore it from a backup.",
+        ) from None
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        raise StateError(f"{where} is not a keyform state file", "Check the path in `state:`.")
+    version = raw.get("version")
+    if not isinstance(version, int) or version > VERSION:
+        raise StateError(
+            f"{where} has state version {version}, and this keyform reads up to {VERSION}",
+            "It was written by a newer keyform. Upgrade keyform; nothing was changed.",
+        )
+    try:
+        return State(
+            raw["lineage"],
+            raw["serial"],
+            {address: _record_from_json(address, record) for address, record in raw["keys"].items()},
+            {
+                address: ProjectRecord(
+                    address, record["service"], record["id"], tuple(record["allowed_origins"])
+                )
+                for address, record in raw["projects"].items()
+            },
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        raise StateError(
+            f"{where} is damaged: {type(problem).__name__}: {problem}",
+            "It may have been edited by hand; restore it from a backup.",
+        ) from None
