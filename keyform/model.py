@@ -101,7 +101,7 @@ class Place:
     store: str
     path: str
     field: str | None = None
-    on_revoke: str = field(default="delete", compare=False)
+    on_revoke: str = dataclasses.field(default="delete", compare=False)
 
     def __str__(self) -> str:
         return f"{self.store}:{self.path}" + (f"#{self.field}" if self.field else "")

@@ -131,7 +131,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class LockRecord:
-    """Who holds a lock: ``id`` (random), ``who`` (user), ``host``, ``pid``, ``operation``, ``since`` (UTC)."""
+    """Who holds a lock, on which host, for what, since when (UTC). ``id`` is random."""
 
     id: str
     who: str

@@ -38,7 +38,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class ExpiryRule:
-    """``settable`` False: keys take no expiry. ``windows``: the only spans that may be chosen (empty: any)."""
+    """``settable`` False: keys take no expiry. ``windows``: the only spans to choose from (empty: any)."""
 
     settable: bool = True
     windows: tuple[timedelta, ...] = ()
