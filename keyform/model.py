@@ -7,6 +7,7 @@ never shows as a change.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import hmac
 import json

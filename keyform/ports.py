@@ -77,9 +77,10 @@ class Service(Protocol):
     def revoke(self, key_id: str) -> None:
         """End a key. One that is revoked or gone already is no error."""
 
-    def prove(self, secret: Secret) -> str | None:
-        """Show by a harmless call that the secret works; the id of its key where the service tells it.
-        Raises ``Refused`` when it does not work. Not called where the profile has no such call."""
+    def prove(self, secret: Secret, key: LiveKey) -> str | None:
+        """Show by a harmless call that ``secret`` works as ``key``; the id of its key where the service
+        tells it. Raises ``Refused`` when it does not work. Not called where the profile has no such
+        call."""
 
     def set_origins(self, project: str, origins: tuple[str, ...]) -> None:
         """Make a project's allowlist exactly ``origins``, creating the project where that is possible."""

@@ -1,0 +1,162 @@
+"""Events: what an apply has brought about. The journal is made of them, and the state is their sum."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from keyform.engine.plan import Terms
+from keyform.model import KeySpec, Place, instant, parse_instant
+from keyform.state import (
+    Generation,
+    KeyRecord,
+    ProjectRecord,
+    State,
+    generation_from_json,
+    generation_to_json,
+    place_from_json,
+    place_to_json,
+    spec_from_json,
+    spec_to_json,
+)
+
+MINTED, ADOPTED, UPDATED, RECORDED, RELOCATED = "minted", "adopted", "updated", "recorded", "relocated"
+REVOKED, FORGOTTEN, RENAMED, ORIGINS, PROJECT_FORGOTTEN = (
+    "revoked",
+    "forgotten",
+    "renamed",
+    "origins",
+    "project_forgotten",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that is so now.
+
+    ``minted``: ``generation`` is current; the one before is deposed until ``revoke_at``, or no longer
+    exists when ``revoke_at`` is None. ``adopted``: likewise for a key that existed. ``updated``: the
+    current generation is as ``spec``. ``recorded``: the record has ``terms``. ``relocated``: its
+    secret is at ``places``. ``revoked``: the generation ``key_id`` is no more. ``forgotten``: the
+    address has left the state. ``renamed``: it was ``before``. ``origins``: ``project`` allows
+    exactly ``origins``. ``project_forgotten``: the project has left the state.
+    """
+
+    kind: str
+    address: str
+    service: str | None = None
+    generation: Generation | None = None
+    key_id: str | None = None
+    spec: KeySpec | None = None
+    terms: Terms | None = None
+    places: tuple[Place, ...] = ()
+    revoke_at: datetime | None = None
+    before: str | None = None
+    project: str | None = None
+    origins: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON form; absent parts are left out."""
+        out: dict[str, Any] = {"kind": self.kind, "address": self.address}
+        for name in ("service", "key_id", "before", "project"):
+            if (value := getattr(self, name)) is not None:
+                out[name] = value
+        if self.generation is not None:
+            out["generation"] = generation_to_json(self.generation)
+        if self.spec is not None:
+            out["spec"] = spec_to_json(self.spec)
+        if self.terms is not None:
+            out["terms"] = self.terms.as_json()
+        if self.places:
+            out["secret"] = [place_to_json(place) for place in self.places]
+        if self.revoke_at is not None:
+            out["revoke_at"] = instant(self.revoke_at)
+        if self.kind == ORIGINS:
+            out["origins"] = list(self.origins)
+        return out
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Event:
+        """The inverse of :meth:`as_json`."""
+        revoke_at = data.get("revoke_at")
+        return Event(
+            data["kind"],
+            data["address"],
+            data.get("service"),
+            generation_from_json(data["generation"]) if "generation" in data else None,
+            data.get("key_id"),
+            spec_from_json(data["spec"]) if "spec" in data else None,
+            Terms.from_json(data["terms"]) if "terms" in data else None,
+            tuple(place_from_json(place) for place in data.get("secret", ())),
+            parse_instant(revoke_at) if revoke_at else None,
+            data.get("before"),
+            data.get("project"),
+            tuple(data.get("origins", ())),
+        )
+
+
+def fold(state: State, events: Iterable[Event]) -> State:
+    """The state after ``events``. The serial is the writer's business and stays as it is."""
+    keys = dict(state.keys)
+    projects = dict(state.projects)
+    for event in events:
+        _fold_one(keys, projects, event)
+    return replace(state, keys=keys, projects=projects)
+
+
+def _fold_one(keys: dict[str, KeyRecord], projects: dict[str, ProjectRecord], event: Event) -> None:
+    record = keys.get(event.address)
+    match event.kind:
+        case "minted" | "adopted":
+            assert event.generation is not None and event.service is not None
+            deposed: tuple[Generation, ...] = record.deposed if record else ()
+            if record and event.revoke_at is not None:
+                deposed = (*deposed, replace(record.current, revoke_at=event.revoke_at))
+            keys[event.address] = _with_terms(
+                KeyRecord(event.address, event.service, event.generation, deposed), event.terms or Terms()
+            )
+        case "updated" if record and event.spec is not None:
+            keys[event.address] = _with_terms(
+                replace(record, current=replace(record.current, spec=event.spec)), event.terms
+            )
+        case "recorded" if record:
+            keys[event.address] = _with_terms(record, event.terms)
+        case "relocated" if record:
+            keys[event.address] = replace(record, current=replace(record.current, places=event.places))
+        case "revoked" if record:
+            left = tuple(g for g in record.deposed if g.id != event.key_id)
+            if record.current.id != event.key_id:
+                keys[event.address] = replace(record, deposed=left)
+            elif left:
+                keys[event.address] = replace(record, current=left[-1], deposed=left[:-1])
+            else:
+                del keys[event.address]
+        case "forgotten":
+            keys.pop(event.address, None)
+        case "renamed":
+            assert event.before is not None
+            if event.before in keys:
+                keys[event.address] = replace(keys.pop(event.before), address=event.address)
+            elif event.before in projects:
+                projects[event.address] = replace(projects.pop(event.before), address=event.address)
+        case "origins":
+            assert event.service is not None and event.project is not None
+            projects[event.address] = ProjectRecord(
+                event.address, event.service, event.project, event.origins
+            )
+        case "project_forgotten":
+            projects.pop(event.address, None)
+
+
+def _with_terms(record: KeyRecord, terms: Terms | None) -> KeyRecord:
+    if terms is None:
+        return record
+    return replace(
+        record,
+        expires_in=terms.expires_in,
+        owner=terms.owner,
+        tags=terms.tags,
+        protect=terms.protect,
+    )

@@ -1,0 +1,329 @@
+"""The plan: what would change and why, and the exact steps that an apply takes. Its file is JSON."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from keyform.diagnostics import Diagnostic
+from keyform.errors import PlanError
+from keyform.model import KeySpec, Location, Place, digest, instant, parse_instant
+from keyform.state import place_from_json, place_to_json, spec_from_json, spec_to_json
+
+FORMAT = "keyform-plan"
+VERSION = 1
+
+CREATE, UPDATE, REPLACE, ROTATE = "create", "update", "replace", "rotate"
+REVOKE, IMPORT, MOVE, FORGET, REFRESH = "revoke", "import", "move", "forget", "refresh"
+ACTIONS = (CREATE, UPDATE, REPLACE, ROTATE, REVOKE, IMPORT, MOVE, FORGET, REFRESH)
+
+MINT, ALTER, END, ADOPT, DROP, RENAME, RELOCATE, RECORD, SET_ORIGINS, DROP_PROJECT = (
+    "mint",
+    "update",
+    "revoke",
+    "adopt",
+    "forget",
+    "rename",
+    "relocate",
+    "record",
+    "set_origins",
+    "forget_project",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldDiff:
+    """One field before and after, as JSON values."""
+
+    path: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the state keeps about a declared key beside what its service holds."""
+
+    expires_in: timedelta | None = None
+    owner: str | None = None
+    tags: tuple[str, ...] = ()
+    protect: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON form; absent parts are left out."""
+        out: dict[str, Any] = {}
+        if self.expires_in is not None:
+            out["expires_in_s"] = int(self.expires_in.total_seconds())
+        if self.owner is not None:
+            out["owner"] = self.owner
+        if self.tags:
+            out["tags"] = list(self.tags)
+        if self.protect:
+            out["protect"] = True
+        return out
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Terms:
+        """The inverse of :meth:`as_json`."""
+        seconds = data.get("expires_in_s")
+        return Terms(
+            timedelta(seconds=seconds) if seconds is not None else None,
+            data.get("owner"),
+            tuple(data.get("tags", ())),
+            data.get("protect", False),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that an apply does. The steps of one address are taken in order; those of different
+    addresses at once, projects before keys.
+
+    ``mint`` makes generation ``generation`` from ``spec`` (its expiry ``terms.expires_in`` after the
+    mint, if that is set), proves it, stores it at ``places``; the generation before it is deposed for
+    ``overlap``, or dropped from the state when ``gone`` (it no longer exists at the service).
+    ``update`` sets ``fields`` of ``key_id`` as in ``spec``. ``revoke`` ends ``key_id`` and erases
+    ``places``. ``adopt`` records the live key ``key_id``. ``forget`` drops the address from the state
+    and erases ``places``. ``rename`` moves the record from ``before``. ``relocate`` moves the secret
+    from ``sources`` to ``places``. ``record`` writes ``terms`` (and ``spec``, where given) to the state.
+    ``set_origins`` makes ``project``'s allowlist exactly ``origins``. ``forget_project`` drops it.
+    """
+
+    op: str
+    address: str
+    service: str | None = None
+    key_id: str | None = None
+    generation: int | None = None
+    spec: KeySpec | None = None
+    fields: tuple[str, ...] = ()
+    places: tuple[Place, ...] = ()
+    sources: tuple[Place, ...] = ()
+    terms: Terms | None = None
+    overlap: timedelta | None = None
+    gone: bool = False
+    before: str | None = None
+    project: str | None = None
+    origins: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON form; absent parts are left out."""
+        out: dict[str, Any] = {"op": self.op, "address": self.address}
+        for name in ("service", "key_id", "generation", "before", "project"):
+            if (value := getattr(self, name)) is not None:
+                out[name] = value
+        if self.spec is not None:
+            out["spec"] = spec_to_json(self.spec)
+        if self.fields:
+            out["fields"] = list(self.fields)
+        if self.places:
+            out["secret"] = [place_to_json(place) for place in self.places]
+        if self.sources:
+            out["from"] = [place_to_json(place) for place in self.sources]
+        if self.terms is not None:
+            out["terms"] = self.terms.as_json()
+        if self.overlap is not None:
+            out["overlap_s"] = int(self.overlap.total_seconds())
+        if self.gone:
+            out["gone"] = True
+        if self.op == SET_ORIGINS:
+            out["origins"] = list(self.origins)
+        return out
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Step:
+        """The inverse of :meth:`as_json`."""
+        overlap = data.get("overlap_s")
+        return Step(
+            op=data["op"],
+            address=data["address"],
+            service=data.get("service"),
+            key_id=data.get("key_id"),
+            generation=data.get("generation"),
+            spec=spec_from_json(data["spec"]) if "spec" in data else None,
+            fields=tuple(data.get("fields", ())),
+            places=tuple(place_from_json(place) for place in data.get("secret", ())),
+            sources=tuple(place_from_json(place) for place in data.get("from", ())),
+            terms=Terms.from_json(data["terms"]) if "terms" in data else None,
+            overlap=timedelta(seconds=overlap) if overlap is not None else None,
+            gone=data.get("gone", False),
+            before=data.get("before"),
+            project=data.get("project"),
+            origins=tuple(data.get("origins", ())),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One planned change of one address.
+
+    ``drift`` says that the service was changed outside keyform. ``seen`` is a digest of what the
+    service showed of the key or project when the plan was made; apply refuses if it has moved.
+    ``backing`` says how the service's operations are backed: ``documented``, ``contract``,
+    ``assisted``, or None where no service is called.
+    """
+
+    address: str
+    action: str
+    reason: str
+    service: str | None = None
+    key_id: str | None = None
+    generation: int | None = None
+    diff: tuple[FieldDiff, ...] = ()
+    drift: bool = False
+    seen: str | None = None
+    backing: str | None = None
+    steps: tuple[Step, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON form without the steps, which stand in the plan's own list."""
+        out: dict[str, Any] = {"address": self.address, "action": self.action, "reason": self.reason}
+        for name in ("service", "key_id", "generation", "seen", "backing"):
+            if (value := getattr(self, name)) is not None:
+                out[name] = value
+        out["drift"] = self.drift
+        out["diff"] = [{"path": d.path, "before": d.before, "after": d.after} for d in self.diff]
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole plan. ``unmanaged`` counts live keys that keyform does not own, per service.
+
+    ``mode`` is ``normal``, ``destroy`` or ``refresh-only``.
+    """
+
+    lineage: str
+    serial: int
+    config_digest: str
+    created_at: datetime
+    changes: tuple[Change, ...] = ()
+    unchanged: int = 0
+    unmanaged: tuple[tuple[str, int], ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+    mode: str = "normal"
+    targets: tuple[str, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self.changes
+
+    @property
+    def failed(self) -> bool:
+        """Whether an error forbids applying it."""
+        return any(diagnostic.severity == "error" for diagnostic in self.diagnostics)
+
+    @property
+    def summary(self) -> dict[str, int]:
+        """Counts by action, and ``drift`` and ``unchanged``."""
+        counts = Counter(change.action for change in self.changes)
+        out = {action: counts[action] for action in ACTIONS}
+        out["drift"] = sum(change.drift for change in self.changes)
+        out["unchanged"] = self.unchanged
+        return out
+
+    def as_json(self) -> dict[str, Any]:
+        """The plan file as a JSON value, with its digest over everything else in it."""
+        body: dict[str, Any] = {
+            "format": FORMAT,
+            "version": VERSION,
+            "lineage": self.lineage,
+            "serial": self.serial,
+            "config_digest": self.config_digest,
+            "created_at": instant(self.created_at),
+            "mode": self.mode,
+            "targets": list(self.targets),
+            "summary": self.summary,
+            "unmanaged": dict(self.unmanaged),
+            "changes": [change.as_json() for change in self.changes],
+            "steps": [
+                {**step.as_json(), "change": index}
+                for index, change in enumerate(self.changes)
+                for step in change.steps
+            ],
+            "diagnostics": [diagnostic.as_json() for diagnostic in self.diagnostics],
+        }
+        return {"format": FORMAT, "version": VERSION, "digest": digest(body), **body}
+
+
+def dump_plan(plan: Plan) -> bytes:
+    """The bytes of a plan file."""
+    return json.dumps(plan.as_json(), indent=1, ensure_ascii=False).encode() + b"\n"
+
+
+def load_plan(data: bytes, where: str) -> Plan:
+    """The plan in a file's bytes. Raises :class:`PlanError` when it is none, was altered after it was
+    made, or is of a newer version."""
+    try:
+        raw = json.loads(data)
+    except (ValueError, RecursionError):
+        raw = None
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        raise PlanError(f"{where} is not a keyform plan file", "Make one with `keyform plan --out FILE`.")
+    version = raw.get("version")
+    if not isinstance(version, int) or version > VERSION:
+        raise PlanError(
+            f"{where} has plan version {version}, and this keyform reads up to {VERSION}",
+            "It was written by a newer keyform. Upgrade keyform, or plan again with this one.",
+        )
+    claimed = raw.pop("digest", None)
+    if claimed != digest(raw):
+        raise PlanError(
+            f"{where} was altered after it was made: its content does not match its digest",
+            "Do not apply it. Make a new plan with `keyform plan --out FILE` and review that.",
+        )
+    try:
+        return _plan_from_json(raw)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as problem:
+        raise PlanError(
+            f"{where} is damaged: {type(problem).__name__}: {problem}", "Make a new plan."
+        ) from None
+
+
+def _plan_from_json(raw: Mapping[str, Any]) -> Plan:
+    changes = [
+        Change(
+            address=entry["address"],
+            action=entry["action"],
+            reason=entry["reason"],
+            service=entry.get("service"),
+            key_id=entry.get("key_id"),
+            generation=entry.get("generation"),
+            diff=tuple(FieldDiff(d["path"], d["before"], d["after"]) for d in entry["diff"]),
+            drift=entry["drift"],
+            seen=entry.get("seen"),
+            backing=entry.get("backing"),
+        )
+        for entry in raw["changes"]
+    ]
+    for entry in raw["steps"]:
+        change = changes[entry["change"]]
+        changes[entry["change"]] = replace(change, steps=(*change.steps, Step.from_json(entry)))
+    return Plan(
+        raw["lineage"],
+        raw["serial"],
+        raw["config_digest"],
+        parse_instant(raw["created_at"]),
+        tuple(changes),
+        raw["summary"]["unchanged"],
+        tuple(raw["unmanaged"].items()),
+        tuple(_diagnostic(entry) for entry in raw["diagnostics"]),
+        raw["mode"],
+        tuple(raw["targets"]),
+    )
+
+
+def _diagnostic(entry: Mapping[str, Any]) -> Diagnostic:
+    place = entry.get("location")
+    return Diagnostic(
+        entry["severity"],
+        entry["code"],
+        entry["summary"],
+        entry.get("detail", ""),
+        entry.get("address"),
+        Location(place["file"], place["line"], place["column"]) if place else None,
+    )
