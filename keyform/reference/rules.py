@@ -1,0 +1,88 @@
+"""What the service allows: pure checks of a key against the catalogue. Each raises Refusal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from .catalogue import Catalogue, Kind
+from .refusal import invalid
+
+_LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST = rf"{_LABEL}(?:\.{_LABEL})*"
+_ORIGIN = re.compile(rf"(https?)://({_HOST})(?::([1-9][0-9]{{0,4}}))?", re.ASCII)
+_LONGEST_HOST = 253
+_LOCAL_HOSTS = {"localhost", "127.0.0.1"}
+_DEFAULT_PORTS = {"https": 443, "http": 80}
+
+
+def check_kind(catalogue: Catalogue, kind: str, environment: str, project: str | None) -> Kind:
+    """The kind, when it exists and may live where it is asked to."""
+    found = catalogue.kinds.get(kind)
+    if found is None:
+        raise invalid("kind", f"There is no kind {kind!r}; kinds: {_words(catalogue.kinds)}.")
+    if environment not in catalogue.environments:
+        known = _words(catalogue.environments)
+        raise invalid("environment", f"There is no environment {environment!r}; environments: {known}.")
+    if project is not None and not found.in_project:
+        raise invalid("project", f"A key of kind {kind} belongs to no project; leave project out.")
+    return found
+
+
+def check_scopes(catalogue: Catalogue, kind: str, scopes: Sequence[str]) -> None:
+    """Scopes are a non-empty subset of what the kind may carry."""
+    if not scopes:
+        raise invalid("scopes", "A key needs at least one scope.")
+    for scope in scopes:
+        if scope not in catalogue.scopes:
+            known = _words(catalogue.scopes)
+            raise invalid("scopes", f"There is no scope {scope!r}; scopes: {known}.", "unknown_scope")
+        if scope not in catalogue.kinds[kind].scopes:
+            allowed = _words(catalogue.kinds[kind].scopes)
+            message = f"A key of kind {kind} cannot hold the scope {scope}; it may hold: {allowed}."
+            raise invalid("scopes", message, "scope_not_allowed_for_kind")
+
+
+def check_key_origins(catalogue: Catalogue, kind: str, own: Sequence[str], of_project: Sequence[str]) -> None:
+    """Only kinds used from browsers carry origins, and those need one, their own or the project's."""
+    needs_origin = catalogue.kinds[kind].needs_origin
+    if own and not needs_origin:
+        message = f"A key of kind {kind} carries no origins; leave allowed_origins empty."
+        raise invalid("allowed_origins", message, "origins_not_allowed_for_kind")
+    check_origins(own)
+    if needs_origin and not own and not of_project:
+        message = f"A key of kind {kind} needs an allowed origin, its own or its project's."
+        raise invalid("allowed_origins", message, "origins_required")
+
+
+def check_origins(origins: Sequence[str]) -> None:
+    """Every entry is an origin exactly as a browser sends it."""
+    for origin in origins:
+        problem = _problem_with(origin)
+        if problem:
+            raise invalid("allowed_origins", f"{origin!r} is not an origin: {problem}.", "invalid_origin")
+
+
+def check_expiry(expires_at: int | None, now: int) -> None:
+    """An expiry lies in the future. Both in milliseconds since the epoch."""
+    if expires_at is not None and expires_at <= now:
+        raise invalid("expires_at", "The expiry must be in the future.", "expiry_in_past")
+
+
+def _problem_with(origin: str) -> str | None:
+    found = _ORIGIN.fullmatch(origin)
+    if found is None or len(found[2]) > _LONGEST_HOST:
+        return "write scheme://host or scheme://host:port in lower case, without path, slash or wildcard"
+    scheme, host, port = found.groups()
+    if scheme == "http" and host not in _LOCAL_HOSTS:
+        return "http is for localhost and 127.0.0.1 only; use https"
+    if port is not None:
+        if int(port) > 65535:
+            return "the port is above 65535"
+        if int(port) == _DEFAULT_PORTS[scheme]:
+            return f"browsers leave out the default port; write {scheme}://{host}"
+    return None
+
+
+def _words(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
