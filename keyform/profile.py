@@ -10,6 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from keyform.model import SPEC_FIELDS
+
+_SPEC_FIELDS = frozenset(SPEC_FIELDS)
+
 DOCUMENTED, CONTRACT, ASSISTED = "documented", "contract", "assisted"
 
 ON_KEY, ON_PROJECT = "key", "project"
@@ -91,3 +95,8 @@ class Profile:
     shows_last_used: bool = True
     operations: Mapping[str, str] = field(default_factory=dict)
     facts: tuple[Fact, ...] = ()
+
+    @property
+    def fields_unseen(self) -> frozenset[str]:
+        """Spec fields that the listing does not show."""
+        return _SPEC_FIELDS - self.shown

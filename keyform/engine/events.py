@@ -109,13 +109,12 @@ def fold(state: State, events: Iterable[Event]) -> State:
 def _fold_one(keys: dict[str, KeyRecord], projects: dict[str, ProjectRecord], event: Event) -> None:
     record = keys.get(event.address)
     match event.kind:
-        case "minted" | "adopted":
-            assert event.generation is not None and event.service is not None
+        case "minted" | "adopted" if event.generation is not None:
             deposed: tuple[Generation, ...] = record.deposed if record else ()
             if record and event.revoke_at is not None:
                 deposed = (*deposed, replace(record.current, revoke_at=event.revoke_at))
             keys[event.address] = _with_terms(
-                KeyRecord(event.address, event.service, event.generation, deposed), event.terms or Terms()
+                KeyRecord(event.address, event.generation, deposed), event.terms or Terms()
             )
         case "updated" if record and event.spec is not None:
             keys[event.address] = _with_terms(
@@ -135,14 +134,9 @@ def _fold_one(keys: dict[str, KeyRecord], projects: dict[str, ProjectRecord], ev
                 del keys[event.address]
         case "forgotten":
             keys.pop(event.address, None)
-        case "renamed":
-            assert event.before is not None
-            if event.before in keys:
-                keys[event.address] = replace(keys.pop(event.before), address=event.address)
-            elif event.before in projects:
-                projects[event.address] = replace(projects.pop(event.before), address=event.address)
-        case "origins":
-            assert event.service is not None and event.project is not None
+        case "renamed" if event.before in keys:
+            keys[event.address] = replace(keys.pop(event.before), address=event.address)
+        case "origins" if event.service is not None and event.project is not None:
             projects[event.address] = ProjectRecord(
                 event.address, event.service, event.project, event.origins
             )

@@ -1,0 +1,344 @@
+"""What becomes of one declared key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from keyform.diagnostics import Diagnostic, error, warning
+from keyform.engine.diff import changed_fields, duration_diff, explain, sentence
+from keyform.engine.plan import (
+    ADOPT,
+    ALTER,
+    CREATE,
+    END,
+    IMPORT,
+    MINT,
+    RECORD,
+    RELOCATE,
+    REPLACE,
+    ROTATE,
+    UPDATE,
+    Change,
+    FieldDiff,
+    Step,
+)
+from keyform.engine.sight import Presence, ServiceView, presence, recorded_terms, seen_digest, terms_of
+from keyform.engine.wording import reasons_of, terms_diff, whole, with_on_revoke, worded
+from keyform.model import (
+    REVOKED,
+    DesiredKey,
+    KeySpec,
+    LiveKey,
+    format_duration,
+    instant,
+)
+from keyform.state import KeyRecord
+
+NO_OVERLAP = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is planned for one address: a change or none, and what to tell the user."""
+
+    change: Change | None = None
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+UNCHANGED = Verdict()
+
+
+def plan_new(want: DesiredKey, view: ServiceView, generation: int = 1) -> Change:
+    """A first key for an address that the state does not know."""
+    return Change(
+        want.address,
+        CREATE,
+        f"declared, and not yet at {view.name}",
+        service=view.name,
+        generation=generation,
+        diff=whole(want),
+        backing=view.backing("create"),
+        steps=(_mint(want, generation),),
+    )
+
+
+def plan_import(want: DesiredKey, view: ServiceView, key_id: str, now: datetime) -> Verdict:
+    """Adopt a live key. It may differ from the declaration in what changes in place, in nothing else."""
+    live = view.keys.get(key_id)
+    if live is None or live.status == REVOKED:
+        state = "revoked" if live else "not there"
+        hint = "Check the id with `keyform generate`, which lists the keys that the service has."
+        if live is None and not view.listing.complete:
+            hint = "The listing is incomplete; plan again when the service can be read whole."
+        return Verdict(
+            None,
+            (error("import-missing", f"{view.name} key {key_id} is {state}", hint, address=want.address),),
+        )
+    spec = want.spec
+    if want.expires_in is not None:
+        start = live.created_at or now
+        ends = start + want.expires_in
+        spec = replace(spec, expires_at=ends if ends > now else now + want.expires_in)
+    changed = changed_fields(live.spec, spec)
+    fixed = changed - view.profile.mutable
+    if fixed:
+        differences = "; ".join(sentence(d) for d in explain(live.spec, spec, fixed))
+        return Verdict(
+            None,
+            (
+                error(
+                    "import-differs",
+                    f"{key_id} cannot be imported as declared: {differences}",
+                    f"{view.profile.title} cannot change that in place. Declare what the key is, or "
+                    f"remove the import to mint a new key.",
+                    address=want.address,
+                ),
+            ),
+        )
+    steps = [
+        Step(
+            ADOPT,
+            want.address,
+            view.name,
+            key_id,
+            generation=1,
+            spec=live.spec,
+            places=want.places,
+            terms=terms_of(want),
+        )
+    ]
+    if changed:
+        steps.append(Step(ALTER, want.address, view.name, key_id, spec=spec, fields=tuple(sorted(changed))))
+    change = Change(
+        want.address,
+        IMPORT,
+        f"imports names {key_id} at {view.name}"
+        + (f"; {len(changed)} of its fields are changed to what is declared" if changed else ""),
+        view.name,
+        key_id,
+        1,
+        explain(live.spec, spec, changed),
+        seen=seen_digest(live),
+        backing=view.backing("update") if changed else None,
+        steps=tuple(steps),
+    )
+    unknown = warning(
+        "secret-unknown",
+        f"the secret of {key_id} is not known to keyform, so nothing is written to {want.places[0]}",
+        "Put it there by hand, or let the first rotation do it.",
+        address=want.address,
+    )
+    return Verdict(change, (unknown,))
+
+
+def plan_known(want: DesiredKey, record: KeyRecord, view: ServiceView, now: datetime) -> Verdict:
+    """A declared key that the state knows: nothing, an update, a replacement, a rotation, or a new mint
+    for one that was revoked outside keyform."""
+    current = record.current
+    if current.service != view.name:
+        return Verdict(
+            _successor(
+                want,
+                record,
+                REPLACE,
+                f"service changed from {current.service} to {view.name}; a new key replaces it",
+                view,
+                (FieldDiff("service", current.service, view.name), *whole(want)),
+            )
+        )
+    found = presence(view, current, now)
+    if found.live is None:
+        change = replace(
+            plan_new(want, view, current.number + 1),
+            reason=f"{current.id} was revoked or deleted at {view.name} outside keyform, so a new key is "
+            "minted",
+            drift=True,
+            seen=seen_digest(None),
+        )
+        return Verdict(replace(change, steps=(replace(change.steps[0], gone=True),)))
+    if not found.known:
+        return UNCHANGED
+    wanted, too_short = _resolve_expiry(want, record, now)
+    if found.expired:
+        ends = found.live.spec.expires_at
+        when = f" on {instant(ends)}" if ends else ""
+        return Verdict(_successor(want, record, ROTATE, f"{current.id} expired{when}", view, (), found))
+    if too_short:
+        return Verdict(_successor(want, record, ROTATE, too_short, view, (), found))
+    due = _rotation_due(want, record, found.live, now)
+    changed = changed_fields(found.live.spec, wanted)
+    fixed = changed - view.profile.mutable
+    if fixed or due:
+        reasons = [*reasons_of(changed, found.live, wanted, record, view)] if fixed else []
+        if due:
+            reasons.append(due)
+        return Verdict(
+            _successor(
+                want,
+                record,
+                REPLACE if fixed else ROTATE,
+                "; ".join(reasons),
+                view,
+                explain(found.live.spec, wanted, changed),
+                found,
+            )
+        )
+    return _in_place(want, record, view, found.live, wanted, changed)
+
+
+def _in_place(
+    want: DesiredKey,
+    record: KeyRecord,
+    view: ServiceView,
+    live: LiveKey,
+    wanted: KeySpec,
+    changed: frozenset[str],
+) -> Verdict:
+    terms, old_terms = terms_of(want), recorded_terms(record)
+    places, old_places = want.places, record.current.places
+    moved = with_on_revoke(places) != with_on_revoke(old_places)
+    if not changed and terms == old_terms and not moved:
+        return UNCHANGED
+    steps: list[Step] = []
+    diff = list(explain(live.spec, wanted, changed))
+    reasons = list(reasons_of(changed, live, wanted, record, view))
+    if terms.expires_in != old_terms.expires_in:
+        span = duration_diff("expires_in", old_terms.expires_in, terms.expires_in)
+        diff.insert(0, span)
+        reasons.insert(0, sentence(span))
+    if changed:
+        steps.append(
+            Step(
+                ALTER,
+                want.address,
+                view.name,
+                record.current.id,
+                spec=wanted,
+                fields=tuple(sorted(changed)),
+                terms=terms,
+            )
+        )
+    elif terms != old_terms:
+        steps.append(Step(RECORD, want.address, terms=terms))
+    kept = [d for d in terms_diff(old_terms, terms) if d.before != d.after]
+    diff += kept
+    reasons += [f"{sentence(d)} (kept by keyform; no call)" for d in kept]
+    if moved:
+        secret = FieldDiff("secret", [worded(p) for p in old_places], [worded(p) for p in places])
+        diff.append(secret)
+        known = record.current.fingerprint is not None
+        sources = tuple(p for p in old_places if p not in places) if known else ()
+        reasons.append(
+            "its secret moves from "
+            + ", ".join(map(str, sources))
+            + " to "
+            + ", ".join(str(p) for p in places if p not in old_places)
+            if sources
+            else "what is recorded of its secret's place changes"
+        )
+        steps.append(
+            Step(RELOCATE, want.address, view.name, record.current.id, places=places, sources=sources)
+        )
+    drift = any(getattr(live.spec, f) != getattr(record.current.spec, f) for f in changed)
+    return Verdict(
+        Change(
+            want.address,
+            UPDATE,
+            "; ".join(reasons),
+            view.name,
+            record.current.id,
+            record.current.number,
+            tuple(diff),
+            drift,
+            seen_digest(live),
+            view.backing("update") if changed else None,
+            tuple(steps),
+        )
+    )
+
+
+def _successor(
+    want: DesiredKey,
+    record: KeyRecord,
+    action: str,
+    reason: str,
+    view: ServiceView,
+    diff: tuple[FieldDiff, ...],
+    found: Presence | None = None,
+) -> Change:
+    """A new generation: minted and stored first, the old one revoked last, after its overlap."""
+    old = record.current
+    overlap = want.rotation.overlap if want.rotation else NO_OVERLAP
+    if found and found.expired:
+        overlap = NO_OVERLAP
+    steps = [replace(_mint(want, old.number + 1), overlap=overlap)]
+    if not overlap:
+        steps.append(
+            Step(
+                END,
+                want.address,
+                old.service,
+                old.id,
+                generation=old.number,
+                places=tuple(place for place in old.places if place not in want.places),
+            )
+        )
+    else:
+        reason += f"; {old.id} lives on for {format_duration(overlap)} beside the new key"
+    live = found.live if found else None
+    drift = live is not None and live.spec != old.spec
+    return Change(
+        want.address,
+        action,
+        reason,
+        view.name,
+        old.id,
+        old.number + 1,
+        diff,
+        drift,
+        seen_digest(live) if live else None,
+        view.backing("create"),
+        tuple(steps),
+    )
+
+
+def _mint(want: DesiredKey, generation: int) -> Step:
+    return Step(
+        MINT,
+        want.address,
+        want.service,
+        generation=generation,
+        spec=want.spec,
+        places=want.places,
+        terms=terms_of(want),
+    )
+
+
+def _resolve_expiry(want: DesiredKey, record: KeyRecord, now: datetime) -> tuple[KeySpec, str | None]:
+    """The declared spec with the moment its expiry means for this generation; and, where that moment
+    has passed already, why a new generation is due."""
+    if want.expires_in is None:
+        return want.spec, None
+    if want.expires_in == record.expires_in:
+        ends = record.current.spec.expires_at
+        return (want.spec if ends is None else replace(want.spec, expires_at=ends)), None
+    ends = record.current.created_at + want.expires_in
+    if ends > now:
+        return replace(want.spec, expires_at=ends), None
+    span = duration_diff("expires_in", record.expires_in, want.expires_in)
+    return want.spec, f"{sentence(span)}, which this key has outlived already"
+
+
+def _rotation_due(want: DesiredKey, record: KeyRecord, live: LiveKey, now: datetime) -> str | None:
+    policy = want.rotation
+    if policy is None:
+        return None
+    born = record.current.created_at
+    if policy.every is not None and born + policy.every <= now:
+        return f"rotation is due: every {format_duration(policy.every)}, and it was minted {instant(born)}"
+    ends = live.spec.expires_at
+    if policy.before_expiry is not None and ends is not None and ends - policy.before_expiry <= now:
+        margin = format_duration(policy.before_expiry)
+        return f"rotation is due: it expires {instant(ends)}, in less than {margin}"
+    return None

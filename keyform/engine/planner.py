@@ -1,0 +1,312 @@
+"""From what is declared, recorded and live to a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from keyform.diagnostics import Diagnostic, error, warning
+from keyform.engine.declared import plan_import, plan_known, plan_new
+from keyform.engine.diff import explain
+from keyform.engine.guards import guard
+from keyform.engine.plan import (
+    DROP,
+    DROP_PROJECT,
+    FORGET,
+    MOVE,
+    RECORD,
+    REFRESH,
+    RENAME,
+    Change,
+    FieldDiff,
+    Plan,
+    Step,
+)
+from keyform.engine.sight import (
+    DESTROY,
+    REFRESH_ONLY,
+    Options,
+    ServiceView,
+    Sight,
+    presence,
+    seen_digest,
+)
+from keyform.engine.undeclared import (
+    plan_deposed,
+    plan_forgotten,
+    plan_project,
+    plan_project_removed,
+    plan_removed,
+)
+from keyform.model import ACTIVE, SPEC_FIELDS, Desired
+from keyform.state import KeyRecord, State
+
+Planned = Change | Diagnostic
+
+
+def make_plan(sight: Sight, options: Options) -> Plan:
+    """Plan. Pure: the same arguments give the same plan."""
+    if options.mode == DESTROY:
+        sight = replace(sight, desired=Desired())
+    planned: list[Planned] = []
+    if options.mode == REFRESH_ONLY:
+        planned += _refresh(sight)
+        unchanged = len(sight.state.keys) - sum(isinstance(p, Change) for p in planned)
+    else:
+        moved, state = _moves(sight)
+        planned += moved
+        sight = replace(sight, state=state)
+        planned += _projects(sight)
+        keys, unchanged = _declared_keys(sight, options)
+        planned += keys
+        planned += _undeclared_keys(sight, "destroy" if options.mode == DESTROY else None)
+    if options.targets:
+        planned = [p for p in planned if not isinstance(p, Change) or _targeted(p.address, options, sight)]
+    changes = tuple(p for p in planned if isinstance(p, Change))
+    diagnostics = [p for p in planned if isinstance(p, Diagnostic)]
+    unmanaged, strays = _unmanaged(sight)
+    diagnostics += strays
+    diagnostics += _about_listings(sight)
+    diagnostics += guard(sight, options, changes)
+    return Plan(
+        sight.state.lineage,
+        sight.state.serial,
+        sight.config_digest,
+        sight.now,
+        changes,
+        unchanged,
+        unmanaged,
+        tuple(dict.fromkeys(diagnostics)),
+        options.mode,
+        options.targets,
+    )
+
+
+def _moves(sight: Sight) -> tuple[list[Planned], State]:
+    """``moved`` entries that still have something to move, and the state as it is after them."""
+    out: list[Planned] = []
+    keys, projects = dict(sight.state.keys), dict(sight.state.projects)
+    for move in sight.desired.moves:
+        if move.before in keys:
+            if move.after in keys:
+                out.append(
+                    error(
+                        "move-collides",
+                        f"{move.before} cannot move to {move.after}: the state knows both",
+                        "Remove the `moved` entry, or revoke one of the two keys first.",
+                        address=move.after,
+                    )
+                )
+                continue
+            keys[move.after] = replace(keys.pop(move.before), address=move.after)
+            current = keys[move.after].current
+            service, key_id = current.service, current.id
+        elif move.before in projects and move.after not in projects:
+            projects[move.after] = replace(projects.pop(move.before), address=move.after)
+            service, key_id = projects[move.after].service, None
+        else:
+            continue
+        out.append(
+            Change(
+                move.after,
+                MOVE,
+                f"moved from {move.before}; nothing changes at {service}",
+                service,
+                key_id,
+                diff=(FieldDiff("address", move.before, move.after),),
+                steps=(Step(RENAME, move.after, before=move.before),),
+            )
+        )
+    return out, replace(sight.state, keys=keys, projects=projects)
+
+
+def _projects(sight: Sight) -> Iterator[Planned]:
+    declared = {project.address for project in sight.desired.projects}
+    for project in sight.desired.projects:
+        view = sight.services.get(project.service)
+        if view and (change := plan_project(project, sight.state.projects.get(project.address), view)):
+            yield change
+    for address, record in sight.state.projects.items():
+        if address not in declared:
+            yield plan_project_removed(record, "no longer declared")
+
+
+def _declared_keys(sight: Sight, options: Options) -> tuple[list[Planned], int]:
+    out: list[Planned] = []
+    unchanged = 0
+    imports = {entry.address: entry.id for entry in sight.desired.imports}
+    owners = {
+        (g.service, g.id): record.address
+        for record in sight.state.keys.values()
+        for g in record.generations()
+    }
+    for want in sight.desired.keys:
+        view = sight.services.get(want.service)
+        if view is None:
+            continue
+        record = sight.state.keys.get(want.address)
+        if record is not None:
+            verdict = plan_known(want, record, view, sight.now)
+            if verdict.change is None and not verdict.diagnostics:
+                unchanged += 1
+            else:
+                out += [p for p in (verdict.change, *verdict.diagnostics) if p is not None]
+            if record.deposed:
+                out += plan_deposed(record, want, view, sight.now)
+            continue
+        wanted_id = imports.get(want.address)
+        if wanted_id is None:
+            out.append(plan_new(want, view))
+        elif (want.service, wanted_id) in owners:
+            out.append(
+                error(
+                    "import-owned",
+                    f"{wanted_id} cannot be imported: it is {owners[(want.service, wanted_id)]} already",
+                    "Use a `moved` entry to rename a key.",
+                    address=want.address,
+                )
+            )
+        else:
+            verdict = plan_import(want, view, wanted_id, sight.now)
+            out += [p for p in (verdict.change, *verdict.diagnostics) if p is not None]
+    return out, unchanged
+
+
+def _undeclared_keys(sight: Sight, destroying: str | None) -> Iterator[Planned]:
+    declared = {want.address for want in sight.desired.keys}
+    removals = {entry.address: entry for entry in sight.desired.removals}
+    for address, record in sight.state.keys.items():
+        if address in declared:
+            continue
+        removal = removals.get(address) or removals.get(address.partition("[")[0])
+        if removal is not None and not removal.revoke:
+            yield plan_forgotten(record, "`removed` says to forget it")
+            continue
+        why = "destroy revokes everything that the state owns" if destroying else "no longer declared"
+        yield plan_removed(record, _view_of(sight, record), why, sight.now)
+
+
+def _view_of(sight: Sight, record: KeyRecord) -> ServiceView | None:
+    return sight.services.get(record.current.service)
+
+
+def _refresh(sight: Sight) -> Iterator[Planned]:
+    """What the services show differently from the state, and the steps that only take note of it."""
+    for address, record in sight.state.keys.items():
+        view = _view_of(sight, record)
+        if view is None:
+            continue
+        found = presence(view, record.current, sight.now)
+        if found.live is None:
+            yield Change(
+                address,
+                FORGET,
+                f"{record.current.id} was revoked or deleted at {view.name} outside keyform",
+                view.name,
+                record.current.id,
+                record.current.number,
+                drift=True,
+                seen=seen_digest(None),
+                steps=(Step(DROP, address),),
+            )
+        elif found.known and found.live.spec != record.current.spec:
+            differences = explain(record.current.spec, found.live.spec, SPEC_FIELDS)
+            yield Change(
+                address,
+                REFRESH,
+                ", ".join(d.path for d in differences) + f" changed at {view.name} outside keyform",
+                view.name,
+                record.current.id,
+                record.current.number,
+                differences,
+                drift=True,
+                seen=seen_digest(found.live),
+                steps=(Step(RECORD, address, view.name, record.current.id, spec=found.live.spec),),
+            )
+    for address, project in sight.state.projects.items():
+        view = sight.services.get(project.service)
+        live = view.projects.get(project.id) if view else None
+        if view is None or (live is None and not view.listing.complete):
+            continue
+        if live is None:
+            yield Change(
+                address,
+                FORGET,
+                f"{project.id} was deleted at {view.name} outside keyform",
+                view.name,
+                drift=True,
+                seen=seen_digest(None),
+                steps=(Step(DROP_PROJECT, address),),
+            )
+        elif live.allowed_origins != project.allowed_origins:
+            yield Change(
+                address,
+                REFRESH,
+                f"allowed_origins changed at {view.name} outside keyform",
+                view.name,
+                diff=(
+                    FieldDiff("allowed_origins", list(project.allowed_origins), list(live.allowed_origins)),
+                ),
+                drift=True,
+                seen=seen_digest(live),
+                steps=(Step(RECORD, address, view.name, project=project.id, origins=live.allowed_origins),),
+            )
+
+
+def _targeted(address: str, options: Options, sight: Sight) -> bool:
+    wanted = set(options.targets)
+    if address in wanted or address.partition("[")[0] in wanted:
+        return True
+    # A key's project has to be there before the key is, so it comes along.
+    projects = {p.id: p.address for p in sight.desired.projects}
+    return address.startswith("projects.") and any(
+        projects.get(want.spec.project or "") == address
+        for want in sight.desired.keys
+        if want.address in wanted or want.address.partition("[")[0] in wanted
+    )
+
+
+def _unmanaged(sight: Sight) -> tuple[tuple[tuple[str, int], ...], list[Diagnostic]]:
+    """Live keys that the state does not own, counted; those that carry this state's own label, named."""
+    owned: dict[str, set[str]] = {}
+    for record in sight.state.keys.values():
+        for generation in record.generations():
+            owned.setdefault(generation.service, set()).add(generation.id)
+    imported = {entry.id for entry in sight.desired.imports}
+    counts, strays = [], []
+    ours = sight.state.lineage + "/"
+    for name, view in sight.services.items():
+        known = owned.get(name, set())
+        others = [
+            key
+            for key in view.listing.keys
+            if key.status == ACTIVE
+            and key.id not in known
+            and key.id not in imported
+            and key.id != view.own_key
+        ]
+        if others:
+            counts.append((name, len(others)))
+        strays += [
+            warning(
+                "stray",
+                f"{name} key {key.id} carries this state's label, and the state does not know it",
+                "The state may have been restored from an older copy. Adopt the key with an `imports` "
+                "entry, or revoke it at the service.",
+            )
+            for key in others
+            if key.label and key.label.startswith(ours)
+        ]
+    return tuple(counts), strays
+
+
+def _about_listings(sight: Sight) -> Iterator[Diagnostic]:
+    for view in sight.services.values():
+        if not view.listing.complete:
+            if view.listing.problem is not None:
+                yield replace(view.listing.problem, severity="warning")
+            yield warning(
+                "incomplete-listing",
+                f"the listing of {view.name} is incomplete, so keys missing from it are left as they are",
+                "Plan again when the service can be read whole.",
+            )

@@ -1,0 +1,130 @@
+"""What planning sees: the declared, the recorded and the live, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from keyform.engine.plan import Terms
+from keyform.model import (
+    ACTIVE,
+    EXPIRED,
+    REVOKED,
+    Desired,
+    DesiredKey,
+    LiveKey,
+    LiveProject,
+    digest,
+)
+from keyform.ports import Listing
+from keyform.profile import Profile
+from keyform.state import Generation, KeyRecord, State, spec_to_json
+
+NORMAL, DESTROY, REFRESH_ONLY = "normal", "destroy", "refresh-only"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to plan. ``targets`` are addresses (all instances of a ``for_each`` by its bare address);
+    ``allow_mass_change`` lifts the guard on revoking or replacing a large part of the keys."""
+
+    mode: str = NORMAL
+    targets: tuple[str, ...] = ()
+    allow_mass_change: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceView:
+    """One service: its profile, its listing by id, and the key that keyform uses as its credential."""
+
+    name: str
+    profile: Profile
+    listing: Listing
+    own_key: str | None = None
+    keys: Mapping[str, LiveKey] = field(default_factory=dict)
+    projects: Mapping[str, LiveProject] = field(default_factory=dict)
+
+    @staticmethod
+    def of(name: str, profile: Profile, listing: Listing, own_key: str | None = None) -> ServiceView:
+        """A view with its indexes."""
+        return ServiceView(
+            name,
+            profile,
+            listing,
+            own_key,
+            {key.id: key for key in listing.keys},
+            {project.id: project for project in listing.projects},
+        )
+
+    def backing(self, operation: str) -> str | None:
+        """How the service backs an operation: documented, contract or assisted."""
+        return self.profile.operations.get(operation)
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """Everything that a plan is made from. ``services`` holds every service that could be read."""
+
+    desired: Desired
+    state: State
+    services: Mapping[str, ServiceView]
+    now: datetime
+    config_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """What is known of a recorded generation at its service.
+
+    ``live`` is None when it is gone or revoked; ``known`` False when the listing cannot tell.
+    """
+
+    live: LiveKey | None
+    known: bool = True
+    expired: bool = False
+
+
+def presence(view: ServiceView, generation: Generation, now: datetime) -> Presence:
+    """Find a generation in the listing. What the listing does not show is taken from the record, and a
+    key younger than the listing's lag is taken to be there."""
+    profile = view.profile
+    live = view.keys.get(generation.id)
+    if live is None:
+        recorded = LiveKey(generation.id, generation.spec, created_at=generation.created_at)
+        if not profile.lists:
+            live = recorded
+        elif not view.listing.complete:
+            return Presence(recorded, known=False)
+        elif generation.created_at + profile.list_lag > now:
+            live = recorded
+        else:
+            return Presence(None)
+    if live.status == REVOKED:
+        return Presence(None)
+    if hidden := profile.fields_unseen:
+        live = replace(
+            live, spec=replace(live.spec, **{name: getattr(generation.spec, name) for name in hidden})
+        )
+    ends = live.spec.expires_at
+    return Presence(live, expired=live.status == EXPIRED or (ends is not None and ends <= now))
+
+
+def seen_digest(live: LiveKey | LiveProject | None) -> str:
+    """A digest of what matters about something live; what passes by itself (last use) is left out."""
+    if live is None:
+        return digest(None)
+    if isinstance(live, LiveProject):
+        return digest({"id": live.id, "allowed_origins": list(live.allowed_origins)})
+    status = REVOKED if live.status == REVOKED else ACTIVE
+    return digest({"id": live.id, "spec": spec_to_json(live.spec), "status": status})
+
+
+def terms_of(want: DesiredKey) -> Terms:
+    """What the state is to keep about a declared key."""
+    return Terms(want.expires_in, want.owner, want.tags, want.protect)
+
+
+def recorded_terms(record: KeyRecord) -> Terms:
+    """What the state keeps about it now."""
+    return Terms(record.expires_in, record.owner, record.tags, record.protect)

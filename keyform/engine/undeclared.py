@@ -1,0 +1,200 @@
+"""What becomes of keys that are no longer declared, of deposed generations, and of projects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from keyform.diagnostics import Diagnostic, error, note
+from keyform.engine.diff import words
+from keyform.engine.plan import (
+    CREATE,
+    DROP,
+    DROP_PROJECT,
+    END,
+    FORGET,
+    REVOKE,
+    SET_ORIGINS,
+    UPDATE,
+    Change,
+    FieldDiff,
+    Step,
+)
+from keyform.engine.sight import ServiceView, presence, seen_digest
+from keyform.model import DesiredKey, DesiredProject, Place, format_duration, instant
+from keyform.state import Generation, KeyRecord, ProjectRecord
+
+
+def plan_removed(record: KeyRecord, view: ServiceView | None, why: str, now: datetime) -> Change | Diagnostic:
+    """Revoke all generations of a key that is no longer declared, or forget what is gone already."""
+    if record.protect:
+        return error(
+            "protected",
+            f"{record.address} is protected and would be revoked: {why}",
+            "Put it back, or set `protect: false` on it and apply that first.",
+            address=record.address,
+        )
+    current = record.current
+    if view is None:
+        return error(
+            "service-not-declared",
+            f"{record.address} would be revoked at {current.service}, which is no longer declared",
+            "Declare the service again until the key is revoked, or forget the key with "
+            f"`removed: [{{key: {record.address.removeprefix('keys.')}, revoke: false}}]`.",
+            address=record.address,
+        )
+    found = presence(view, current, now)
+    if found.live is None and not record.deposed:
+        return Change(
+            record.address,
+            FORGET,
+            f"{why}, and {current.id} is no longer at {view.name}",
+            view.name,
+            current.id,
+            current.number,
+            drift=True,
+            seen=seen_digest(None),
+            steps=(Step(DROP, record.address, places=current.places),),
+        )
+    steps = []
+    for generation in record.generations():
+        last = generation is current
+        kept = () if last else current.places
+        steps.append(
+            Step(
+                END,
+                record.address,
+                generation.service,
+                generation.id,
+                generation=generation.number,
+                places=tuple(p for p in generation.places if p not in kept),
+            )
+        )
+    return Change(
+        record.address,
+        REVOKE,
+        why,
+        view.name,
+        current.id,
+        current.number,
+        seen=seen_digest(found.live),
+        backing=view.backing("revoke"),
+        steps=tuple(steps),
+    )
+
+
+def plan_forgotten(record: KeyRecord, why: str) -> Change:
+    """Drop a key from the state and let it live; its secret stays where it is."""
+    return Change(
+        record.address,
+        FORGET,
+        f"{why}; {record.current.id} lives on at {record.current.service}",
+        record.current.service,
+        record.current.id,
+        record.current.number,
+        steps=(Step(DROP, record.address),),
+    )
+
+
+def plan_deposed(
+    record: KeyRecord, want: DesiredKey | None, view: ServiceView | None, now: datetime
+) -> Iterator[Change | Diagnostic]:
+    """Revoke the old generations whose overlap has ended, unless they are still in use."""
+    for generation in record.deposed:
+        if view is None or generation.revoke_at is None or generation.revoke_at > now:
+            continue
+        held = _still_used(generation, want, view, now)
+        if held:
+            yield note(
+                "held",
+                f"{record.address} generation {generation.number} is held: {held}",
+                "It is revoked by the first apply after it has been unused for long enough.",
+                address=record.address,
+            )
+            continue
+        found = presence(view, generation, now)
+        yield Change(
+            record.address,
+            REVOKE,
+            f"the overlap of generation {generation.number} ended {instant(generation.revoke_at)}",
+            generation.service,
+            generation.id,
+            generation.number,
+            seen=seen_digest(found.live),
+            backing=view.backing("revoke"),
+            steps=(
+                Step(
+                    END,
+                    record.address,
+                    generation.service,
+                    generation.id,
+                    generation=generation.number,
+                    places=_erasable(generation, record),
+                ),
+            ),
+        )
+
+
+def _erasable(generation: Generation, record: KeyRecord) -> tuple[Place, ...]:
+    return tuple(place for place in generation.places if place not in record.current.places)
+
+
+def _still_used(
+    generation: Generation, want: DesiredKey | None, view: ServiceView, now: datetime
+) -> str | None:
+    gate = want.rotation.revoke_when_unused_for if want and want.rotation else None
+    live = view.keys.get(generation.id)
+    if gate is None or live is None or live.last_used_at is None or not view.profile.shows_last_used:
+        return None
+    if live.last_used_at + gate + view.profile.last_used_lag <= now:
+        return None
+    return f"used {instant(live.last_used_at)}, and it must be unused for {format_duration(gate)}"
+
+
+def plan_project(want: DesiredProject, record: ProjectRecord | None, view: ServiceView) -> Change | None:
+    """Make a project's allowlist exactly what is declared."""
+    live = view.projects.get(want.id)
+    if live is None and not view.listing.complete:
+        return None
+    if live and live.allowed_origins == want.allowed_origins and record is not None:
+        if (record.id, record.service) == (want.id, want.service):
+            return None
+    have = live.allowed_origins if live else ()
+    gone = [origin for origin in have if origin not in want.allowed_origins]
+    new = [origin for origin in want.allowed_origins if origin not in have]
+    drift = bool(record and live and record.allowed_origins != live.allowed_origins)
+    told = []
+    if live is None:
+        told.append(f"declared, and not yet at {view.name}")
+    if drift:
+        told.append(f"allowed origins changed at {view.name} outside keyform")
+    if live and new:
+        told.append(f"{words(new)} may use its keys from now on")
+    if gone:
+        told.append(f"{words(gone)} may no longer use its keys: browsers there lose access")
+    if not told:
+        told.append("keyform manages its allowed origins from now on")
+    return Change(
+        want.address,
+        CREATE if live is None else UPDATE,
+        "; ".join(told),
+        view.name,
+        diff=(FieldDiff("allowed_origins", list(have) or None, list(want.allowed_origins)),)
+        if live is None or have != want.allowed_origins
+        else (),
+        drift=drift,
+        seen=seen_digest(live),
+        backing=view.backing("set_origins"),
+        steps=(Step(SET_ORIGINS, want.address, view.name, project=want.id, origins=want.allowed_origins),),
+    )
+
+
+def plan_project_removed(record: ProjectRecord, why: str) -> Change:
+    """Stop managing a project. keyform never deletes one, and leaves its origins as they are."""
+    return Change(
+        record.address,
+        FORGET,
+        f"{why}; the project {record.id} and its origins stay at {record.service} as they are",
+        record.service,
+        steps=(Step(DROP_PROJECT, record.address),),
+    )

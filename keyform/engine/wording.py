@@ -1,0 +1,64 @@
+"""The words and before/after pairs of a planned change."""
+
+from __future__ import annotations
+
+from keyform.engine.diff import explain
+from keyform.engine.plan import FieldDiff, Terms
+from keyform.engine.sight import ServiceView, terms_of
+from keyform.model import SPEC_FIELDS, DesiredKey, KeySpec, LiveKey, Place, format_duration
+from keyform.state import KeyRecord
+
+
+def whole(want: DesiredKey) -> tuple[FieldDiff, ...]:
+    """Everything a new key will be."""
+    diff = list(explain(None, want.spec, SPEC_FIELDS))
+    if want.expires_in is not None:
+        diff.append(FieldDiff("expires_in", None, format_duration(want.expires_in)))
+    diff.append(FieldDiff("secret", None, [worded(place) for place in want.places]))
+    diff += [d for d in terms_diff(Terms(), terms_of(want)) if d.before != d.after]
+    return tuple(diff)
+
+
+def reasons_of(
+    changed: frozenset[str], live: LiveKey, wanted: KeySpec, record: KeyRecord, view: ServiceView
+) -> list[str]:
+    """Why, field by field: who changed it, and what the service can do about it."""
+    out = []
+    title = view.profile.title
+    for name in SPEC_FIELDS:
+        if name not in changed:
+            continue
+        noun = name.replace("_", " ")
+        if getattr(live.spec, name) != getattr(record.current.spec, name):
+            why = f"{noun} changed at {view.name} outside keyform"
+        else:
+            why = f"{noun} changed in the configuration"
+        if name in view.profile.mutable:
+            out.append(f"{why}; {title} keys take a new {_singular(noun)} in place")
+        else:
+            out.append(f"{why}; {title} keys cannot change {noun}, so a new key replaces it")
+    return out
+
+
+def _singular(noun: str) -> str:
+    return {
+        "scopes": "set of scopes",
+        "allowed origins": "set of allowed origins",
+        "expires at": "expiry",
+    }.get(noun, noun)
+
+
+def terms_diff(old: Terms, new: Terms) -> tuple[FieldDiff, ...]:
+    return (
+        FieldDiff("owner", old.owner, new.owner),
+        FieldDiff("tags", list(old.tags), list(new.tags)),
+        FieldDiff("protect", old.protect, new.protect),
+    )
+
+
+def with_on_revoke(places: tuple[Place, ...]) -> tuple[tuple[Place, str], ...]:
+    return tuple((place, place.on_revoke) for place in places)
+
+
+def worded(place: Place) -> str:
+    return str(place) + (" (kept when revoked)" if place.on_revoke == "keep" else "")
