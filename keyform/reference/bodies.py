@@ -61,7 +61,9 @@ def _read(
 ) -> dict[str, Any]:
     for name in body:
         if name not in readers:
-            raise invalid(name, f"There is no field {name!r} here; fields: {', '.join(sorted(readers))}.")
+            raise invalid(
+                name, f"There is no field {name[:40]!r} here; fields: {', '.join(sorted(readers))}."
+            )
     for name in sorted(required):
         if name not in body:
             raise invalid(name, f"The field {name} is missing.")

@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 _MAX_BODY_BYTES = 64 * 1024
 _PROJECT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
-_IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,200}", re.ASCII)
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,198}[\x21-\x7e])?", re.ASCII)
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 500: "internal_error"}
 
 
@@ -190,7 +190,7 @@ def _parameters(req: falcon.Request, *known: str) -> Mapping[str, str]:
     parameters: dict[str, str] = {}
     for name, value in req.params.items():
         if name not in known:
-            raise invalid(name, f"There is no query parameter {name!r} here.")
+            raise invalid(name, f"There is no query parameter {name[:40]!r} here.")
         if isinstance(value, list):
             raise invalid(name, f"The query parameter {name} is given more than once.")
         parameters[name] = value
@@ -243,7 +243,10 @@ def _answer_http_error(
 ) -> None:
     # Falcon's own refusals: no such route, no such method.
     status = 405 if error.status_code == 400 else error.status_code
-    message = {404: f"There is nothing at {req.path}.", 405: f"{req.method} is not possible at {req.path}."}
+    message = {
+        404: "There is nothing at this path.",
+        405: "This path does not take this method; the header Allow names those it takes.",
+    }
     code = _CODES.get(status, "invalid_request")
     refusal = Refusal(
         status, code, message.get(status, "The request cannot be read."), headers=dict(error.headers or ())
@@ -254,6 +257,6 @@ def _answer_http_error(
 def _answer_bug(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
     # Where and what kind only: the text of an error might quote the request, and that may hold a secret.
     where = "".join(traceback.format_tb(error.__traceback__))
-    _log.error("%s while serving %s %s\n%s", type(error).__name__, req.method, req.path, where)
+    _log.error("%s while serving %s %s\n%s", type(error).__name__, req.method, req.uri_template, where)
     message = f"The service failed ({type(error).__name__}); the fault is its own."
     _answer_refusal(req, resp, Refusal(500, _CODES[500], message), params)

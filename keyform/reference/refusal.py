@@ -29,5 +29,5 @@ class Refusal(Exception):
 
 
 def invalid(field: str, message: str, code: str = "invalid_request") -> Refusal:
-    """A 422 that names the field at fault."""
-    return Refusal(422, code, message, details={"field": field})
+    """A 422 that names the field at fault; a name that a caller made up is cut short."""
+    return Refusal(422, code, message, details={"field": field[:100]})

@@ -25,8 +25,8 @@ _UPDATE_KEY = """UPDATE keys SET name = :name, description = :description, scope
     allowed_origins = :allowed_origins, expires_at = :expires_at, metadata = :metadata,
     rate_limit = :rate_limit
 WHERE id = :id"""
-_PUT_PROJECT = """INSERT INTO projects (id, allowed_origins, created_at, updated_at) VALUES (?1, ?2, ?3, ?3)
-ON CONFLICT (id) DO UPDATE SET allowed_origins = ?2, updated_at = max(updated_at, ?3)"""
+_PUT_PROJECT = """INSERT INTO projects (id, allowed_origins, created_at, updated_at) VALUES (:id, :origins, :now, :now)
+ON CONFLICT (id) DO UPDATE SET allowed_origins = :origins, updated_at = max(updated_at, :now)"""
 _INSERT_IDEMPOTENCY = """INSERT INTO idempotency (idempotency_key, request, key_id, created_at)
 VALUES (?, ?, ?, ?)"""
 _KEY_PAGE = "SELECT * FROM keys WHERE seq > ? ORDER BY seq LIMIT ?"
@@ -102,7 +102,7 @@ class KeyService:
         with self._storage.write() as connection:
             key = replace(_key(connection, key_id), **changes)
             if key.revoked_at is not None:
-                raise Refusal(409, "key_revoked", f"The key {key_id} is revoked and cannot be changed.")
+                raise Refusal(409, "key_revoked", "The key is revoked and cannot be changed.")
             if "scopes" in changes:
                 rules.check_scopes(self._catalogue, key.kind, key.scopes)
             if "allowed_origins" in changes:
@@ -133,7 +133,9 @@ class KeyService:
         """Create the project, or replace its exact set of origins."""
         rules.check_origins(allowed_origins)
         with self._storage.write() as connection:
-            connection.execute(_PUT_PROJECT, (project_id, pack(allowed_origins), self.now()))
+            connection.execute(
+                _PUT_PROJECT, {"id": project_id, "origins": pack(allowed_origins), "now": self.now()}
+            )
             return _project(connection, project_id)
 
     def _check_origins(
@@ -194,7 +196,7 @@ def _columns(fields: Key | KeyRequest) -> dict[str, object]:
 def _key(connection: sqlite3.Connection, key_id: str) -> Key:
     row = _one(connection, "SELECT * FROM keys WHERE id = ?", key_id)
     if row is None:
-        raise Refusal(404, "not_found", f"There is no key {key_id!r}.")
+        raise Refusal(404, "not_found", "There is no such key.")
     return Key.of(row)
 
 
@@ -206,7 +208,7 @@ def _find_project(connection: sqlite3.Connection, project_id: str) -> Project | 
 def _project(connection: sqlite3.Connection, project_id: str) -> Project:
     project = _find_project(connection, project_id)
     if project is None:
-        raise Refusal(404, "not_found", f"There is no project {project_id!r}.")
+        raise Refusal(404, "not_found", "There is no such project.")
     return project
 
 
