@@ -25,7 +25,8 @@ _UPDATE_KEY = """UPDATE keys SET name = :name, description = :description, scope
     allowed_origins = :allowed_origins, expires_at = :expires_at, metadata = :metadata,
     rate_limit = :rate_limit
 WHERE id = :id"""
-_PUT_PROJECT = """INSERT INTO projects (id, allowed_origins, created_at, updated_at) VALUES (:id, :origins, :now, :now)
+_PUT_PROJECT = """INSERT INTO projects (id, allowed_origins, created_at, updated_at)
+VALUES (:id, :origins, :now, :now)
 ON CONFLICT (id) DO UPDATE SET allowed_origins = :origins, updated_at = max(updated_at, :now)"""
 _INSERT_IDEMPOTENCY = """INSERT INTO idempotency (idempotency_key, request, key_id, created_at)
 VALUES (?, ?, ?, ?)"""
