@@ -1,0 +1,1 @@
+"""State backends, one file each. They move bytes and know nothing of what is in them."""
