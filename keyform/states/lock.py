@@ -113,8 +113,8 @@ class StateLock:
             except Timeout:
                 found = self._record()
                 raise Locked(
-                    f"The state {self._path} has been in the middle of a write for {_PATIENCE:.0f} seconds, by "
-                    + (_who(found) if found else "another process"),
+                    f"The state {self._path} has been in the middle of a write for {_PATIENCE:.0f} seconds, "
+                    f"by {_who(found) if found else 'another process'}",
                     "If that process is hung, end it (kill -9); its lock ends with it.",
                 ) from None
             try:

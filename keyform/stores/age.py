@@ -21,13 +21,11 @@ import pyrage
 from keyform import files
 from keyform.errors import StoreError
 from keyform.model import Place, Secret
-from keyform.stores import age_identity
+from keyform.stores import age_identity, age_names
 
 _T = TypeVar("_T")
 
-_SUFFIX = ".age"
 _LARGEST = 1 << 20  # bytes; no secret comes near, and a wrong file is not read into memory
-_LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes, the limits of common file systems
 _HEADERS = (b"age-encryption.org/v1", b"-----BEGIN AGE ENCRYPTED FILE-----")
 
 
@@ -93,7 +91,7 @@ class AgeStore:
 
     def check(self, place: Place) -> None:
         """See :class:`~keyform.ports.Store`."""
-        self._parts(place)
+        age_names.file_parts(self.name, self._folder, place)
 
     def probe(self) -> None:
         """See :class:`~keyform.ports.Store`. Also clears away what killed processes left half written."""
@@ -117,7 +115,7 @@ class AgeStore:
 
     def put(self, place: Place, secret: Secret, labels: dict[str, str]) -> None:
         """See :class:`~keyform.ports.Store`. ``labels`` are left out: an age file has no room for them."""
-        parts = self._parts(place)
+        parts = age_names.file_parts(self.name, self._folder, place)
         data = self._encrypted(place, secret)
 
         def write() -> None:
@@ -131,7 +129,7 @@ class AgeStore:
 
     def get(self, place: Place) -> Secret | None:
         """See :class:`~keyform.ports.Store`."""
-        parts = self._parts(place)
+        parts = age_names.file_parts(self.name, self._folder, place)
 
         def read() -> bytes | None:
             try:
@@ -150,7 +148,7 @@ class AgeStore:
 
     def delete(self, place: Place) -> None:
         """See :class:`~keyform.ports.Store`. Folders that become empty go too."""
-        parts = self._parts(place)
+        parts = age_names.file_parts(self.name, self._folder, place)
 
         def remove() -> None:
             with contextlib.suppress(FileNotFoundError), self._folders(parts[:-1], create=False) as chain:
@@ -169,48 +167,7 @@ class AgeStore:
 
         self._attempt("delete", place, remove)
 
-    # Names
-
-    def _parts(self, place: Place) -> tuple[str, ...]:
-        """Folder names and the file name of a place. Raises ``StoreError`` for what cannot be one."""
-
-        def refuse(why: str, do: str) -> StoreError:
-            return StoreError(f"Store {self.name!r} cannot keep {place}: {why}", do)
-
-        if place.field is not None:
-            raise refuse(
-                "an age file holds one value and has no fields",
-                f"Give each value a path of its own, such as {place.path}/{place.field}.",
-            )
-        parts = place.path.split("/")
-        if any(part in ("", ".", "..") for part in parts):
-            raise refuse(
-                "its path has an empty, `.` or `..` part",
-                "Write a plain path below the store's folder, such as prod/checkout.",
-            )
-        if any(ord(char) < 32 or ord(char) == 127 for char in place.path):
-            raise refuse("its path has a control character", "Take that character out.")
-        if any(part.endswith(_SUFFIX) for part in parts[:-1]):
-            raise refuse(
-                f"a folder whose name ends in {_SUFFIX} could be mistaken for a secret",
-                "Choose another name.",
-            )
-        parts[-1] += _SUFFIX
-        try:
-            place.path.encode()
-            sizes = [len(os.fsencode(part)) for part in parts]
-        except UnicodeEncodeError:
-            raise refuse(
-                "its path cannot be a file name here", "Use plain letters, or a UTF-8 locale."
-            ) from None
-        if max(sizes) > _LONGEST_NAME:
-            raise refuse(
-                f"a part of its path is longer than {_LONGEST_NAME - len(_SUFFIX)} bytes",
-                "Choose a shorter one.",
-            )
-        if sum(sizes) + len(sizes) + len(os.fsencode(self._folder)) > _LONGEST_PATH:
-            raise refuse(f"its path is longer than {_LONGEST_PATH} bytes", "Choose a shorter one.")
-        return tuple(parts)
+    # Folders
 
     @contextlib.contextmanager
     def _folders(self, names: tuple[str, ...], *, create: bool) -> Iterator[list[int]]:
@@ -283,7 +240,7 @@ class AgeStore:
         return self._recipients
 
     def _holds_secrets(self) -> bool:
-        return any(name.endswith(_SUFFIX) for _, _, names in os.walk(self._folder) for name in names)
+        return any(name.endswith(age_names.SUFFIX) for _, _, names in os.walk(self._folder) for name in names)
 
     def _no_identity(self, why: str) -> StoreError:
         return StoreError(

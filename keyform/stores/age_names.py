@@ -1,0 +1,52 @@
+"""Which file of an age store holds which secret."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from keyform.errors import StoreError
+from keyform.model import Place
+
+SUFFIX = ".age"
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes, the limits of common file systems
+
+
+def file_parts(store: str, folder: Path, place: Place) -> tuple[str, ...]:
+    """Folder names and the file name of a place. Raises ``StoreError`` for what cannot be one."""
+
+    def refuse(why: str, do: str) -> StoreError:
+        return StoreError(f"Store {store!r} cannot keep {place}: {why}", do)
+
+    if place.field is not None:
+        raise refuse(
+            "an age file holds one value and has no fields",
+            f"Give each value a path of its own, such as {place.path}/{place.field}.",
+        )
+    parts = place.path.split("/")
+    if any(part in ("", ".", "..") for part in parts):
+        raise refuse(
+            "its path has an empty, `.` or `..` part",
+            "Write a plain path below the store's folder, such as prod/checkout.",
+        )
+    if any(ord(char) < 32 or ord(char) == 127 for char in place.path):
+        raise refuse("its path has a control character", "Take that character out.")
+    if any(part.endswith(SUFFIX) for part in parts[:-1]):
+        raise refuse(
+            f"a folder whose name ends in {SUFFIX} could be mistaken for a secret",
+            "Choose another name.",
+        )
+    parts[-1] += SUFFIX
+    try:
+        place.path.encode()
+        sizes = [len(os.fsencode(part)) for part in parts]
+    except UnicodeEncodeError:
+        raise refuse("its path cannot be a file name here", "Use plain letters, or a UTF-8 locale.") from None
+    if max(sizes) > _LONGEST_NAME:
+        raise refuse(
+            f"a part of its path is longer than {_LONGEST_NAME - len(SUFFIX)} bytes",
+            "Choose a shorter one.",
+        )
+    if sum(sizes) + len(sizes) + len(os.fsencode(folder)) > _LONGEST_PATH:
+        raise refuse(f"its path is longer than {_LONGEST_PATH} bytes", "Choose a shorter one.")
+    return tuple(parts)
