@@ -1,0 +1,59 @@
+"""Where a key service is: which endpoints a credential may be sent to."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import SplitResult, urlsplit
+
+from keyform.errors import ConfigError
+from keyform.model import Secret
+
+
+def check_endpoint(service: str, endpoint: str, *, insecure: bool = False) -> str:
+    """The endpoint without a trailing slash. Raises ``ConfigError`` for one that no credential may go to:
+    no http(s) address, one that holds a password, a query or a fragment, or plain http to another
+    machine unless ``insecure``. Opens nothing."""
+    where = f"the endpoint of service {service!r}"
+    try:
+        parts = urlsplit(endpoint)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        parts, host = SplitResult("", "", "", "", ""), None
+    if (
+        parts.scheme not in ("http", "https")
+        or not host
+        or not endpoint.isascii()
+        or not endpoint.isprintable()
+    ):
+        raise ConfigError(f"{where} is not an http(s) address", "Write it like https://keys.example.com.")
+    if "@" in parts.netloc:
+        raise ConfigError(f"{where} holds a user name or password", "Give it as `credential` instead.")
+    if parts.query or parts.fragment or " " in endpoint:
+        raise ConfigError(
+            f"{where} has a query, a fragment or a space", "Write scheme, host, port and base path only."
+        )
+    if parts.scheme == "http" and not insecure and not is_loopback(host):
+        raise ConfigError(
+            f"{where} is plain http, so anybody on the way could read the credential and every secret",
+            "Use https, or set `insecure: true` on the service if you accept that.",
+        )
+    return endpoint.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def check_credential(service: str, credential: Secret) -> None:
+    """Raise ``ConfigError`` for a credential that cannot stand in a header. It is never shown."""
+    text = credential.reveal()
+    if not text or not text.isascii() or not text.isprintable() or " " in text:
+        raise ConfigError(
+            f"the credential of service {service!r} is empty or holds blanks, line ends or other characters "
+            "that no credential has",
+            "Check the variable it comes from; a line end at the end of a file is a common cause.",
+        )

@@ -1,0 +1,286 @@
+"""HTTP to a key service: one client, a rate budget, retries, and every failure as the right error.
+
+What is particular to a service (its calls, its error envelope) comes in as data, so that one client
+serves every service.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+import tenacity
+
+from keyform import __version__
+from keyform.model import Secret
+from keyform.ports import Clock
+from keyform.services import failures
+from keyform.services.budget import Allowance, Budget
+from keyform.services.endpoint import is_loopback
+from keyform.services.failures import READ, Failure, safe
+
+_log = logging.getLogger(__name__)
+
+ATTEMPTS = 5
+LONGEST_WAIT = 300.0
+"""Seconds that a service may ask keyform to wait before it gives up instead."""
+_UNSAID_WAIT = 1.0  # after a 429 that does not say how long
+_LARGEST_ANSWER = 64 << 20
+_LONGEST_ANSWER = 300.0
+_CONNECTIONS = 64
+_REPEATABLE = (500, 502, 503, 504)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call to a service.
+
+    ``doing`` is the operation in words, for messages ("creating a key"). ``effect`` is ``read``,
+    ``write`` or ``create``. ``repeatable``: sending it twice does no more than sending it once.
+    ``managed``: it carries the service's credential and counts against that credential's rate limit.
+    ``secret`` travels in the body and is hidden from every message.
+    """
+
+    doing: str
+    method: str
+    path: str
+    effect: str = READ
+    params: Mapping[str, str | int] | None = None
+    body: Any = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    repeatable: bool = True
+    managed: bool = True
+    secret: Secret | None = None
+    next_steps: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A successful answer (2xx) with its JSON body, which may hold a secret."""
+
+    status: int
+    body: Any = field(repr=False)
+
+
+ErrorReader = Callable[[Any], tuple[str, str]]
+"""Takes the parsed body of an error answer; gives the service's own error code and message, or ""."""
+
+
+class Http:
+    """Calls to one service with one credential; for many threads at once."""
+
+    def __init__(
+        self,
+        service: str,
+        base_url: str,
+        credential: Secret | None,
+        clock: Clock,
+        transport: httpx.BaseTransport,
+        read_error: ErrorReader,
+        *,
+        timeout: float = 30.0,
+    ) -> None:
+        """``timeout``: seconds that the service may stay silent."""
+        self._service = service
+        self._base = base_url
+        self._host = httpx.URL(base_url).netloc.decode("ascii")
+        self._credential = credential
+        self._clock = clock
+        self._read_error = read_error
+        self._budget = Budget(clock)
+        self._client = httpx.Client(
+            transport=transport,
+            timeout=httpx.Timeout(timeout, connect=min(timeout, 10.0), pool=None),
+            headers={"User-Agent": f"keyform/{__version__}", "Accept": "application/json"},
+            follow_redirects=False,  # a redirect must not carry the credential elsewhere
+            trust_env=False,
+        )
+        self._retrying = tenacity.Retrying(
+            sleep=clock.sleep,
+            stop=tenacity.stop_after_attempt(ATTEMPTS),
+            wait=_Pause(),
+            retry=tenacity.retry_if_result(lambda outcome: isinstance(outcome, Failure) and outcome.again),
+            retry_error_callback=_last,
+        )
+
+    def call(self, call: Call) -> Answer:
+        """Send, within the budget and as often as is safe and needed. Raises ``ServiceError``."""
+        perhaps_done = False
+
+        def attempt() -> Answer | Failure:
+            nonlocal perhaps_done
+            outcome = self._attempt(call)
+            if isinstance(outcome, Failure):
+                perhaps_done = perhaps_done or outcome.perhaps_done
+                _log.info("service %s: %s: %s", self._service, call.doing, outcome.what)
+            return outcome
+
+        outcome: Answer | Failure = self._retrying(attempt)
+        if isinstance(outcome, Answer):
+            return outcome
+        raise outcome.exception(self._service, call.doing, call.effect, perhaps_done)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    # Failures are values until the last attempt is over: an exception of the HTTP library holds the
+    # request with its credential and body, and must not hang on to the one that the user sees.
+
+    def _attempt(self, call: Call) -> Answer | Failure:
+        if not call.managed:
+            return self._send(call)[0]
+        ticket = self._budget.enter()
+        seen: Allowance | None = None
+        try:
+            outcome, seen = self._send(call)
+        finally:
+            self._budget.leave(ticket, seen)
+        return outcome
+
+    def _send(self, call: Call) -> tuple[Answer | Failure, Allowance | None]:
+        headers = dict(call.headers)
+        if call.managed and self._credential is not None:
+            headers["Authorization"] = f"Bearer {self._credential.reveal()}"
+        request = self._client.build_request(
+            call.method, self._base + call.path, params=call.params, json=call.body, headers=headers
+        )
+        try:
+            response = self._client.send(request, stream=True)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as problem:
+            return failures.not_connected(problem, self._host), None
+        except httpx.HTTPError as problem:
+            return failures.no_answer(problem, call.repeatable), None
+        try:
+            content = self._read(response)
+        except httpx.HTTPError as problem:
+            return failures.no_answer(problem, call.repeatable), None
+        finally:
+            response.close()
+        if content is None:
+            return failures.unintelligible("the answer is too long or takes too long"), None
+        pause = self._retry_after(response.headers.get("Retry-After"))
+        return self._judge(call, response, content, pause), _allowance(response, pause)
+
+    def _read(self, response: httpx.Response) -> bytes | None:
+        """The body; None when it is beyond all measure in size or time."""
+        started = self._clock.monotonic()
+        parts, size = [], 0
+        for part in response.iter_bytes():
+            parts.append(part)
+            size += len(part)
+            if size > _LARGEST_ANSWER or self._clock.monotonic() - started > _LONGEST_ANSWER:
+                return None
+        return b"".join(parts)
+
+    def _judge(
+        self, call: Call, response: httpx.Response, content: bytes, pause: float | None
+    ) -> Answer | Failure:
+        status = response.status_code
+        is_json, body = _json(content)
+        if 200 <= status < 300:
+            return Answer(status, body) if is_json else self._not_json(call, response, content)
+        if 300 <= status < 400:
+            to = safe(response.headers.get("Location", "").partition("?")[0], self._hide(call))
+            return failures.unintelligible(
+                f"{status}: the service sends the request on" + (f" to {to}" if to else ""),
+                perhaps_done=False,
+            )
+        reason, message = (safe(text, self._hide(call)) for text in self._read_error(body))
+        patient = pause is None or pause <= LONGEST_WAIT
+        if pause is not None and not patient:
+            message = f"{message} (asks to wait {pause:.0f} s)".strip()
+        if status >= 500:
+            again = patient and call.repeatable and status in _REPEATABLE
+            return failures.broken(status, reason, message, again=again, pause=pause)
+        return failures.refused(
+            status,
+            reason,
+            message,
+            next_step=call.next_steps.get(status),
+            again=patient and status == 429,
+            # The budget makes every thread wait; only a call outside of it waits here.
+            pause=0.0 if call.managed else pause,
+        )
+
+    def _not_json(self, call: Call, response: httpx.Response, content: bytes) -> Failure:
+        kind = safe(response.headers.get("Content-Type", "").partition(";")[0])
+        if kind.endswith("json") or not content:
+            # Cut short on the way, perhaps; another attempt may see it whole.
+            what = "the answer is not whole JSON" if content else "the answer is empty"
+            return failures.unintelligible(f"{response.status_code}: {what}", again=call.repeatable)
+        return failures.unintelligible(
+            f"{response.status_code}: the answer is {kind or 'of no declared type'}, not JSON"
+        )
+
+    def _retry_after(self, text: str | None) -> float | None:
+        """Seconds to wait, from either form of the header."""
+        seconds = _number(text)
+        if seconds is not None or not text:
+            return seconds
+        try:
+            moment = parsedate_to_datetime(text)
+            return max(0.0, moment.timestamp() - self._clock.now().timestamp())
+        except (ValueError, OverflowError):
+            return None
+
+    def _hide(self, call: Call) -> tuple[Secret, ...]:
+        return tuple(secret for secret in (self._credential, call.secret) if secret is not None)
+
+
+def network_transport(endpoint: str) -> httpx.BaseTransport:
+    """Connections to an endpoint over the network, by the environment's proxy unless it is this machine."""
+    url = httpx.URL(endpoint)
+    proxy = None
+    if not is_loopback(url.host) and not urllib.request.proxy_bypass(url.host):
+        proxy = urllib.request.getproxies().get(url.scheme)
+    limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
+    return httpx.HTTPTransport(limits=limits, proxy=proxy)
+
+
+class _Pause(tenacity.wait.wait_base):
+    """Full jitter, doubling from half a second to 20 seconds, or what the service asked for if longer."""
+
+    _jitter = tenacity.wait_random_exponential(multiplier=0.5, max=20)
+
+    def __call__(self, retry_state: tenacity.RetryCallState) -> float:
+        asked = _last(retry_state).pause
+        if asked is not None:
+            return float(asked)
+        return self._jitter(retry_state)
+
+
+def _last(retry_state: tenacity.RetryCallState) -> Any:
+    """What the last attempt gave."""
+    return retry_state.outcome.result() if retry_state.outcome else None
+
+
+def _allowance(response: httpx.Response, pause: float | None) -> Allowance:
+    """What an answer says of the rate limit. A wait beyond all patience is the failed call's affair."""
+    per_minute = _number(response.headers.get("X-RateLimit-Limit"))
+    remaining = _number(response.headers.get("X-RateLimit-Remaining"))
+    wait = None
+    if response.status_code == 429 and (pause is None or pause <= LONGEST_WAIT):
+        wait = _UNSAID_WAIT if pause is None else pause
+    return Allowance(per_minute or None, None if remaining is None else int(remaining), wait)
+
+
+def _json(content: bytes) -> tuple[bool, Any]:
+    """Whether the bytes are JSON, and the value."""
+    try:
+        return True, json.loads(content)
+    except (ValueError, RecursionError):
+        return False, None
+
+
+@functools.lru_cache(maxsize=256)
+def _number(text: str | None) -> float | None:
+    """A non-negative number of seconds or requests; None for anything else."""
+    return float(text) if text and text.isascii() and text.isdigit() and len(text) < 13 else None

@@ -1,0 +1,146 @@
+"""Profiles from data files: one file per service type, in ``profiles/`` or named by the user."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from keyform.diagnostics import error
+from keyform.errors import ConfigError
+from keyform.profile import FORBIDDEN, OPTIONAL, ExpiryRule, Fact, Kind, Profile
+
+_BUILT_IN = Path(__file__).parent / "profiles"
+_SUFFIXES = (".yaml", ".yml", ".json")
+_LARGEST = 1 << 20
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "y": 365 * 86400}
+
+
+def known_types() -> tuple[str, ...]:
+    """The names of the built-in service types, sorted."""
+    return tuple(sorted(file.stem for file in _BUILT_IN.glob("*.yaml")))
+
+
+def load_profile(type_text: str, folder: Path) -> Profile | None:
+    """The profile that ``type:`` names: a built-in type, or a file (``./acme.yaml``, relative to ``folder``).
+
+    None when there is no such built-in type. Raises ``ConfigError`` for a file that cannot be read or
+    that is no profile; everything wrong with it is told at once.
+    """
+    if type_text.endswith(_SUFFIXES) or "/" in type_text:
+        return _from_file(type_text, folder / type_text)
+    return _built_in(type_text) if type_text in known_types() else None
+
+
+@functools.cache
+def _built_in(name: str) -> Profile:
+    # Built-in files are held against the schema by the tests, not on every run.
+    return profile_of(name, _parse((_BUILT_IN / f"{name}.yaml").read_bytes()))
+
+
+def _from_file(name: str, file: Path) -> Profile:
+    import yaml
+
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(_LARGEST + 1)
+    except OSError as problem:
+        raise ConfigError(
+            f"cannot read the profile {name}: {problem.strerror or problem}",
+            "A service's type is the path of a profile file, relative to the configuration, or one of: "
+            + ", ".join(known_types()),
+        ) from None
+    if len(data) > _LARGEST:
+        raise ConfigError(f"the profile {name} is larger than 1 MiB", "Point `type` at a profile file.")
+    try:
+        tree = _parse(data)
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        raise ConfigError(f"the profile {name} is not YAML: {problem}", "Mend the file.") from None
+    problems = violations(tree)
+    if problems:
+        raise ConfigError(
+            tuple(
+                error("profile", f"profile {name}: {where}: {what}" if where else f"profile {name}: {what}")
+                for where, what in problems
+            )
+        )
+    return profile_of(name, tree)
+
+
+def _parse(data: bytes) -> Any:
+    import yaml
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load(data, Loader=loader)  # noqa: S506  (a safe loader, in C where there is one)
+
+
+def violations(tree: Any) -> tuple[tuple[str, str], ...]:
+    """How a parsed profile breaks ``schemas/profile.schema.json``: (where, what). ``where`` is a
+    path like ``kinds.public``, or empty for the whole file."""
+    import jsonschema_rs
+
+    from keyform.schemas_location import schema_text
+
+    validator = jsonschema_rs.validator_for(json.loads(schema_text("profile.schema.json")))
+    try:
+        return tuple(
+            (".".join(map(str, found.instance_path)), found.message) for found in validator.iter_errors(tree)
+        )
+    except ValueError:
+        return (("", "a name is no text; quote names like on, yes, no and numbers"),)
+
+
+def profile_of(name: str, tree: Mapping[str, Any]) -> Profile:
+    """The profile that a parsed file describes. The tree has passed the schema."""
+    origins = tree.get("origins", {})
+    expiry = tree.get("expiry", {})
+    last_used = tree.get("last_used", {})
+    operations = {operation: how["backing"] for operation, how in tree["operations"].items()}
+    return Profile(
+        type=name,
+        title=tree["title"],
+        description=tree.get("description", ""),
+        kinds={kind: _kind(kind, rules) for kind, rules in tree.get("kinds", {}).items()},
+        default_kind=tree.get("default_kind"),
+        environments=tuple(tree.get("environments", ())),
+        default_environment=tree.get("default_environment"),
+        scopes=tree.get("scopes"),
+        fields=frozenset(tree["fields"]),
+        mutable=frozenset(tree.get("mutable", ())),
+        shown=frozenset(tree.get("shown", ())),
+        origins_on=frozenset(origins.get("allowed_on", ())),
+        wildcard_origins=origins.get("wildcard", False),
+        http_origins=origins.get("http", "localhost"),
+        expiry=ExpiryRule(
+            expiry.get("settable", True), tuple(_span(window) for window in expiry.get("windows", ()))
+        ),
+        limits=tree.get("limits", {}),
+        lists="list" in operations,
+        marks="marker" in tree,
+        proves="prove" in operations,
+        list_lag=_span(tree.get("list_lag", "0s")),
+        last_used_lag=_span(last_used.get("lag", "0s")),
+        shows_last_used=last_used.get("shown", False),
+        operations=operations,
+        facts=tuple(Fact(fact["rule"], fact["source"]) for fact in tree.get("facts", ())),
+    )
+
+
+def _kind(name: str, rules: Mapping[str, Any]) -> Kind:
+    scopes = rules.get("scopes")
+    return Kind(
+        name=name,
+        prefix=rules.get("prefix", ""),
+        description=rules.get("description", ""),
+        scopes=None if scopes is None else tuple(sorted(scopes)),
+        default_scopes=tuple(sorted(rules.get("default_scopes", ()))),
+        origins=rules.get("origins", FORBIDDEN),
+        project=rules.get("project", OPTIONAL),
+    )
+
+
+def _span(text: str) -> timedelta:
+    return timedelta(seconds=int(text[:-1]) * _UNITS[text[-1]])
