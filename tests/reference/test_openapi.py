@@ -83,7 +83,7 @@ def aim(case: schemathesis.Case) -> None:
 
 @SCHEMA.parametrize()
 @settings(
-    max_examples=40,
+    max_examples=80,
     derandomize=True,
     deadline=None,
     database=None,
