@@ -138,9 +138,10 @@ class AgeStore:
                     fd = os.open(parts[-1], flags, dir_fd=chain[-1])
             except FileNotFoundError:
                 return None
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                os.close(fd)
+                raise OSError(errno.EISDIR, "it is not a regular file")
             with os.fdopen(fd, "rb") as file:
-                if not stat.S_ISREG(os.fstat(fd).st_mode):
-                    raise OSError(errno.EISDIR, "it is not a regular file")
                 return file.read(_LARGEST + 1)
 
         data = self._attempt("read", place, read)
