@@ -1,0 +1,1 @@
+"""What users read: pure functions from plans, states and diagnostics to text."""

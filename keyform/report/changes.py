@@ -1,0 +1,203 @@
+"""The lines that explain one change: shared by the terminal's text and by Markdown.
+
+Every string that comes out is safe for a terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from keyform.engine.plan import (
+    CREATE,
+    DROP,
+    END,
+    FORGET,
+    IMPORT,
+    MOVE,
+    REFRESH,
+    REPLACE,
+    REVOKE,
+    ROTATE,
+    UPDATE,
+    Change,
+    FieldDiff,
+    Plan,
+)
+from keyform.profile import ASSISTED
+from keyform.report.safe import padded, quoted, visible
+
+_TO = {
+    CREATE: "create at",
+    UPDATE: "update in place at",
+    REPLACE: "replace by a new key at",
+    ROTATE: "rotate: a new generation at",
+    REVOKE: "revoke at",
+    IMPORT: "import from",
+}
+_IN_STATE = {
+    MOVE: "rename in the state",
+    FORGET: "drop from the state",
+    REFRESH: "take note in the state",
+}
+
+DONE = {
+    CREATE: "created",
+    UPDATE: "updated",
+    REPLACE: "replaced",
+    ROTATE: "rotated",
+    REVOKE: "revoked",
+    IMPORT: "imported",
+    MOVE: "moved",
+    FORGET: "forgotten",
+    REFRESH: "refreshed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line: ``mark`` is ``+``, ``-``, ``~`` or a space, ``depth`` the level, ``remark`` a warning
+    about what the line means for whoever holds the key."""
+
+    mark: str
+    text: str
+    depth: int = 0
+    remark: str = ""
+
+
+def heading(change: Change) -> str:
+    """What happens, where: ``update in place at payments (key_123)``."""
+    which = f" ({visible(change.key_id)})" if change.key_id else ""
+    if change.action in _IN_STATE:
+        return _IN_STATE[change.action] + which
+    by_hand = ", by hand" if change.backing == ASSISTED else ""
+    return f"{_TO[change.action]} {visible(change.service or 'its service')}{which}{by_hand}"
+
+
+def rows(change: Change) -> Iterator[Row]:
+    """The fields before and after, then the secrets that go."""
+    new = change.action == CREATE
+    width = max((len(visible(d.path)) for d in change.diff), default=0) + 2
+    for difference in change.diff:
+        path = visible(difference.path)
+        before, after = difference.before, difference.after
+        if _is_set(before) and _is_set(after) and not new:
+            yield from _set_rows(path, before or [], after or [], difference)
+        elif before is None:
+            yield Row("+", padded(path, width) + value(after), remark="" if new else _remark(difference))
+        elif after is None:
+            yield Row("-", padded(path, width) + value(before), remark=_remark(difference))
+        else:
+            text = f"{padded(path, width)}{value(before)} -> {value(after)}"
+            yield Row("~", text, remark=_remark(difference))
+    for step in change.steps:
+        if step.op == END and (change.action != REVOKE or step.key_id != change.key_id):
+            ended = f"{visible(step.key_id or '')} at {visible(step.service or '')}"
+            yield Row("-", f"revokes {ended}, last of all")
+        if step.op in (END, DROP):
+            for place in step.places:
+                if place.on_revoke == "keep":
+                    yield Row(" ", f"keeps the secret at {visible(str(place))}")
+                else:
+                    yield Row("-", f"deletes the secret at {visible(str(place))}")
+
+
+def value(item: Any) -> str:
+    """A JSON value as a report shows it."""
+    if isinstance(item, str):
+        return quoted(item)
+    if isinstance(item, bool):
+        return "true" if item else "false"
+    if isinstance(item, list | tuple):
+        return "[" + ", ".join(map(value, item)) + "]"
+    if isinstance(item, dict):
+        return "{" + ", ".join(f"{visible(str(name))}: {value(entry)}" for name, entry in item.items()) + "}"
+    return "none" if item is None else str(item)
+
+
+def counted(summary: dict[str, int]) -> str:
+    """``2 to create, 1 to update``: the actions that a plan's summary counts."""
+    return ", ".join(f"{count} to {action}" for action, count in summary.items() if count and action in DONE)
+
+
+def done_words(counts: dict[str, int]) -> str:
+    """``2 created, 1 updated``: what came of the actions counted in ``counts``."""
+    return ", ".join(f"{counts[action]} {word}" for action, word in DONE.items() if counts.get(action))
+
+
+def groups(plan: Plan) -> list[tuple[str, tuple[Change, ...]]]:
+    """The changes that somebody asked for, and apart from them those that undo what happened outside."""
+    intended = tuple(change for change in plan.changes if not change.drift)
+    drift = tuple(change for change in plan.changes if change.drift)
+    outside = (
+        "Changed outside keyform; apply takes note and touches no key"
+        if plan.mode == "refresh-only"
+        else "Changed outside keyform; apply makes it as declared again"
+    )
+    return [(title, found) for title, found in (("Planned changes", intended), (outside, drift)) if found]
+
+
+def nothing_to_do(plan: Plan) -> str:
+    """The sentence for a plan without changes."""
+    if plan.mode == "destroy":
+        return "Nothing to destroy. The state owns no key."
+    if plan.mode == "refresh-only":
+        return "No changes. The services show what the state records."
+    if plan.failed:
+        return "No changes could be planned; see the errors."
+    return "No changes. Every declared key is as declared."
+
+
+def summary_line(plan: Plan) -> str:
+    """``Plan: 2 to create, 1 to update; 5 unchanged.``"""
+    if plan.empty:
+        return nothing_to_do(plan)
+    rest = f"; {plan.unchanged} unchanged" if plan.unchanged else ""
+    return f"Plan: {counted(plan.summary)}{rest}."
+
+
+def unmanaged_lines(plan: Plan) -> list[str]:
+    """One line per service that has keys which keyform leaves alone."""
+    return [
+        f"{visible(name)} has {count} more active {'key' if count == 1 else 'keys'} that keyform does not "
+        f"manage and leaves alone (`keyform generate {visible(name)}` writes YAML for them)."
+        for name, count in plan.unmanaged
+    ]
+
+
+def _is_set(item: Any) -> bool:
+    return item is None or isinstance(item, list)
+
+
+def _set_rows(path: str, before: list[Any], after: list[Any], difference: FieldDiff) -> Iterator[Row]:
+    remark = "" if after or not before else "nothing is left of it"
+    yield Row("~", path, remark=remark)
+    gain, loss = _SET_REMARKS.get(difference.path, ("", ""))
+    for item in after:
+        if item not in before:
+            yield Row("+", value(item), 1, gain)
+    for item in before:
+        if item not in after:
+            yield Row("-", value(item), 1, loss)
+
+
+_SET_REMARKS = {
+    "scopes": ("wider: the key may do more", ""),
+    "allowed_origins": ("wider: may use the key from now on", "loses access"),
+}
+
+
+def _remark(difference: FieldDiff) -> str:
+    path, before, after = difference.path, difference.before, difference.after
+    if path == "expires_at" and before is not None and (after is None or str(after) > str(before)):
+        return "wider: the key lives longer" if after else "wider: the key never expires"
+    if path == "expires_in" and after == "never":
+        return "wider: new keys never expire"
+    if path == "protect" and before is True:
+        return "no longer protected"
+    if path.startswith("rate_limit") and before is not None and after is None:
+        return "wider: no limit any more"
+    if path == "rate_limit.limit" and isinstance(before, int) and isinstance(after, int) and after > before:
+        return "wider: more requests allowed"
+    return ""

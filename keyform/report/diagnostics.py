@@ -1,0 +1,80 @@
+"""Diagnostics as text: what happened, where (the user's own line with a caret under it), what to do."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from keyform.diagnostics import Diagnostic
+from keyform.report.safe import columns, visible
+from keyform.report.style import Style
+
+_COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
+_TAB = "    "
+
+
+def diagnostics_text(diagnostics: Sequence[Diagnostic], style: Style) -> str:
+    """All of them, a blank line between two, and a line that counts them when there are several."""
+    if not diagnostics:
+        return ""
+    blocks = [diagnostic_text(diagnostic, style) for diagnostic in diagnostics]
+    if len(diagnostics) > 1:
+        blocks.append(style.paint(f"{count_line(diagnostics)}.", "bold"))
+    return "\n\n".join(blocks) + "\n"
+
+
+def count_line(diagnostics: Sequence[Diagnostic]) -> str:
+    """``2 errors, 1 warning``."""
+    counts = [(sum(d.severity == severity for d in diagnostics), severity) for severity in _COLOURS]
+    return ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for count, name in counts if count)
+
+
+def diagnostic_text(diagnostic: Diagnostic, style: Style) -> str:
+    """One diagnostic, without a line break at its end."""
+    head = style.paint(f"{diagnostic.severity}:", _COLOURS.get(diagnostic.severity, "red"), "bold")
+    summary = visible(diagnostic.summary)
+    place = visible(str(diagnostic.location)) + ": " if diagnostic.location else ""
+    if diagnostic.address and diagnostic.address not in diagnostic.summary:
+        summary = f"{visible(diagnostic.address)}: {summary}"
+    out = [f"{place}{head} {style.paint(summary, 'bold')}"]
+    if diagnostic.location and diagnostic.snippet is not None:
+        out += _excerpt(diagnostic.snippet, diagnostic.location.line, diagnostic.location.column, style)
+    for paragraph in diagnostic.detail.splitlines():
+        out += textwrap.wrap(
+            visible(paragraph),
+            max(20, style.width),
+            initial_indent="  ",
+            subsequent_indent="  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return "\n".join(out)
+
+
+def _excerpt(snippet: str, line: int, column: int, style: Style) -> list[str]:
+    """The line and a caret under ``column`` (counted in characters, from 1), cut around it when long."""
+    source = snippet.rstrip("\r\n").split("\n", 1)[0]
+    gutter = f"{line:>5} | "
+    room = max(30, style.width - len(gutter))
+    shown = [_TAB if character == "\t" else visible(character) for character in source]
+    at = max(0, min(column - 1, len(shown)))
+    start, end = 0, len(shown)
+    if sum(map(columns, shown)) > room:
+        dots = style.plain("…")
+        room -= 2 * len(dots)
+        start = at
+        used = 0
+        while start > 0 and used + columns(shown[start - 1]) <= room // 2:
+            start -= 1
+            used += columns(shown[start])
+        end = at
+        while end < len(shown) and used + columns(shown[end]) <= room:
+            used += columns(shown[end])
+            end += 1
+        head, tail = dots if start else "", dots if end < len(shown) else ""
+    else:
+        head = tail = ""
+    before = head + "".join(shown[start:at])
+    text = before + "".join(shown[at:end]) + tail
+    caret = " " * columns(before) + style.paint("^", "red", "bold")
+    return [style.paint(gutter, "dim") + text, style.paint(" " * 5 + " | ", "dim") + caret]

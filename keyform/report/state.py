@@ -1,0 +1,89 @@
+"""The state as users read it: what keyform owns, and where each secret is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from keyform.engine.plan import FieldDiff
+from keyform.model import format_duration, instant
+from keyform.report.changes import value
+from keyform.report.safe import code_span, padded, visible
+from keyform.report.style import Style
+from keyform.report.table import markdown_table, table
+from keyform.state import Generation, KeyRecord, State, spec_to_json
+
+_HEADER = ("address", "service", "key", "expires", "secret")
+
+
+def state_text(state: State, where: str, style: Style) -> str:
+    """Every key and project on a line of its own."""
+    out = f"State {visible(where)}, serial {state.serial}, lineage {visible(state.lineage)}.\n"
+    if not state.keys and not state.projects:
+        return out + "It owns no key yet.\n"
+    if state.keys:
+        out += "\n" + table(_HEADER, [*_lines(state)], style)
+    if state.projects:
+        lines = [
+            (project.address, project.service, ", ".join(project.allowed_origins) or "none")
+            for _, project in sorted(state.projects.items())
+        ]
+        out += "\n" + table(("project", "service", "allowed origins"), lines, style)
+    return out
+
+
+def state_markdown(state: State, where: str) -> str:
+    """The same as Markdown."""
+    out = f"## keyform state\n\nState {code_span(where)}, serial {state.serial}.\n\n"
+    if not state.keys:
+        return out + "It owns no key yet.\n"
+    return out + markdown_table(_HEADER, [[code_span(cell) for cell in line] for line in _lines(state)])
+
+
+def _lines(state: State) -> Iterator[Sequence[str]]:
+    for address, record in sorted(state.keys.items()):
+        for generation in (record.current, *record.deposed):
+            ends = generation.spec.expires_at
+            until = f" (old, until {instant(generation.revoke_at)})" if generation.revoke_at else ""
+            yield (
+                address + until,
+                generation.service,
+                generation.id,
+                instant(ends) if ends else "never",
+                ", ".join(map(str, generation.places)),
+            )
+
+
+def record_text(record: KeyRecord, style: Style) -> str:
+    """One key in full, its fingerprint included, never its secret."""
+    out = [style.paint(visible(record.address), "bold")]
+    terms = [
+        FieldDiff("expires_in", None, format_duration(record.expires_in) if record.expires_in else None),
+        FieldDiff("owner", None, record.owner),
+        FieldDiff("tags", None, list(record.tags) or None),
+        FieldDiff("protect", None, record.protect or None),
+    ]
+    out += _fields([(d.path, d.after) for d in terms if d.after is not None], 2)
+    for generation in (record.current, *reversed(record.deposed)):
+        kind = "current" if generation is record.current else "old"
+        out += ["", f"  generation {generation.number} ({kind})"]
+        out += _fields(_generation(generation), 4)
+    return "\n".join(out) + "\n"
+
+
+def _generation(generation: Generation) -> list[tuple[str, object]]:
+    out: list[tuple[str, object]] = [
+        ("service", generation.service),
+        ("id", generation.id),
+        ("created_at", instant(generation.created_at)),
+        *spec_to_json(generation.spec).items(),
+        ("secret", [str(place) for place in generation.places]),
+        ("fingerprint", generation.fingerprint or "unknown: the key was adopted"),
+    ]
+    if generation.revoke_at:
+        out.append(("revoke_at", instant(generation.revoke_at)))
+    return out
+
+
+def _fields(fields: Sequence[tuple[str, object]], indent: int) -> list[str]:
+    width = max((len(name) for name, _ in fields), default=0) + 2
+    return [" " * indent + padded(name, width) + value(item) for name, item in fields]

@@ -1,0 +1,73 @@
+"""Colour and symbols: what a terminal can show is decided by the caller, once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keyform.engine.plan import (
+    CREATE,
+    FORGET,
+    IMPORT,
+    MOVE,
+    REFRESH,
+    REPLACE,
+    REVOKE,
+    ROTATE,
+    UPDATE,
+)
+
+_CODES = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36, "bold": 1, "dim": 2}
+
+SYMBOLS = {
+    CREATE: "+",
+    UPDATE: "~",
+    REPLACE: "-/+",
+    ROTATE: "↻",
+    REVOKE: "-",
+    IMPORT: "←",
+    MOVE: "→",
+    FORGET: ".",
+    REFRESH: "!",
+}
+_ASCII = {"↻": "@", "←": "<-", "→": "->", "·": "*", "…": "..."}
+
+_COLOURS = {
+    CREATE: "green",
+    UPDATE: "yellow",
+    REPLACE: "magenta",
+    ROTATE: "cyan",
+    REVOKE: "red",
+    IMPORT: "blue",
+    MOVE: "blue",
+    FORGET: "yellow",
+    REFRESH: "yellow",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """``colour``: whether escape sequences may be written. ``unicode``: whether more than ASCII may.
+    ``width``: the columns that running text is wrapped to."""
+
+    colour: bool = False
+    unicode: bool = True
+    width: int = 80
+
+    def paint(self, text: str, *kinds: str) -> str:
+        """``text`` in the named colours or weights, or as it is."""
+        if not self.colour or not text:
+            return text
+        return f"\x1b[{';'.join(str(_CODES[kind]) for kind in kinds)}m{text}\x1b[0m"
+
+    def symbol(self, action: str) -> str:
+        """The mark of an action, uncoloured."""
+        return self.plain(SYMBOLS[action])
+
+    def plain(self, symbol: str) -> str:
+        """A symbol of keyform's own, or its ASCII stand-in."""
+        return symbol if self.unicode else _ASCII.get(symbol, symbol)
+
+
+def colour_of(action: str) -> str:
+    """The colour of an action."""
+    return _COLOURS[action]

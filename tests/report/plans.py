@@ -1,0 +1,39 @@
+"""Plans to report on."""
+
+from datetime import UTC, datetime
+
+from keyform.diagnostics import error, warning
+from keyform.engine.plan import Change, FieldDiff, Plan, Step
+from keyform.model import Location, Place
+
+NOW = datetime(2027, 1, 31, tzinfo=UTC)
+
+
+def plan(*changes: Change, **rest: object) -> Plan:
+    """A plan of these changes."""
+    return Plan("11111111-2222-3333-4444-555555555555", 7, "sha256:config", NOW, changes, **rest)
+
+
+def hostile_plan(text: str) -> Plan:
+    """A plan with ``text`` in every place where something from outside can stand."""
+    end = Step("revoke", text, text, text + "2", places=(Place(text, text, text),))
+    diff = (
+        FieldDiff("name", text, text + "!"),
+        FieldDiff("scopes", [text], [text, text + "+"]),
+        FieldDiff("description", None, text),
+        FieldDiff("environment", text, None),
+        FieldDiff(text, {text: text}, [text, {text: [text]}]),
+    )
+    changes = tuple(
+        Change(text + str(at), action, text, text, text, 1, diff, drift, steps=(end,))
+        for at, (action, drift) in enumerate(
+            (action, drift)
+            for action in ("create", "update", "replace", "rotate", "revoke", "import", "move", "forget", "refresh")
+            for drift in (False, True)
+        )
+    )
+    told = (
+        warning(text, text, text, address=text),
+        error("x", text, text, location=Location(text, 3, 2), snippet=text),
+    )
+    return plan(*changes, unmanaged=((text, 2),), diagnostics=told, targets=(text,))
