@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 # The bound refills a little slower than the service says, so that clocks that run apart cannot turn it
 # into an overestimate. Nothing is lost: the surplus shows up in what the answers say is remaining.
 _CAUTION = 0.99
-_A_LITTLE = 0.001
+_A_LITTLE = 0.0001
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Budget:
         with self._turn:
             while True:
                 with self._changed:
-                    while not self._known and self._under_way:
+                    while self._must_hear_first():
                         self._changed.wait()
                     wait = self._wait()
                     if wait <= 0:
@@ -86,6 +86,11 @@ class Budget:
                 self._known = True
                 self._learn(ticket, seen)
             self._changed.notify_all()
+
+    def _must_hear_first(self) -> bool:
+        """Whether no time, only an answer, can make room for one more request."""
+        room = self._capacity - self._under_way if self._per_second is not None else 1
+        return self._under_way > 0 and (not self._known or room < 1)
 
     def _wait(self) -> float:
         """Seconds until a request may go; 0 for now."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import ssl
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -242,7 +243,9 @@ def network_transport(endpoint: str) -> httpx.BaseTransport:
     if not is_loopback(url.host) and not urllib.request.proxy_bypass(url.host):
         proxy = urllib.request.getproxies().get(url.scheme)
     limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
-    return httpx.HTTPTransport(limits=limits, proxy=proxy)
+    # Plain http checks no certificates, and reading the trusted ones takes a while.
+    verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if url.scheme == "http" and proxy is None else True
+    return httpx.HTTPTransport(verify=verify, limits=limits, proxy=proxy)
 
 
 class _Pause(tenacity.wait.wait_base):
