@@ -21,13 +21,14 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One key at a service that belongs, or belonged, to a declared key.
+    """One key at ``service`` that belongs, or belonged, to a declared key.
 
     ``fingerprint`` None: the secret was never seen (an adopted key). ``revoke_at`` is set on deposed
     generations only. ``marker`` is the label it was minted with, or None when adopted.
     """
 
     number: int
+    service: str
     id: str
     spec: KeySpec
     created_at: datetime
@@ -42,7 +43,6 @@ class KeyRecord:
     """A declared key in the state: its current generation and the deposed ones, oldest first."""
 
     address: str
-    service: str
     current: Generation
     deposed: tuple[Generation, ...] = ()
     expires_in: timedelta | None = None
@@ -67,10 +67,12 @@ class ProjectRecord:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """``lineage`` names the series of states for ever; ``serial`` counts its writes."""
+    """``lineage`` names the series of states for ever; ``serial`` counts its writes. ``run`` is the id of
+    the apply that wrote it last, by which recovery knows whether a journal is in it already."""
 
     lineage: str
     serial: int = 0
+    run: str | None = None
     keys: Mapping[str, KeyRecord] = field(default_factory=dict)
     projects: Mapping[str, ProjectRecord] = field(default_factory=dict)
 
@@ -144,6 +146,7 @@ def place_from_json(data: Mapping[str, Any]) -> Place:
 def generation_to_json(generation: Generation) -> dict[str, Any]:
     out: dict[str, Any] = {
         "number": generation.number,
+        "service": generation.service,
         "id": generation.id,
         "spec": spec_to_json(generation.spec),
         "created_at": instant(generation.created_at),
@@ -160,6 +163,7 @@ def generation_from_json(data: Mapping[str, Any]) -> Generation:
     revoke_at = data.get("revoke_at")
     return Generation(
         data["number"],
+        data["service"],
         data["id"],
         spec_from_json(data["spec"]),
         parse_instant(data["created_at"]),
@@ -171,10 +175,7 @@ def generation_from_json(data: Mapping[str, Any]) -> Generation:
 
 
 def _record_to_json(record: KeyRecord) -> dict[str, Any]:
-    out: dict[str, Any] = {
-        "service": record.service,
-        "current": generation_to_json(record.current),
-    }
+    out: dict[str, Any] = {"current": generation_to_json(record.current)}
     if record.deposed:
         out["deposed"] = [generation_to_json(generation) for generation in record.deposed]
     if record.expires_in is not None:
@@ -192,7 +193,6 @@ def _record_from_json(address: str, data: Mapping[str, Any]) -> KeyRecord:
     seconds = data.get("expires_in_s")
     return KeyRecord(
         address,
-        data["service"],
         generation_from_json(data["current"]),
         tuple(generation_from_json(generation) for generation in data.get("deposed", ())),
         timedelta(seconds=seconds) if seconds is not None else None,
@@ -223,6 +223,7 @@ def dump_state(state: State) -> bytes:
     return (
         f'{{\n  "format": {json.dumps(FORMAT)},\n  "version": {VERSION},\n'
         f'  "lineage": {json.dumps(state.lineage)},\n  "serial": {state.serial},\n'
+        f'  "run": {json.dumps(state.run)},\n'
         f'  "projects": {projects},\n  "keys": {keys}\n}}\n'
     ).encode()
 
@@ -251,6 +252,7 @@ def load_state(data: bytes, where: str) -> State:
         return State(
             raw["lineage"],
             raw["serial"],
+            raw["run"],
             {address: _record_from_json(address, record) for address, record in raw["keys"].items()},
             {
                 address: ProjectRecord(

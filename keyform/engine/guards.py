@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from keyform.diagnostics import Diagnostic, error
-from keyform.engine.plan import FORGET, REPLACE, REVOKE, ROTATE, UPDATE, Change
+from keyform.engine.plan import FORGET, MINT, RELOCATE, REPLACE, REVOKE, ROTATE, UPDATE, Change
 from keyform.engine.sight import DESTROY, Options, Sight
 
 MASS_SHARE = 0.3
@@ -19,6 +19,7 @@ def guard(sight: Sight, options: Options, changes: tuple[Change, ...]) -> Iterat
     yield from _protected(sight, changes)
     yield from _own_credential(sight, changes)
     yield from _incomplete(sight, changes)
+    yield from _taken_places(sight, changes)
     if options.mode != DESTROY and not options.allow_mass_change:
         yield from _mass_change(sight, changes)
 
@@ -56,10 +57,33 @@ def _incomplete(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnosti
         if view is not None and not view.listing.complete and change.action in _ENDS_A_KEY:
             yield error(
                 "incomplete-listing",
-                f"{change.address}: keyform will not {change.action} from an incomplete listing of {view.name}",
+                f"{change.address}: keyform will not {change.action} a key while the listing of {view.name} is "
+                "incomplete",
                 "Plan again when the service can be read whole.",
                 address=change.address,
             )
+
+
+def _taken_places(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
+    """A place that holds another key's secret is free only once that key is gone or has moved out."""
+    holders = {
+        place: record.address
+        for record in sight.state.keys.values()
+        for generation in record.generations()
+        for place in generation.places
+    }
+    leaving = {change.address for change in changes if change.action == REVOKE}
+    for change in changes:
+        for step in change.steps:
+            for place in step.places if step.op in (MINT, RELOCATE) else ():
+                holder = holders.get(place, change.address)
+                if holder != change.address and not (step.op == MINT and holder in leaving):
+                    yield error(
+                        "place-in-use",
+                        f"{change.address} would write to {place}, which holds the secret of {holder}",
+                        f"Apply the change of {holder} first, or choose another `secret`.",
+                        address=change.address,
+                    )
 
 
 def _mass_change(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:

@@ -250,6 +250,12 @@ class Plan:
         return {"format": FORMAT, "version": VERSION, "digest": digest(body), **body}
 
 
+def digest_of(plan: Plan) -> str:
+    """``sha256:…`` over the whole plan: what a reviewer approves."""
+    found: str = plan.as_json()["digest"]
+    return found
+
+
 def dump_plan(plan: Plan) -> bytes:
     """The bytes of a plan file."""
     return json.dumps(plan.as_json(), indent=1, ensure_ascii=False).encode() + b"\n"

@@ -12,10 +12,13 @@ from keyform.engine.guards import guard
 from keyform.engine.plan import (
     DROP,
     DROP_PROJECT,
+    END,
     FORGET,
+    MINT,
     MOVE,
     RECORD,
     REFRESH,
+    RELOCATE,
     RENAME,
     Change,
     FieldDiff,
@@ -62,7 +65,7 @@ def make_plan(sight: Sight, options: Options) -> Plan:
         planned += _undeclared_keys(sight, "destroy" if options.mode == DESTROY else None)
     if options.targets:
         planned = [p for p in planned if not isinstance(p, Change) or _targeted(p.address, options, sight)]
-    changes = tuple(p for p in planned if isinstance(p, Change))
+    changes = _spare_claimed(tuple(p for p in planned if isinstance(p, Change)))
     diagnostics = [p for p in planned if isinstance(p, Diagnostic)]
     unmanaged, strays = _unmanaged(sight)
     diagnostics += strays
@@ -80,6 +83,25 @@ def make_plan(sight: Sight, options: Options) -> Plan:
         options.mode,
         options.targets,
     )
+
+
+def _spare_claimed(changes: tuple[Change, ...]) -> tuple[Change, ...]:
+    """A place that another key writes in this plan is not erased after the key that leaves it."""
+    claimed = {
+        place: step.address
+        for change in changes
+        for step in change.steps
+        if step.op in (MINT, RELOCATE)
+        for place in step.places
+    }
+
+    def spare(step: Step) -> Step:
+        if step.op not in (END, DROP):
+            return step
+        kept = tuple(p for p in step.places if claimed.get(p, step.address) == step.address)
+        return step if kept == step.places else replace(step, places=kept)
+
+    return tuple(replace(change, steps=tuple(map(spare, change.steps))) for change in changes)
 
 
 def _moves(sight: Sight) -> tuple[list[Planned], State]:

@@ -156,9 +156,9 @@ def plan_project(want: DesiredProject, record: ProjectRecord | None, view: Servi
     live = view.projects.get(want.id)
     if live is None and not view.listing.complete:
         return None
-    if live and live.allowed_origins == want.allowed_origins and record is not None:
-        if (record.id, record.service) == (want.id, want.service):
-            return None
+    known = record is not None and (record.id, record.service) == (want.id, want.service)
+    if known and live and live.allowed_origins == want.allowed_origins:
+        return None
     have = live.allowed_origins if live else ()
     gone = [origin for origin in have if origin not in want.allowed_origins]
     new = [origin for origin in want.allowed_origins if origin not in have]

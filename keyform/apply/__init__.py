@@ -1,0 +1,8 @@
+"""The only place that orders effects: reading the world, and carrying a plan out so that a crash at any
+point leaves nothing that the next apply cannot finish."""
+
+from keyform.apply.adopt import adopt
+from keyform.apply.run import Outcome, apply, plan_now
+from keyform.apply.workspace import Workspace, Wrapping
+
+__all__ = ["Outcome", "Workspace", "Wrapping", "adopt", "apply", "plan_now"]

@@ -1,0 +1,115 @@
+"""What must hold before anything is changed: a saved plan still fits, and no foreign value is overwritten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from keyform.apply.places import find_secret
+from keyform.apply.workspace import Workspace
+from keyform.diagnostics import Diagnostic, error
+from keyform.engine.plan import RELOCATE, Change, Plan, Step
+from keyform.engine.sight import Sight, presence, seen_digest
+from keyform.errors import PlanError
+from keyform.model import Place
+from keyform.state import State
+
+STALE = "Make a new plan with `keyform plan --out FILE`, and have that one reviewed."
+
+
+def check_saved_plan(plan: Plan, sight: Sight, no_state_yet: bool, done: frozenset[int]) -> State:
+    """Refuse a plan that has errors, or that was made from another configuration, another state, or
+    services that have moved since. ``done`` are steps that the interrupted apply of this same plan took.
+    Returns the state to work on: the first apply takes its lineage from the plan."""
+    state = sight.state
+    if plan.failed:
+        raise PlanError(tuple(d for d in plan.diagnostics if d.severity == "error"))
+    if no_state_yet and plan.serial == 0:
+        state = replace(state, lineage=plan.lineage)
+    if plan.lineage != state.lineage:
+        raise PlanError(
+            "the plan was made for another state",
+            f"The plan's lineage is {plan.lineage}, the state's is {state.lineage}. Check the folder and "
+            f"the `state:` block. {STALE}",
+        )
+    if plan.serial != state.serial:
+        raise PlanError(
+            "the plan is stale: the state was written since it was made",
+            f"The plan was made at serial {plan.serial}, the state is at {state.serial}. {STALE}",
+        )
+    if plan.config_digest != sight.config_digest:
+        raise PlanError(
+            "the plan is stale: the configuration or its variables changed since it was made",
+            f"Apply it with the files and variables that it was made from. {STALE}",
+        )
+    moved = []
+    index = 0
+    for change in plan.changes:
+        steps = range(index, index + len(change.steps))
+        index += len(change.steps)
+        if change.seen is not None and not done.intersection(steps) and change.seen != _seen(change, sight):
+            moved.append(
+                error(
+                    "plan-stale",
+                    f"{change.address} changed at {change.service} since the plan was made",
+                    STALE,
+                    address=change.address,
+                )
+            )
+    if moved:
+        raise PlanError(tuple(moved))
+    return state
+
+
+def _seen(change: Change, sight: Sight) -> str:
+    view = sight.services.get(change.service or "")
+    if view is None:
+        return ""
+    for step in change.steps:
+        if step.project is not None:
+            return seen_digest(view.projects.get(step.project))
+    record = sight.state.keys.get(change.address)
+    generations = record.generations() if record else ()
+    for generation in generations:
+        if generation.id == change.key_id:
+            return seen_digest(presence(view, generation, sight.now).live)
+    return seen_digest(view.keys.get(change.key_id or ""))
+
+
+def check_places(ws: Workspace, state: State, steps: Iterable[Step], parallelism: int) -> None:
+    """Refuse to write where there is a value that keyform did not write. Raises ``PlanError`` naming
+    every such place."""
+    recorded = {
+        place
+        for record in state.keys.values()
+        for generation in record.generations()
+        for place in generation.places
+    }
+    fingerprints = {
+        generation.id: generation.fingerprint
+        for record in state.keys.values()
+        for generation in record.generations()
+    }
+    wanted = [(place, step) for step in steps for place in step.places if place not in recorded]
+
+    def foreign(entry: tuple[Place, Step]) -> Diagnostic | None:
+        place, step = entry
+        if ws.store(place.store).get(place) is None:
+            return None
+        ours = fingerprints.get(step.key_id or "") if step.op == RELOCATE else None
+        if ours is not None and find_secret(ws, (place,), ours) is not None:
+            return None
+        return error(
+            "place-taken",
+            f"{place} holds a value that keyform did not write, and {step.address} would overwrite it",
+            "Choose another `secret`, delete that value if nobody needs it, or allow it with "
+            "--overwrite-secrets.",
+            address=step.address,
+        )
+
+    if wanted:
+        with ThreadPoolExecutor(min(parallelism, len(wanted)), thread_name_prefix="check") as pool:
+            problems = tuple(found for found in pool.map(foreign, wanted) if found is not None)
+        if problems:
+            raise PlanError(problems)

@@ -1,0 +1,203 @@
+"""The journal of an apply: intents before the first mint, receipts after each, events as they come true.
+
+One JSON object a line. A *section* begins with each run (an apply, or the recovery of one); an intent
+stays open until an event with its marker, or a ``void``, closes it. A section whose run is the state's
+``run`` is in the state already.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from keyform.engine.events import Event, fold
+from keyform.engine.plan import Step
+from keyform.errors import StateError
+from keyform.model import KeySpec, instant, parse_instant
+from keyform.ports import Journal
+from keyform.state import State, spec_from_json, spec_to_json
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A key that a service said it minted."""
+
+    key_id: str
+    spec: KeySpec
+    created_at: datetime
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A mint that is about to happen, and its receipt once there is one. ``index`` is the place of its
+    step in the plan, ``began`` when the intent was written."""
+
+    marker: str
+    index: int
+    step: Step
+    began: datetime
+    receipt: Receipt | None = None
+
+
+class JournalWriter:
+    """Writes one section. Safe from several threads; every call is durable when it returns. ``open`` are
+    the markers of the section's intents that nothing has closed yet."""
+
+    def __init__(self, journal: Journal, run: str) -> None:
+        self._journal = journal
+        self.run = run
+        self.open: set[str] = set()
+
+    def begin(self, lineage: str, plan: str | None, intents: Iterable[Intent]) -> None:
+        """Open the section with all its intents, in one write."""
+        head = {"record": "begin", "run": self.run, "lineage": lineage, "plan": plan}
+        intents = tuple(intents)
+        self._write(head, *map(_intent_to_json, intents))
+        self.open.update(intent.marker for intent in intents)
+
+    def intent(self, intent: Intent) -> None:
+        """A further intent: a mint that has to be tried again under a new marker."""
+        self._write(_intent_to_json(intent))
+        self.open.add(intent.marker)
+
+    def receipt(self, marker: str, receipt: Receipt) -> None:
+        """The service answered with a key."""
+        self._write(
+            {
+                "record": "receipt",
+                "marker": marker,
+                "key_id": receipt.key_id,
+                "spec": spec_to_json(receipt.spec),
+                "created_at": instant(receipt.created_at),
+                "fingerprint": receipt.fingerprint,
+            }
+        )
+
+    def void(self, marker: str) -> None:
+        """The intent came to nothing: no live key carries its marker."""
+        self._write({"record": "void", "marker": marker})
+        self.open.discard(marker)
+
+    def event(self, index: int, event: Event, marker: str | None = None) -> None:
+        """Step ``index`` of the plan came true; closes the intent ``marker``."""
+        record: dict[str, Any] = {"record": "event", "index": index, "event": event.as_json()}
+        if marker is not None:
+            record["marker"] = marker
+        self._write(record)
+        self.open.discard(marker or "")
+
+    def _write(self, *records: Mapping[str, Any]) -> None:
+        lines = "".join(json.dumps(record, separators=(",", ":")) + "\n" for record in records)
+        self._journal.append(lines.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One run's part of a journal."""
+
+    run: str
+    lineage: str
+    plan: str | None
+    events: tuple[tuple[int, Event], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A journal read back."""
+
+    sections: tuple[Section, ...] = ()
+    open: tuple[Intent, ...] = ()
+
+    def is_of(self, plan: str) -> bool:
+        """Whether it is the journal of the plan with this digest."""
+        return any(section.plan == plan for section in self.sections)
+
+    def missing_from(self, state: State) -> tuple[Section, ...]:
+        """The sections that ``state`` does not contain yet."""
+        runs = [section.run for section in self.sections]
+        return self.sections[runs.index(state.run) + 1 :] if state.run in runs else self.sections
+
+    def folded_into(self, state: State) -> State:
+        """``state`` with every event that it lacks."""
+        return fold(state, (event for section in self.missing_from(state) for _, event in section.events))
+
+
+def read_journal(journal: Journal, state: State) -> Replay | None:
+    """What an interrupted apply left, or None. Raises ``StateError`` for a journal of another state, and
+    for one that cannot be understood."""
+    data = journal.read()
+    if not data:
+        return None
+    heads: list[Section] = []
+    events: list[list[tuple[int, Event]]] = []
+    intents: dict[str, Intent] = {}
+    try:
+        for line in data.splitlines():
+            _replay(json.loads(line), heads, events, intents)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as problem:
+        raise StateError(
+            f"the journal of an interrupted apply is damaged: {type(problem).__name__}: {problem}",
+            "It was edited or its disk is failing. Keep a copy of it, compare the state with the services "
+            "(`keyform plan` counts unmanaged keys), then remove it.",
+        ) from None
+    sections = tuple(
+        replace(head, events=tuple(entries)) for head, entries in zip(heads, events, strict=True)
+    )
+    strange = next((s for s in sections if s.lineage != state.lineage and state.serial), None)
+    if strange:
+        raise StateError(
+            "the journal beside the state belongs to another state",
+            f"It is of lineage {strange.lineage}, the state is {state.lineage}. Put the state that the "
+            "interrupted apply was working on back in place.",
+        )
+    return Replay(sections, tuple(intents.values()))
+
+
+def _replay(
+    record: Mapping[str, Any],
+    heads: list[Section],
+    events: list[list[tuple[int, Event]]],
+    intents: dict[str, Intent],
+) -> None:
+    match record["record"]:
+        case "begin":
+            heads.append(Section(record["run"], record["lineage"], record["plan"]))
+            events.append([])
+        case "intent":
+            intents[record["marker"]] = Intent(
+                record["marker"],
+                record["index"],
+                Step.from_json(record["step"]),
+                parse_instant(record["began"]),
+            )
+        case "receipt":
+            intents[record["marker"]] = replace(
+                intents[record["marker"]],
+                receipt=Receipt(
+                    record["key_id"],
+                    spec_from_json(record["spec"]),
+                    parse_instant(record["created_at"]),
+                    record["fingerprint"],
+                ),
+            )
+        case "void":
+            intents.pop(record["marker"], None)
+        case "event":
+            intents.pop(record.get("marker", ""), None)
+            events[-1].append((record["index"], Event.from_json(record["event"])))
+        case other:
+            raise ValueError(f"unknown record {other!r}")
+
+
+def _intent_to_json(intent: Intent) -> dict[str, Any]:
+    return {
+        "record": "intent",
+        "marker": intent.marker,
+        "index": intent.index,
+        "step": intent.step.as_json(),
+        "began": instant(intent.began),
+    }

@@ -1,0 +1,72 @@
+"""Which types of services, stores and state backends there are, and how each is opened.
+
+Built-in stores and backends are imported only when one is opened, so that their libraries cost nothing
+until used. Plug-ins come in through the entry-point groups ``keyform.stores`` and ``keyform.states``,
+each naming a function of the same signature as :func:`open_store` and :func:`open_backend` take them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from keyform.config import Config, load
+from keyform.ports import Clock, StateBackend, Store
+from keyform.services import known_types, load_profile
+
+_STORES = {"age": "keyform.stores.age"}
+_STATES = {"local": "keyform.states.local"}
+
+
+def load_config(
+    folder: Path,
+    clock: Clock,
+    *,
+    variables: Mapping[str, str] | None = None,
+    var_files: Sequence[Path] = (),
+    offline: bool = False,
+) -> Config:
+    """Read a configuration folder with every known type. Raises ``ConfigError``."""
+    return load(
+        folder,
+        now=clock.now(),
+        env=os.environ,
+        variables=variables or {},
+        var_files=var_files,
+        profile_of=load_profile,
+        store_types=_types(_STORES, "keyform.stores"),
+        state_types=_types(_STATES, "keyform.states"),
+        service_types=known_types(),
+        offline=offline,
+    )
+
+
+def open_store(name: str, type_name: str, options: Mapping[str, Any], folder: Path) -> Store:
+    """Open the declared store ``name``. Does no I/O."""
+    opener = _opener(_STORES, "keyform.stores", type_name, "open_store")
+    store: Store = opener(name, options, folder, os.environ)
+    return store
+
+
+def open_backend(type_name: str, options: Mapping[str, Any], folder: Path) -> StateBackend:
+    """Open the declared state backend. Does no I/O."""
+    opener = _opener(_STATES, "keyform.states", type_name, "open_backend")
+    backend: StateBackend = opener(options, folder)
+    return backend
+
+
+def _types(built_in: Mapping[str, str], group: str) -> tuple[str, ...]:
+    return (*built_in, *(entry.name for entry in entry_points(group=group)))
+
+
+def _opener(built_in: Mapping[str, str], group: str, type_name: str, function: str) -> Callable[..., Any]:
+    if type_name in built_in:
+        found: Callable[..., Any] = getattr(import_module(built_in[type_name]), function)
+        return found
+    (entry,) = entry_points(group=group, name=type_name)
+    plugged: Callable[..., Any] = entry.load()
+    return plugged
