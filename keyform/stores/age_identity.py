@@ -66,7 +66,8 @@ def load_identities(path: Path) -> tuple[Identity, ...]:
         raise
     except OSError as problem:
         raise StoreError(
-            f"The age identity {path} could not be read: {files.reason(problem)}", files.advice(problem)
+            f"The age identity {path} could not be read: {files.reason(problem)}",
+            f"{files.advice(problem)} Or set {ENVIRONMENT} to another path.",
         ) from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise StoreError(
