@@ -1,0 +1,198 @@
+"""``imports``, ``moved`` and ``removed``: what happens to keys that exist already."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from keyform.config.interpolate import UNRESOLVED, Interpolator
+from keyform.config.merge import Entry, Merged
+from keyform.config.problems import Problems, did_you_mean
+from keyform.config.values import has_control
+from keyform.model import Import, Move, Removal, SourceRef, normal_address
+
+_ADDRESS = re.compile(r'keys\.[A-Za-z_][A-Za-z0-9_-]{0,127}(\["(?:[^"\\]|\\.){1,1000}"\])?\Z')
+
+
+class Changes:
+    """Reads the three lists. ``declared`` maps every declared key address to its service, if known."""
+
+    def __init__(
+        self, merged: Merged, declared: Mapping[str, str | None], fill: Interpolator, problems: Problems
+    ) -> None:
+        self._merged = merged
+        self._declared = declared
+        self._interpolator = fill
+        self._problems = problems
+
+    def imports(self) -> tuple[Import, ...]:
+        """The imports; each adopts one id for one declared key."""
+        found: list[Import] = []
+        addresses: dict[str, Entry] = {}
+        ids: dict[tuple[str | None, str], Entry] = {}
+        for entry in self._merged.imports:
+            address, key_id = self._address(entry, "key"), self._fill(entry, "id")
+            if address is None or key_id is None:
+                continue
+            if not key_id or has_control(key_id):
+                self._problems.error(
+                    "bad-value",
+                    entry.at("id"),
+                    "the id of a key is empty or has control characters",
+                    "Write the id that the service shows.",
+                )
+                continue
+            self._must_be_declared(address, entry, "key", "an import")
+            self._once(addresses, address, entry, "key", f"{address} is imported twice")
+            if self._declared.get(address) is not None:
+                self._once(
+                    ids,
+                    (self._declared[address], key_id),
+                    entry,
+                    "id",
+                    f"the key `{key_id}` is imported twice",
+                )
+            found.append(Import(address, key_id, entry.at()))
+        return tuple(found)
+
+    def moves(self) -> tuple[Move, ...]:
+        """The moves, each straight to where a chain of them ends."""
+        steps: dict[str, tuple[str, Entry]] = {}
+        arrivals: dict[str, Entry] = {}
+        for entry in self._merged.moved:
+            before, after = self._address(entry, "from"), self._address(entry, "to")
+            if before is None or after is None:
+                continue
+            if before in steps:
+                self._problems.error(
+                    "bad-move",
+                    entry.at("from"),
+                    f"{before} is moved twice",
+                    "Keep one of the two.",
+                    also=("The first is at", steps[before][1].at("from")),
+                )
+                continue
+            self._once(arrivals, after, entry, "to", f"two keys move to {after}")
+            steps[before] = (after, entry)
+        return tuple(
+            Move(before, end, entry.at())
+            for before, (_, entry) in steps.items()
+            if (end := self._end(before, steps)) is not None
+        )
+
+    def _end(self, before: str, steps: Mapping[str, tuple[str, Entry]]) -> str | None:
+        after, entry = steps[before]
+        trail = [before]
+        while after in steps:
+            trail.append(after)
+            if after == before or after in trail[:-1]:
+                if after == before and before == min(trail):
+                    self._problems.error(
+                        "bad-move",
+                        entry.at("from"),
+                        f"moves in a circle: {' -> '.join(trail)}",
+                        "One of these keys must be declared and not be moved.",
+                    )
+                return None
+            after = steps[after][0]
+        if before in self._declared:
+            self._problems.error(
+                "bad-move",
+                entry.at("from"),
+                f"{before} is moved away and still declared",
+                "Remove its declaration, or the move.",
+            )
+            return None
+        last = steps[trail[-1]][1]
+        self._must_be_declared(after, last, "to", "a move")
+        return after
+
+    def removals(self) -> tuple[Removal, ...]:
+        """The keys that left the configuration."""
+        found: list[Removal] = []
+        addresses: dict[str, Entry] = {}
+        moved = {
+            address: entry for entry in self._merged.moved if (address := self._quiet_address(entry, "from"))
+        }
+        for entry in self._merged.removed:
+            address = self._address(entry, "key")
+            if address is None:
+                continue
+            if address in self._declared:
+                self._problems.error(
+                    "removed-but-declared",
+                    entry.at("key"),
+                    f"{address} is removed and declared",
+                    "Remove its declaration, or this entry.",
+                )
+            if address in moved:
+                self._problems.error(
+                    "bad-removal",
+                    entry.at("key"),
+                    f"{address} is removed and moved",
+                    "Keep one of the two.",
+                    also=("The move is at", moved[address].at("from")),
+                )
+            self._once(addresses, address, entry, "key", f"{address} is removed twice")
+            found.append(Removal(address, entry.body["revoke"], entry.at()))
+        return tuple(found)
+
+    def _fill(self, entry: Entry, field: str) -> str | None:
+        value = self._interpolator.fill(entry.body[field], entry.at(field))
+        return None if value is UNRESOLVED else str(value)
+
+    def _quiet_address(self, entry: Entry, field: str) -> str | None:
+        text = entry.body[field]
+        return normal_address(text) if isinstance(text, str) else None
+
+    def _address(self, entry: Entry, field: str) -> str | None:
+        text = self._fill(entry, field)
+        if text is None:
+            return None
+        address = normal_address(text)
+        if not _ADDRESS.match(address):
+            shown = "this" if has_control(text) or len(text) > 300 else f"`{text}`"
+            self._problems.error(
+                "bad-address",
+                entry.at(field),
+                f"{shown} is not the address of a key",
+                'Write NAME, or NAME["EACH"] for one of a `for_each`.',
+            )
+            return None
+        return address
+
+    def _must_be_declared(self, address: str, entry: Entry, field: str, what: str) -> None:
+        if address in self._declared or self._merged.incomplete or self._is_unusable(address):
+            return
+        instances = [name for name in self._declared if name.startswith(address + "[")]
+        hint = (
+            f"It has a `for_each`; name one of its keys, like `{instances[0]}`."
+            if instances
+            else did_you_mean(address, self._declared)
+            if len(self._declared) <= 2000
+            else ""
+        )
+        self._problems.error(
+            "undeclared-key",
+            entry.at(field),
+            f"{what} names {address}, which is not declared",
+            hint or "Declare the key under `keys` as well.",
+        )
+
+    def _is_unusable(self, address: str) -> bool:
+        name = address.removeprefix("keys.").partition("[")[0]
+        entry = self._merged.keys.get(name)
+        return name in self._merged.unusable["keys"] or (entry is not None and "for_each" in entry.unknown)
+
+    def _once(self, seen: dict[Any, Entry], what: Any, entry: Entry, field: str, summary: str) -> None:
+        first = seen.setdefault(what, entry)
+        if first is not entry:
+            where: SourceRef = entry.at(field)
+            self._problems.error(
+                "duplicate-change",
+                where,
+                summary,
+                "Keep one of the two.",
+                also=("The first is at", first.at(field)),
+            )

@@ -1,0 +1,69 @@
+"""A loaded configuration, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from keyform.config.locate import Sources
+from keyform.diagnostics import Diagnostic
+from keyform.model import Desired, Location, Secret, SourceRef
+from keyform.profile import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class StateConfig:
+    """Where the state lives. Options that are credentials are :class:`Secret`."""
+
+    backend: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceConfig:
+    """A declared key service. ``options`` are the fields of its type; those that are credentials are
+    :class:`Secret`.
+    """
+
+    name: str
+    type: str
+    mode: str | None
+    endpoint: str | None
+    credential: Secret | None
+    options: Mapping[str, Any]
+    profile: Profile
+
+
+@dataclass(frozen=True, slots=True)
+class StoreConfig:
+    """A declared store. ``options`` are the fields of its type; those that are credentials are
+    :class:`Secret`.
+    """
+
+    name: str
+    type: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that the files of ``folder`` declare.
+
+    ``digest`` covers all of it after defaults, variables and ``for_each``, credentials excepted.
+    ``diagnostics`` are warnings.
+    """
+
+    folder: Path
+    state: StateConfig
+    services: Mapping[str, ServiceConfig]
+    stores: Mapping[str, StoreConfig]
+    desired: Desired
+    digest: str
+    diagnostics: tuple[Diagnostic, ...]
+    sources: Sources = field(repr=False, compare=False)
+
+    def locate(self, source: SourceRef) -> tuple[Location, str]:
+        """Where a part of the configuration stands, and that line of the file, credentials masked."""
+        return self.sources.locate(source)

@@ -1,0 +1,208 @@
+"""From a folder to a :class:`Config`, or to everything that is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from keyform.config.changes import Changes
+from keyform.config.configuration import Config, ServiceConfig, StateConfig, StoreConfig
+from keyform.config.defaults import Values, read_defaults, report_unused
+from keyform.config.interpolate import Interpolator
+from keyform.config.keys import Keys
+from keyform.config.locate import Sources
+from keyform.config.merge import Path as NodePath
+from keyform.config.merge import merge
+from keyform.config.parse import collector_paused, parse
+from keyform.config.problems import Problem, Problems, Spot
+from keyform.config.read import config_files, read_text
+from keyform.config.schema import check
+from keyform.config.sections import ProfileOf, Sections, digestible
+from keyform.config.variables import Variables, read_var_files
+from keyform.diagnostics import Diagnostic
+from keyform.errors import ConfigError
+from keyform.model import Desired, DesiredKey, Location, digest
+
+
+def load(
+    folder: Path,
+    *,
+    now: datetime,
+    env: Mapping[str, str],
+    variables: Mapping[str, str] = MappingProxyType({}),
+    var_files: Sequence[Path] = (),
+    profile_of: ProfileOf,
+    store_types: Collection[str],
+    state_types: Collection[str],
+    service_types: Collection[str],
+    offline: bool = False,
+) -> Config:
+    """Read, merge and check every ``*.yaml`` and ``*.yml`` file of ``folder``.
+
+    ``variables`` win over ``var_files``, a later var file over an earlier one, both over defaults.
+    ``profile_of`` gives the profile of a service type, None if there is none. With ``offline`` an unset
+    environment variable is a warning, and keys that need it are left out. Locations name files relative
+    to ``folder``. Raises :class:`ConfigError` with every diagnostic of all files, sorted by place.
+    """
+    problems = Problems()
+    texts: dict[str, str] = {}
+    with collector_paused():
+        trees = _read(folder, var_files, texts, problems)
+        refused: dict[str, set[NodePath]] = {
+            file: check(tree, file, problems) for file, tree in trees.items()
+        }
+        merged = merge(trees, refused, problems)
+        given = dict(read_var_files(var_files, texts, problems))
+        given.update({name: (text, None) for name, text in variables.items()})
+        values_of = Variables(
+            merged.variables, given, env, problems, offline=offline, incomplete=merged.incomplete
+        )
+        fill = Interpolator(env, values_of.values(), problems, offline=offline)
+        sections = Sections(fill, problems)
+        state = sections.state(merged, state_types)
+        stores = sections.stores(merged, store_types)
+        services = sections.services(merged, folder, profile_of, service_types)
+        values = Values(problems)
+        defaults = read_defaults(merged, fill, values, problems)
+        builder = Keys(merged, services, defaults, fill, values, problems, now)
+        projects, keys = builder.projects(), builder.keys()
+        if keys and not problems.any_error:
+            report_unused(defaults, problems)
+        changes = Changes(merged, builder.addresses, fill, problems)
+        desired = Desired(keys, projects, changes.imports(), changes.moves(), changes.removals())
+    sources = Sources(texts, problems.broken_files)
+    diagnostics = _diagnostics(problems, sources)
+    if problems.any_error:
+        raise ConfigError(diagnostics)
+    return Config(
+        folder=folder,
+        state=state,
+        services=MappingProxyType(services),
+        stores=MappingProxyType(stores),
+        desired=desired,
+        digest=_digest(state, services, stores, desired),
+        diagnostics=diagnostics,
+        sources=sources,
+    )
+
+
+def _read(
+    folder: Path, var_files: Sequence[Path], texts: dict[str, str], problems: Problems
+) -> dict[str, Any]:
+    """The documents of the folder's files by name; empty files and profiles used by a service are left out."""
+    trees: dict[str, Any] = {}
+    elsewhere = {path.resolve() for path in var_files}
+    for path in config_files(folder, problems):
+        if path.resolve() in elsewhere:
+            continue
+        text = read_text(path, path.name, problems)
+        if text is None:
+            continue
+        texts[path.name] = text
+        tree = parse(text, path.name, problems)
+        if tree is not None:
+            trees[path.name] = tree
+    for name in _local_profiles(trees):
+        trees.pop(name, None)
+    if texts and not trees and not problems.any_error:
+        problems.error(
+            "no-config",
+            Spot(next(iter(texts)), 1, 1),
+            "the configuration is empty",
+            "Run `keyform init` in an empty folder to see a first one.",
+        )
+    return trees
+
+
+def _local_profiles(trees: Mapping[str, Any]) -> set[str]:
+    names: set[str] = set()
+    for tree in trees.values():
+        services = tree.get("services") if isinstance(tree, dict) else None
+        for body in services.values() if isinstance(services, dict) else ():
+            kind = body.get("type") if isinstance(body, dict) else None
+            if isinstance(kind, str) and kind.startswith("./"):
+                names.add(kind.removeprefix("./"))
+    return names
+
+
+def _diagnostics(problems: Problems, sources: Sources) -> tuple[Diagnostic, ...]:
+    found = [_diagnostic(problem, sources) for problem in problems.found]
+    unique = {(d.code, d.location, d.summary): d for d in reversed(found)}
+    return tuple(
+        sorted(
+            unique.values(),
+            key=lambda d: (d.location.file, d.location.line, d.location.column) if d.location else ("", 0, 0),
+        )
+    )
+
+
+def _diagnostic(problem: Problem, sources: Sources) -> Diagnostic:
+    location, snippet, detail = None, None, problem.detail
+    if isinstance(problem.where, Spot):
+        location = Location(problem.where.file, problem.where.line, problem.where.column)
+        index = sources.index(location.file)
+        snippet = index.snippet(location.line) if index else None
+    elif problem.where is not None:
+        location, snippet = sources.locate(problem.where, problem.on_name)
+    if problem.also is not None:
+        phrase, other = problem.also
+        detail = f"{phrase} {sources.locate(other, on_name=True)[0]}. {detail}".rstrip()
+    return Diagnostic(
+        problem.severity, problem.code, problem.summary, detail, problem.address, location, snippet
+    )
+
+
+def _digest(
+    state: StateConfig,
+    services: Mapping[str, ServiceConfig],
+    stores: Mapping[str, StoreConfig],
+    desired: Desired,
+) -> str:
+    return digest(
+        [
+            [state.backend, digestible(state.options)],
+            {s.name: [s.type, s.mode, s.endpoint, digestible(s.options)] for s in services.values()},
+            {s.name: [s.type, digestible(s.options)] for s in stores.values()},
+            sorted(_key_digest(key) for key in desired.keys),
+            sorted([p.address, p.service, p.id, list(p.allowed_origins)] for p in desired.projects),
+            sorted([i.address, i.id] for i in desired.imports),
+            sorted([m.before, m.after] for m in desired.moves),
+            sorted([r.address, r.revoke] for r in desired.removals),
+        ]
+    )
+
+
+def _key_digest(key: DesiredKey) -> tuple[Any, ...]:
+    spec, rotation, rate = key.spec, key.rotation, key.spec.rate_limit
+    return (
+        key.address,
+        key.service,
+        spec.kind,
+        spec.environment,
+        spec.project,
+        spec.name,
+        spec.description,
+        spec.scopes,
+        spec.allowed_origins,
+        spec.expires_at and spec.expires_at.isoformat(),
+        rate and (rate.limit, rate.per_seconds),
+        spec.metadata,
+        [(place.store, place.path, place.field, place.on_revoke) for place in key.places],
+        key.expires_in and key.expires_in.total_seconds(),
+        rotation
+        and [
+            span and span.total_seconds()
+            for span in (
+                rotation.every,
+                rotation.before_expiry,
+                rotation.overlap,
+                rotation.revoke_when_unused_for,
+            )
+        ],
+        key.owner,
+        key.tags,
+        key.protect,
+    )

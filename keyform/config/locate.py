@@ -1,0 +1,160 @@
+"""Positions for messages, looked up only when there is a message.
+
+A file's text is composed once more, this time with positions, and paths are followed through it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from keyform.config.parse import Loader, collector_paused
+from keyform.config.sensitive import ONE_ENVIRONMENT_NAME, has_password, is_sensitive
+from keyform.model import Location, SourceRef
+
+_LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
+_LINE_VALUE = re.compile(r"""([\w-]+)["']?[ \t]*:[ \t]+(?=[^\s])""")
+_MASK = "********"
+_LONGEST_SNIPPET = 400
+
+_WITH_CREDENTIALS = frozenset({"services", "stores", "state", "variables"})
+
+
+class FileIndex:
+    """The positions in one file. Made from its text; ``broken`` files have lines and no paths."""
+
+    def __init__(self, name: str, text: str, broken: bool) -> None:
+        self._name = name
+        self._lines = _LINE_BREAK.split(text)
+        self._root: Any = None
+        self._children: dict[int, dict[str, tuple[Any, Any]]] = {}
+        if not broken:
+            with collector_paused():
+                self._root = yaml.compose(text, Loader=Loader)
+        self._masks = self._masks_of_tree() if self._root is not None else self._masks_of_lines()
+
+    def position(self, path: tuple[str | int, ...], on_name: bool) -> Location:
+        """Where ``path`` stands; where its nearest existing ancestor stands if it is not there.
+
+        A scalar is shown where it stands, a mapping or a list where its name stands.
+        """
+        node, shown = self._root, self._root
+        for part in path:
+            step = self._step(node, part)
+            if step is None:
+                break
+            name_node, node = step
+            collection = not isinstance(node, yaml.ScalarNode)
+            shown = name_node if name_node is not None and (on_name or collection) else node
+        if shown is None:
+            return Location(self._name, 1, 1)
+        return Location(self._name, shown.start_mark.line + 1, shown.start_mark.column + 1)
+
+    def snippet(self, line: int) -> str:
+        """A line of the file (from 1) with every credential in it masked."""
+        if not 1 <= line <= len(self._lines):
+            return ""
+        text = self._lines[line - 1]
+        for start, end in sorted(self._masks.get(line - 1, ()), reverse=True):
+            text = text[:start] + _MASK + text[end:]
+        return text[:_LONGEST_SNIPPET].replace("\t", " ")
+
+    def _step(self, node: Any, part: str | int) -> tuple[Any, Any] | None:
+        if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            return None, node.value[part]
+        if isinstance(node, yaml.MappingNode) and isinstance(part, str):
+            return self._fields(node).get(part)
+        return None
+
+    def _fields(self, node: Any) -> dict[str, tuple[Any, Any]]:
+        known = self._children.get(id(node))
+        if known is None:
+            known = self._children[id(node)] = {}
+            merged = []
+            for name, value in node.value:
+                if isinstance(name, yaml.ScalarNode):
+                    if name.value == "<<" and name.style is None:
+                        merged += value.value if isinstance(value, yaml.SequenceNode) else [value]
+                    known.setdefault(name.value, (name, value))
+            for source in merged:
+                if isinstance(source, yaml.MappingNode):
+                    for field, pair in self._fields(source).items():
+                        known.setdefault(field, pair)
+        return known
+
+    def _masks_of_tree(self) -> dict[int, list[tuple[int, int]]]:
+        masks: dict[int, list[tuple[int, int]]] = {}
+        seen: set[int] = set()
+        pending: list[tuple[Any, bool, bool]] = [(self._root, False, True)]
+        while pending:
+            node, sensitive, top = pending.pop()
+            if (id(node) in seen and not sensitive) or node is None:
+                continue
+            seen.add(id(node))
+            if isinstance(node, yaml.ScalarNode):
+                if (sensitive and not ONE_ENVIRONMENT_NAME.match(node.value)) or has_password(node.value):
+                    self._mask(masks, node)
+            elif isinstance(node, yaml.SequenceNode):
+                pending += [(item, sensitive, False) for item in node.value]
+            else:
+                for name, value in node.value:
+                    named = getattr(name, "value", "")
+                    if top and named not in _WITH_CREDENTIALS:
+                        continue
+                    inside = sensitive or (isinstance(named, str) and is_sensitive(named))
+                    pending.append((value, inside and not top, False))
+        return masks
+
+    def _mask(self, masks: dict[int, list[tuple[int, int]]], node: Any) -> None:
+        start, end = node.start_mark, node.end_mark
+        for line in range(start.line, min(end.line + 1, len(self._lines))):
+            first = start.column if line == start.line else 0
+            last = end.column if line == end.line else len(self._lines[line])
+            if last > first:
+                masks.setdefault(line, []).append((first, last))
+
+    def _masks_of_lines(self) -> dict[int, list[tuple[int, int]]]:
+        """Without a tree: everything after the name of a credential, and the deeper lines that follow."""
+        masks: dict[int, list[tuple[int, int]]] = {}
+        inside: int | None = None
+        for number, line in enumerate(self._lines):
+            indent = len(line) - len(line.lstrip())
+            if inside is not None and line.strip():
+                if indent > inside:
+                    masks[number] = [(indent, len(line))]
+                    continue
+                inside = None
+            for match in _LINE_VALUE.finditer(line + " x"):
+                if is_sensitive(match[1]):
+                    inside = indent
+                    if match.end() < len(line):
+                        masks[number] = [(match.end(), len(line))]
+                    break
+        return masks
+
+
+class Sources:
+    """The texts of a configuration's files, by the names that messages use."""
+
+    def __init__(self, texts: dict[str, str], broken: frozenset[str] | set[str]) -> None:
+        self._texts = texts
+        self._broken = broken
+        self._indexes: dict[str, FileIndex] = {}
+
+    def locate(self, source: SourceRef, on_name: bool = False) -> tuple[Location, str]:
+        """The position of a node and its line."""
+        index = self.index(source.file)
+        if index is None:
+            return Location(source.file, 1, 1), ""
+        location = index.position(source.path, on_name)
+        return location, index.snippet(location.line)
+
+    def index(self, file: str) -> FileIndex | None:
+        """The positions of a file, or None when its text could not be read."""
+        if file not in self._indexes:
+            if file not in self._texts:
+                return None
+            self._indexes[file] = FileIndex(file, self._texts[file], file in self._broken)
+        return self._indexes[file]

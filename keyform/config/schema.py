@@ -1,0 +1,221 @@
+"""The published JSON Schema: a fast verdict, and sentences for people when it is no.
+
+The verdict is jsonschema-rs's; only an invalid file is gone through with jsonschema, whose errors are
+data from which the sentences are made.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from keyform.config.problems import Problems, did_you_mean
+from keyform.config.sensitive import is_sensitive
+from keyform.model import SourceRef
+from keyform.schemas_location import schema_text
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
+
+SCHEMA = "config.schema.json"
+
+_KINDS = {
+    "string": "text",
+    "object": "a mapping",
+    "array": "a list",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "`true` or `false`",
+    "null": "nothing",
+}
+_NOUNS = {
+    "keys": "key",
+    "services": "service",
+    "stores": "store",
+    "projects": "project",
+    "variables": "variable",
+    "imports": "import",
+    "moved": "move",
+    "removed": "removal",
+}
+
+Path = tuple[str | int, ...]
+
+
+@lru_cache(maxsize=1)
+def _schema() -> Any:
+    return json.loads(schema_text(SCHEMA))
+
+
+@lru_cache(maxsize=1)
+def _fast() -> Any:
+    import jsonschema_rs
+
+    return jsonschema_rs.Draft202012Validator(_schema())
+
+
+def check(tree: Mapping[str, Any], file: str, problems: Problems) -> set[Path]:
+    """Record everything in ``tree`` that the schema refuses; return the paths where it does."""
+    if _fast().is_valid(tree):
+        return set()
+    from jsonschema import Draft202012Validator
+
+    refused: set[Path] = set()
+    for failure in Draft202012Validator(_schema()).iter_errors(tree):
+        path: Path = tuple(failure.absolute_path)
+        refused.add(path)
+        for code, spot, on_name, summary, detail in _sentences(failure, path):
+            problems.error(code, SourceRef(file, spot), summary, detail, on_name=on_name)
+    return refused
+
+
+def _thing(path: Path) -> str:
+    """``key `checkout` ``, ``defaults.rotation`` and so on: what a path is about."""
+    if not path:
+        return "the configuration"
+    noun = _NOUNS.get(str(path[0]))
+    if noun is None or len(path) == 1:
+        return f"`{'.'.join(map(str, path))}`"
+    head = f"{noun} {path[1] + 1}" if isinstance(path[1], int) else f"{noun} `{path[1]}`"
+    rest = _dotted(path[2:])
+    return f"`{rest}` of {head}" if rest else head
+
+
+def _dotted(path: Path) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _sentences(failure: ValidationError, path: Path) -> list[tuple[str, Path, bool, str, str]]:
+    rule, wanted, found = failure.validator, failure.validator_value, failure.instance
+    thing = _thing(path)
+    if "propertyNames" in failure.absolute_schema_path:
+        noun = _NOUNS.get(str(path[0]), "entry") if path else "entry"
+        return [
+            (
+                "bad-name",
+                (*path, str(found)),
+                True,
+                f"`{found}` cannot name a {noun}",
+                "A name starts with a letter or `_` and goes on with letters, digits, `_` and `-`; at most 128.",
+            )
+        ]
+    if rule == "additionalProperties":
+        known = failure.schema.get("properties", {})
+        return [
+            (
+                "unknown-field",
+                (*path, name),
+                True,
+                f"unknown field `{name}` in {thing}",
+                _unknown_hint(name, known, path),
+            )
+            for name in found
+            if name not in known
+        ]
+    if rule == "required":
+        return [
+            ("missing-field", path, True, f"{thing} has no `{name}`", _missing_hint(name, path))
+            for name in wanted
+            if name not in found
+        ]
+    if rule == "type":
+        return [
+            (
+                "wrong-type",
+                path,
+                False,
+                f"{thing} must be {_expected(wanted)}, not {_actual(found)}",
+                _type_hint(wanted, found, path),
+            )
+        ]
+    if rule == "enum":
+        return [
+            (
+                "bad-value",
+                path,
+                False,
+                f"{thing} cannot be `{found}`",
+                did_you_mean(str(found), map(str, wanted)),
+            )
+        ]
+    if rule == "const":
+        return [
+            (
+                "bad-version",
+                path,
+                False,
+                f"this keyform reads version {wanted} of the configuration",
+                f"Write `version: {wanted}`.",
+            )
+        ]
+    if rule in ("minItems", "minProperties", "minLength"):
+        return [("empty", path, False, f"{thing} is empty", "Write it out, or leave the field out.")]
+    if rule == "maxItems":
+        return [
+            (
+                "too-many",
+                path,
+                False,
+                f"{thing} has {len(found):,} entries; at most {wanted:,} are allowed",
+                "",
+            )
+        ]
+    if rule in ("minimum", "maximum"):
+        bound = "at least" if rule == "minimum" else "at most"
+        return [("bad-value", path, False, f"{thing} must be {bound} {wanted:,}", "")]
+    return [("invalid", path, False, f"{thing} is not valid here", "")]
+
+
+def _unknown_hint(name: str, known: Mapping[str, Any], path: Path) -> str:
+    hint = did_you_mean(name, known)
+    if not path and hint.startswith("Known"):
+        hint += " If this file is not keyform's, move it into a folder of its own."
+    return hint
+
+
+def _missing_hint(name: str, path: Path) -> str:
+    if name == "secret":
+        return f"Say where its secret goes, like `secret: keys/{path[-1]}`."
+    if name == "revoke":
+        return "Write `revoke: true` to revoke it, or `revoke: false` to forget it and let it live."
+    return f"Add `{name}:`."
+
+
+def _expected(wanted: str | list[str]) -> str:
+    kinds = [wanted] if isinstance(wanted, str) else [kind for kind in wanted if kind != "null"]
+    words = [_KINDS[kind] for kind in kinds]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _actual(found: Any) -> str:
+    if found is None:
+        return "empty"
+    if isinstance(found, bool):
+        return "true or false"
+    if isinstance(found, int | float):
+        return "a number"
+    return "text" if isinstance(found, str) else "a list" if isinstance(found, list) else "a mapping"
+
+
+def _type_hint(wanted: str | list[str], found: Any, path: Path) -> str:
+    if found is None:
+        return "Write a value, or leave the field out."
+    name = next((part for part in reversed(path) if isinstance(part, str)), "")
+    if "string" in wanted and isinstance(found, bool | int | float) and not is_sensitive(name):
+        shown = str(found).lower() if isinstance(found, bool) else str(found)
+        unit = f" or with a unit, like {shown}d" if name in ("expires_in", "every", "overlap") else ""
+        return (
+            f'Put it in quotes: "{shown}"{unit}.' if not unit else f"Write it with a unit, like `{shown}d`."
+        )
+    if wanted == "array" and isinstance(found, str):
+        return (
+            f"Write `[{found}]`." if not is_sensitive(name) and len(found) <= 80 else "Write it in brackets."
+        )
+    if wanted == "boolean" and isinstance(found, str):
+        return "Write `true` or `false` without quotes."
+    return ""

@@ -1,0 +1,229 @@
+"""The sections ``state``, ``services`` and ``stores`` as values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from keyform.config.configuration import ServiceConfig, StateConfig, StoreConfig
+from keyform.config.interpolate import UNRESOLVED, Interpolator, Unresolved
+from keyform.config.merge import Entry, Merged
+from keyform.config.problems import Problems, did_you_mean
+from keyform.config.sensitive import ONE_ENVIRONMENT_NAME, has_password, is_sensitive
+from keyform.config.values import has_control
+from keyform.model import Secret, SourceRef
+from keyform.profile import ASSISTED, CONTRACT, DOCUMENTED, Profile
+
+ProfileOf = Callable[[str, Path], Profile | None]
+
+_OWN_FIELDS = ("type", "mode", "endpoint", "credential")
+_MODES = (DOCUMENTED, CONTRACT, ASSISTED)
+
+
+class Sections:
+    """Builds the sections that say where to work; what is wrong is recorded and left out."""
+
+    def __init__(self, fill: Interpolator, problems: Problems) -> None:
+        self._interpolator = fill
+        self._problems = problems
+
+    def state(self, merged: Merged, types: Collection[str]) -> StateConfig:
+        """Where the state lives; ``.keyform/state.json`` unless declared."""
+        entry = merged.state
+        if entry is None:
+            return StateConfig("local", MappingProxyType({"path": ".keyform/state.json"}))
+        backend = self._fill(
+            "local" if "backend" not in entry.body else entry.body["backend"], entry.at("backend")
+        )
+        if isinstance(backend, str) and backend not in types:
+            self._problems.error(
+                "unknown-backend",
+                entry.at("backend"),
+                f"there is no state backend `{backend}`",
+                did_you_mean(backend, types),
+            )
+        options = self._options(entry, ("backend",))
+        if backend == "local":
+            options.setdefault("path", ".keyform/state.json")
+        return StateConfig(str(backend), MappingProxyType(options))
+
+    def stores(self, merged: Merged, types: Collection[str]) -> dict[str, StoreConfig]:
+        """The declared stores, and ``local`` if it is not declared."""
+        stores: dict[str, StoreConfig] = {}
+        for name, entry in merged.stores.items():
+            kind = self._fill(entry.body.get("type", UNRESOLVED), entry.at("type"))
+            if isinstance(kind, str) and kind not in types:
+                self._problems.error(
+                    "unknown-type",
+                    entry.at("type"),
+                    f"there is no store type `{kind}`",
+                    did_you_mean(kind, types),
+                )
+            stores[name] = StoreConfig(name, str(kind), MappingProxyType(self._options(entry, ("type",))))
+        if "local" not in stores and "local" not in merged.unusable["stores"]:
+            stores["local"] = StoreConfig("local", "age", MappingProxyType({"path": ".keyform/secrets"}))
+        return stores
+
+    def services(
+        self, merged: Merged, folder: Path, profile_of: ProfileOf, types: Collection[str]
+    ) -> dict[str, ServiceConfig]:
+        """The declared services whose type is known."""
+        profiles: dict[str, Profile | None] = {}
+        services: dict[str, ServiceConfig] = {}
+        for name, entry in merged.services.items():
+            kind = self._fill(entry.body.get("type", UNRESOLVED), entry.at("type"))
+            mode = self._fill(entry.body.get("mode"), entry.at("mode"))
+            if isinstance(mode, str) and mode not in _MODES:
+                self._problems.error(
+                    "bad-value",
+                    entry.at("mode"),
+                    f"`{mode}` is not a mode of a service",
+                    did_you_mean(mode, _MODES),
+                )
+            endpoint = self._endpoint(entry)
+            credential = self._credential(entry.body.get("credential"), "credential", entry.at("credential"))
+            self._check_option_names(name, entry)
+            options = self._options(entry, _OWN_FIELDS)
+            if not isinstance(kind, str):
+                continue
+            if kind not in profiles:
+                profiles[kind] = profile_of(kind, folder)
+            profile = profiles[kind]
+            if profile is None:
+                self._problems.error(
+                    "unknown-type",
+                    entry.at("type"),
+                    f"there is no service type `{kind}`",
+                    did_you_mean(kind, types),
+                )
+                continue
+            services[name] = ServiceConfig(
+                name,
+                kind,
+                mode if isinstance(mode, str) else None,
+                endpoint,
+                credential if isinstance(credential, Secret) else None,
+                MappingProxyType(options),
+                profile,
+            )
+        return services
+
+    def _fill(self, value: Any, where: SourceRef) -> Any:
+        if isinstance(value, str) and has_password(value):
+            self._clear_text(where, "this URL contains a password in clear text")
+            return UNRESOLVED
+        filled = self._interpolator.fill(value, where)
+        if isinstance(filled, str) and has_password(filled):
+            self._clear_text(where, "this URL contains a password")
+            return UNRESOLVED
+        return filled
+
+    def _endpoint(self, entry: Entry) -> str | None:
+        where = entry.at("endpoint")
+        endpoint = self._fill(entry.body.get("endpoint"), where)
+        if not isinstance(endpoint, str):
+            return None
+        scheme, separator, rest = endpoint.partition("://")
+        if (
+            scheme.lower() not in ("http", "https")
+            or not separator
+            or not rest.strip("/")
+            or has_control(endpoint)
+        ):
+            self._problems.error(
+                "bad-endpoint",
+                where,
+                f"`{endpoint}` is not the URL of a service",
+                "Write it in full, like https://keys.example.com.",
+            )
+            return None
+        host = rest.partition("/")[0].rpartition(":")[0] or rest.partition("/")[0]
+        if scheme.lower() == "http" and host not in ("localhost", "127.0.0.1", "[::1]"):
+            self._problems.warning(
+                "plain-http",
+                where,
+                "this endpoint is not encrypted: the credential and every "
+                "new secret cross the network in clear text",
+                "Use https.",
+            )
+        return endpoint
+
+    def _check_option_names(self, name: str, entry: Entry) -> None:
+        # Options are free, so a misspelt field of keyform's own would pass for one of them.
+        for option in entry.body:
+            if option not in _OWN_FIELDS:
+                hint = did_you_mean(option, _OWN_FIELDS)
+                if hint.startswith("Did"):
+                    self._problems.error(
+                        "unknown-field",
+                        entry.at(option),
+                        f"unknown field `{option}` in service `{name}`",
+                        hint,
+                        on_name=True,
+                    )
+
+    def _options(self, entry: Entry, own: Collection[str]) -> dict[str, Any]:
+        given = {name: value for name, value in entry.body.items() if name not in own}
+        filled = self._option_fields(given, entry.at())
+        return {name: value for name, value in filled.items() if value is not UNRESOLVED}
+
+    def _option_fields(self, given: Mapping[str, Any], where: SourceRef) -> dict[str, Any]:
+        fields: dict[str, Any] = {}
+        for name, value in given.items():
+            place = SourceRef(where.file, (*where.path, name))
+            if is_sensitive(name) and value is not None:
+                fields[name] = self._credential(value, name, place)
+            elif isinstance(value, dict):
+                fields[name] = self._option_fields(value, place)
+            elif isinstance(value, list):
+                fields[name] = tuple(
+                    self._option_fields(item, at) if isinstance(item, dict) else self._fill(item, at)
+                    for item, at in (
+                        (i, SourceRef(where.file, (*place.path, n))) for n, i in enumerate(value)
+                    )
+                )
+            else:
+                fields[name] = self._fill(value, place)
+        return fields
+
+    def _credential(self, value: Any, name: str, where: SourceRef) -> Secret | Unresolved | None:
+        if value is None:
+            return None
+        if not isinstance(value, str) or not ONE_ENVIRONMENT_NAME.match(value):
+            self._clear_text(where, f"`{name}` is a credential and must come from the environment")
+            return UNRESOLVED
+        variable = value[len("${env:") : -1]
+        text = self._interpolator.environment(variable, where)
+        if isinstance(text, Unresolved):
+            return text
+        if not text or has_control(text) or text != text.strip():
+            what = (
+                "is empty" if not text else "contains a line break, a space at an end or a control character"
+            )
+            self._problems.error(
+                "bad-credential",
+                where,
+                f"the environment variable {variable} {what}",
+                "Set it to the credential alone.",
+            )
+            return UNRESOLVED
+        return Secret(text)
+
+    def _clear_text(self, where: SourceRef, summary: str) -> None:
+        self._problems.error(
+            "clear-text-credential",
+            where,
+            summary,
+            'Write exactly one "${env:NAME}", and set NAME outside the repository.',
+        )
+
+
+def digestible(value: Any) -> Any:
+    """Options as JSON for a digest, without their credentials."""
+    if isinstance(value, Mapping):
+        return {name: digestible(item) for name, item in value.items() if not isinstance(item, Secret)}
+    if isinstance(value, tuple | list):
+        return [digestible(item) for item in value]
+    return value
