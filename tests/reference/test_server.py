@@ -19,7 +19,14 @@ from keyform.reference.server import serve
 from .conftest import body, refusal
 
 PROGRAM = """
-import pathlib, sys
+import os, pathlib, signal, sys, time
+
+def stop_this_server(seconds):
+    os.kill(os.getpid(), signal.SIGTERM)
+    while signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:  # until the signal has been taken
+        os.sched_yield()
+
+time.sleep = stop_this_server  # what the fault `latency` calls
 from keyform.reference.limiter import RateLimit
 from keyform.reference.server import serve
 serve(pathlib.Path(sys.argv[1]), faults=sys.argv[2] == "faults", limit=RateLimit(6000, 1000),
@@ -70,6 +77,14 @@ def test_a_signal_stops_it_cleanly(served: Served, tmp_path: Path, number: signa
     # The write-ahead log is folded in and gone.
     assert not (tmp_path / "data" / "keys.sqlite3-wal").exists()
     assert stat.S_IMODE((tmp_path / "data" / "keys.sqlite3").stat().st_mode) == 0o600
+
+
+def test_a_request_in_flight_is_answered_before_it_stops(served: Served) -> None:
+    rule = {"action": "latency", "method": "POST", "path": "^/v1/keys$", "seconds": 1}
+    served.http.put("/_faults", json={"rules": [rule]})
+    assert served.http.post("/v1/keys", json=body()).status_code == 201
+    assert served.process.communicate(timeout=30) == ("stopped\n", "")
+    assert served.process.returncode == 0
 
 
 def test_a_dropped_answer_breaks_the_connection(served: Served) -> None:

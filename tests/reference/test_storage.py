@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -69,15 +70,18 @@ def test_secrets_are_kept_as_hashes_only(start: Starter, caplog: pytest.LogCaptu
         assert not [r for r in caplog.records if r.name.startswith("keyform") and secret in r.getMessage()]
 
 
-def test_equal_keys_have_different_salts(start: Starter) -> None:
+def test_each_hash_has_a_salt_of_its_own_and_depends_on_it(start: Starter) -> None:
     service = start()
     for _ in range(5):
-        service.minted()
+        _, secret = service.minted()
     with sqlite3.connect(service.data / "keys.sqlite3") as connection:
         salts = {row[0] for row in connection.execute("SELECT salt FROM keys")}
+        assert len(salts) == 5
+        assert {len(salt) for salt in salts} == {16}
+        assert service.verify(secret).status_code == 200
+        connection.execute("UPDATE keys SET salt = zeroblob(16)")
     connection.close()
-    assert len(salts) == 5
-    assert {len(salt) for salt in salts} == {16}
+    assert service.verify(secret).status_code == 401
 
 
 def test_without_the_pepper_no_key_can_be_verified(start: Starter) -> None:
@@ -134,6 +138,25 @@ def test_sixteen_threads_create_and_list_without_losing_or_doubling(start: Start
     check(service.data, 320)
 
 
+def test_many_may_open_a_new_folder_at_the_same_moment(tmp_path: Path) -> None:
+    for n in range(20):
+        data = tmp_path / str(n)
+        barrier = threading.Barrier(6)
+
+        def open_one(_: int, data: Path = data, barrier: threading.Barrier = barrier) -> Service:
+            barrier.wait()
+            return Service(create_app(data), data)
+
+        with ThreadPoolExecutor(6) as pool:
+            services = list(pool.map(open_one, range(6)))
+        for service in services:
+            service.http = service.client(root_token(data))
+        secrets = [service.minted()[1] for service in services]
+        assert {service.verify(secret).status_code for service in services for secret in secrets} == {200}
+        for service in services:
+            service.application.close()
+
+
 PROCESS = """
 import json, pathlib, sys
 import httpx
@@ -149,6 +172,9 @@ for n in range(60):
         fields = {"kind": "read", "environment": "live", "name": marker, "scopes": ["events:read"]}
         answer = client.post("/v1/keys", json=fields, headers={"Idempotency-Key": marker})
         made.append([answer.status_code, answer.json()["key"]["id"], answer.json()["secret"]])
+    unmarked = client.post("/v1/keys", json=fields | {"name": "unmarked"})
+    made.append([unmarked.status_code, unmarked.json()["key"]["id"], unmarked.json()["secret"]])
+    client.patch("/v1/keys/" + made[0][1], json={"description": f"{worker}-{n}"}).raise_for_status()
 application.close()
 print(json.dumps(made))
 """
@@ -176,10 +202,10 @@ def test_four_processes_open_one_folder_at_once(tmp_path: Path) -> None:
         assert (process.returncode, errors) == (0, "")
         made += json.loads(output)
     minted = {key_id: secret for status, key_id, secret in made if status == 201}
-    assert len(made) == 480
-    assert len(minted) == 4 * 60 + 60
+    assert len(made) == 720
+    assert len(minted) == 4 * (60 + 60) + 60
     assert {key_id for _, key_id, _ in made} == set(minted)
-    check(data, 300)
+    check(data, 540)
     application = create_app(data)
     service = Service(application, data)
     assert all(service.verify(secret).status_code == 200 for secret in minted.values())
