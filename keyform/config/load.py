@@ -18,7 +18,9 @@ from keyform.config.merge import Path as NodePath
 from keyform.config.merge import merge
 from keyform.config.parse import collector_paused, parse
 from keyform.config.problems import Problem, Problems, Spot
+from keyform.config.projects import Projects
 from keyform.config.read import config_files, read_text
+from keyform.config.rules import ServiceRules
 from keyform.config.schema import check
 from keyform.config.sections import ProfileOf, Sections, digestible
 from keyform.config.variables import Variables, read_var_files
@@ -44,7 +46,7 @@ def load(
 
     ``variables`` win over ``var_files``, a later var file over an earlier one, both over defaults.
     ``profile_of`` gives the profile of a service type, None if there is none. With ``offline`` an unset
-    environment variable is a warning, and keys that need it are left out. Locations name files relative
+    environment variable is a warning, and the fields that need it are left out. Locations name files relative
     to ``folder``. Raises :class:`ConfigError` with every diagnostic of all files, sorted by place.
     """
     problems = Problems()
@@ -67,12 +69,14 @@ def load(
         services = sections.services(merged, folder, profile_of, service_types)
         values = Values(problems)
         defaults = read_defaults(merged, fill, values, problems)
-        builder = Keys(merged, services, defaults, fill, values, problems, now)
-        projects, keys = builder.projects(), builder.keys()
+        rules = {name: ServiceRules(service, problems) for name, service in services.items()}
+        projects = Projects(merged, rules, fill, problems)
+        builder = Keys(merged, rules, projects, defaults, fill, values, problems, now)
+        keys = builder.desired()
         if keys and not problems.any_error:
             report_unused(defaults, problems)
         changes = Changes(merged, builder.addresses, fill, problems)
-        desired = Desired(keys, projects, changes.imports(), changes.moves(), changes.removals())
+        desired = Desired(keys, projects.desired(), changes.imports(), changes.moves(), changes.removals())
     sources = Sources(texts, problems.broken_files)
     diagnostics = _diagnostics(problems, sources)
     if problems.any_error:
@@ -92,7 +96,7 @@ def load(
 def _read(
     folder: Path, var_files: Sequence[Path], texts: dict[str, str], problems: Problems
 ) -> dict[str, Any]:
-    """The documents of the folder's files by name; empty files and profiles used by a service are left out."""
+    """The documents of the folder's files by name, without empty files and profiles that services use."""
     trees: dict[str, Any] = {}
     elsewhere = {path.resolve() for path in var_files}
     for path in config_files(folder, problems):

@@ -72,7 +72,7 @@ class FileIndex:
         known = self._children.get(id(node))
         if known is None:
             known = self._children[id(node)] = {}
-            merged = []
+            merged: list[Any] = []
             for name, value in node.value:
                 if isinstance(name, yaml.ScalarNode):
                     if name.value == "<<" and name.style is None:

@@ -16,7 +16,6 @@ import yaml
 from yaml.events import (
     AliasEvent,
     DocumentStartEvent,
-    Event,
     MappingEndEvent,
     MappingStartEvent,
     ScalarEvent,
@@ -28,6 +27,8 @@ from yaml.events import (
 from keyform.config.problems import Problems, Spot
 from keyform.config.scalars import SPECIAL_STARTS, plain_scalar
 from keyform.config.sensitive import is_sensitive
+from keyform.config.syntax import syntax_problem
+from keyform.model import SourceRef
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -75,7 +76,7 @@ def collector_paused() -> Iterator[None]:
 
 class _Composer:
     def __init__(self, text: str, file: str, problems: Problems) -> None:
-        self._next: Callable[[], Event] = Loader(text).get_event
+        self._next: Callable[[], Any] = Loader(text).get_event
         self._file = file
         self._problems = problems
         self._anchors: dict[str, tuple[Any, int]] = {}
@@ -182,15 +183,15 @@ class _Composer:
             else:
                 root = value
 
-    def _spot(self, event: Event) -> Spot:
+    def _spot(self, event: Any) -> Spot:
         mark = event.start_mark
         return Spot(self._file, mark.line + 1, mark.column + 1)
 
-    def _stop(self, code: str, event: Event, summary: str, detail: str) -> None:
+    def _stop(self, code: str, event: Any, summary: str, detail: str) -> None:
         self._problems.error(code, self._spot(event), summary, detail)
         raise _Stop
 
-    def _name(self, value: Any, event: Event) -> str:
+    def _name(self, value: Any, event: Any) -> str:
         if type(value) is str:
             return value
         text = getattr(event, "value", "")
@@ -202,7 +203,7 @@ class _Composer:
         )
         return text or str(value)
 
-    def _surprise(self, event: ScalarEvent, key: Any, taken_for: str) -> None:
+    def _surprise(self, event: Any, key: Any, taken_for: str) -> None:
         hidden = type(key) is str and is_sensitive(key)
         text = "this value" if hidden else f"`{event.value}`"
         hint = "Put quotes around it." if hidden else f'Put quotes around it: "{event.value}"'
@@ -215,7 +216,7 @@ class _Composer:
             hint if hint.endswith(".") else hint + ".",
         )
 
-    def _tagged(self, event: ScalarEvent) -> Any:
+    def _tagged(self, event: Any) -> Any:
         kind = (event.tag or "").removeprefix(_STANDARD)
         if event.tag in ("!", _STANDARD + "str"):
             return event.value
@@ -229,7 +230,7 @@ class _Composer:
             "tag", self._spot(event), f"YAML tags are not supported: `{event.tag}`", "Remove the tag."
         )
 
-    def _aliased(self, event: AliasEvent) -> tuple[Any, int]:
+    def _aliased(self, event: Any) -> tuple[Any, int]:
         name = event.anchor
         if name in self._open_anchors:
             self._stop(
@@ -247,7 +248,7 @@ class _Composer:
             )
         return self._anchors[name]
 
-    def _remember_merge(self, container: dict[str, Any], value: Any, event: Event) -> None:
+    def _remember_merge(self, container: dict[str, Any], value: Any, event: Any) -> None:
         sources = value if type(value) is list else [value]
         if not all(type(source) is dict for source in sources):
             self._problems.error(
@@ -264,9 +265,7 @@ class _Composer:
             for name, value in source.items():
                 container.setdefault(name, value)
 
-    def _duplicate(self, key: str, event: Event, stack: list[Any]) -> None:
-        from keyform.model import SourceRef
-
+    def _duplicate(self, key: str, event: Any, stack: list[Any]) -> None:
         path = tuple(len(frame[0]) if type(frame[0]) is list else frame[1] for frame in stack[1:])
         if any(type(part) not in (str, int) for part in path):
             path = ()
@@ -277,35 +276,3 @@ class _Composer:
             "Remove one of the two.",
             also=("The first is at", SourceRef(self._file, (*path, key))),
         )
-
-
-def syntax_problem(failure: yaml.YAMLError, text: str, file: str, problems: Problems) -> None:
-    """Record what the YAML parser could not read, in words that say what to do."""
-    mark = getattr(failure, "problem_mark", None) or getattr(failure, "context_mark", None)
-    if mark is None:
-        offset = getattr(failure, "position", 0) or 0
-        before = text[:offset]
-        spot = Spot(file, before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1)
-        character = getattr(failure, "character", None)
-        code = character if isinstance(character, int) else ord(character) if character else 0
-        problems.error(
-            "control-character",
-            spot,
-            f"the control character U+{code:04X} is not allowed in YAML",
-            "Remove it, or write it as an escape in double quotes.",
-        )
-        return
-    lines = text.split("\n")
-    line = lines[mark.line] if mark.line < len(lines) else ""
-    indent = line[: len(line) - len(line.lstrip())]
-    column = mark.column
-    problem = getattr(failure, "problem", None) or "the file ends unexpectedly"
-    detail = "Check the indentation, the quotes and the brackets around this place."
-    if "\t" in indent or "\\t" in problem or "tab " in problem:
-        column = indent.find("\t") if "\t" in indent else column
-        problem, detail = "a tab is used where YAML takes only spaces", "Indent with spaces."
-    elif "${" in line:
-        detail = 'A template needs quotes in YAML: "${env:NAME}".'
-    problems.error(
-        "yaml-syntax", Spot(file, mark.line + 1, column + 1), f"this is not valid YAML: {problem}", detail
-    )

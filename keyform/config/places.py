@@ -3,104 +3,101 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import Any
 
-from keyform.config.merge import Entry, Merged
-from keyform.config.problems import Problems, did_you_mean
+from keyform.config.declared import Declared
+from keyform.config.merge import Merged
+from keyform.config.problems import did_you_mean
 from keyform.config.values import Bad, has_control, secret_path
-from keyform.model import Place, SourceRef
+from keyform.model import Place
+
+LONGEST_FIELD = 200
 
 
 class Places:
     """Reads the ``secret`` of each key and remembers it, so that a second key cannot take its place."""
 
-    def __init__(self, merged: Merged, default_store: str | None, problems: Problems) -> None:
+    def __init__(self, merged: Merged, default_store: str | None) -> None:
         self._stores = merged.stores.keys() | merged.unusable["stores"] | {"local"}
         self._may_be_elsewhere = merged.incomplete
         self._default_store = default_store
-        self._problems = problems
-        self._taken: dict[tuple[str, str], list[tuple[Place, str, Entry]]] = {}
+        self._taken: dict[tuple[str, str], list[tuple[Place, Declared]]] = {}
 
-    def place(self, secret: Any, entry: Entry, address: str) -> Place | None:
-        """The place that a ``secret`` field means; None after recording what is wrong with it."""
+    def of(self, key: Declared) -> Place | None:
+        """The place that a key's ``secret`` means; None after recording what is wrong with it."""
+        secret = key.fields.get("secret")
+        if secret is None:
+            return None
         if isinstance(secret, str):
-            store, path, field, on_revoke, where = (
-                self._default_store,
-                secret,
-                None,
-                "delete",
-                entry.at("secret"),
-            )
+            place = self._place(key, self._default_store, secret, None, "delete", ("secret",))
         else:
-            store, path, field = secret.get("store", self._default_store), secret["path"], secret.get("field")
-            on_revoke, where = secret.get("on_revoke", "delete"), entry.at("secret", "path")
+            place = self._place(
+                key,
+                secret.get("store", self._default_store),
+                secret["path"],
+                secret.get("field"),
+                secret.get("on_revoke", "delete"),
+                ("secret", "path"),
+            )
+        if place is not None:
+            self._take(place, key)
+        return place
+
+    def _place(
+        self,
+        key: Declared,
+        store: str | None,
+        path: str,
+        field: str | None,
+        on_revoke: str,
+        at: tuple[str, ...],
+    ) -> Place | None:
         try:
             secret_path(path)
         except Bad as bad:
-            self._problems.error("bad-path", where, bad.summary, bad.detail, address=address)
+            key.error("bad-path", at, bad.summary, bad.detail)
             return None
-        if field is not None and (not field or len(field) > 200 or has_control(field)):
-            self._problems.error(
+        if field is not None and (not field or len(field) > LONGEST_FIELD or has_control(field)):
+            key.error(
                 "bad-path",
-                entry.at("secret", "field"),
-                "this is no name for a field of a secret",
-                "Write 1 to 200 characters, or leave it out.",
-                address=address,
+                ("secret", "field"),
+                "this cannot name a field of a secret",
+                f"Write 1 to {LONGEST_FIELD} characters, or leave it out.",
             )
             return None
         if store is None:
-            self._problems.error(
+            key.error(
                 "missing-store",
-                where,
+                at,
                 "several stores are declared, and this names none of them",
                 f"Write `secret: {{store: NAME, path: {path}}}`, or set `defaults.store`.",
-                address=address,
             )
             return None
         if store not in self._stores:
-            if not self._may_be_elsewhere and isinstance(secret, dict) and "store" in secret:
-                self._problems.error(
-                    "unknown-store",
-                    entry.at("secret", "store"),
-                    f"there is no store `{store}`",
-                    did_you_mean(store, self._stores),
-                    address=address,
-                )
+            if not self._may_be_elsewhere and len(at) == 2 and "store" in key.fields["secret"]:
+                hint = did_you_mean(store, self._stores)
+                key.error("unknown-store", ("secret", "store"), f"there is no store `{store}`", hint)
             return None
-        place = Place(store, path, field, on_revoke)
-        self._take(place, where, entry, address)
-        return place
+        return Place(store, path, field, on_revoke)
 
-    def _take(self, place: Place, where: SourceRef, entry: Entry, address: str) -> None:
+    def _take(self, place: Place, key: Declared) -> None:
+        # File systems and secrets managers differ in what they call equal, so case and Unicode form
+        # do not make a place of its own.
         path = place.path if place.path.isascii() else unicodedata.normalize("NFC", place.path)
-        folded = (place.store, path.casefold())
-        others = self._taken.get(folded)
-        if others is None:
-            self._taken[folded] = [(place, address, entry)]
-            return
-        for other, owner, owner_entry in others:
-            if (
-                other.path == place.path
-                and None not in (other.field, place.field)
-                and other.field != place.field
-            ):
+        others = self._taken.setdefault((place.store, path.casefold()), [])
+        for other, owner in others:
+            two_fields = None not in (other.field, place.field) and other.field != place.field
+            if other.path == place.path and two_fields:
                 continue
             detail = "Give each key a place of its own."
             if other.path != place.path:
-                what = f"`{place.path}` and `{other.path}` differ only in case, and may be one place"
+                summary = f"`{place.path}` and `{other.path}` differ only in case, and may be one place"
             elif other.field != place.field:
-                what = f"`{place}` and `{other}` overlap: one is the whole entry, the other a field of it"
+                summary = f"`{place}` and `{other}` overlap: one is the whole entry, the other a field of it"
             else:
-                what = f"{address} and {owner} write the same place `{place}`"
-                if owner_entry is entry:
+                summary = f"{key.address} and {owner.address} write the same place, `{place}`"
+                if owner.entry is key.entry:
                     detail = "Put `${each.key}` into the path, so that each key has a place of its own."
-            self._problems.error(
-                "same-place",
-                where,
-                what,
-                detail,
-                address=address,
-                also=(f"{owner} is at", owner_entry.at("secret")),
-            )
+            also = (f"{owner.address} is at", owner.at("secret"))
+            key.error("same-place", ("secret",), summary, detail, also=also)
             break
-        others.append((place, address, entry))
+        others.append((place, key))

@@ -9,15 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from keyform.config.problems import Problems, did_you_mean
 from keyform.config.sensitive import is_sensitive
 from keyform.model import SourceRef
 from keyform.schemas_location import schema_text
-
-if TYPE_CHECKING:
-    from jsonschema import ValidationError
 
 SCHEMA = "config.schema.json"
 
@@ -90,7 +87,7 @@ def _dotted(path: Path) -> str:
     return text
 
 
-def _sentences(failure: ValidationError, path: Path) -> list[tuple[str, Path, bool, str, str]]:
+def _sentences(failure: Any, path: Path) -> list[tuple[str, Path, bool, str, str]]:
     rule, wanted, found = failure.validator, failure.validator_value, failure.instance
     thing = _thing(path)
     if "propertyNames" in failure.absolute_schema_path:
@@ -101,7 +98,7 @@ def _sentences(failure: ValidationError, path: Path) -> list[tuple[str, Path, bo
                 (*path, str(found)),
                 True,
                 f"`{found}` cannot name a {noun}",
-                "A name starts with a letter or `_` and goes on with letters, digits, `_` and `-`; at most 128.",
+                "Start with a letter or `_`, go on with letters, digits, `_` and `-`, 128 at most.",
             )
         ]
     if rule == "additionalProperties":

@@ -34,9 +34,7 @@ class Sections:
         entry = merged.state
         if entry is None:
             return StateConfig("local", MappingProxyType({"path": ".keyform/state.json"}))
-        backend = self._fill(
-            "local" if "backend" not in entry.body else entry.body["backend"], entry.at("backend")
-        )
+        backend = self._fill(entry.body.get("backend", "local"), entry.at("backend"))
         if isinstance(backend, str) and backend not in types:
             self._problems.error(
                 "unknown-backend",

@@ -21,7 +21,7 @@ _LONGEST_CHAIN = 100
 def read_var_files(
     files: Sequence[Path], texts: dict[str, str], problems: Problems
 ) -> dict[str, tuple[str, SourceRef | None]]:
-    """The values that var files give, a later file over an earlier one. The texts read are put in ``texts``."""
+    """The values that var files give, a later file over an earlier one. ``texts`` gets what was read."""
     given: dict[str, tuple[str, SourceRef | None]] = {}
     for path in files:
         file = str(path)

@@ -1,0 +1,92 @@
+"""What the profile of a service says about allowed origins, and on which side they stand."""
+
+from __future__ import annotations
+
+from keyform.config.declared import Declared
+from keyform.config.problems import listed
+from keyform.config.values import Bad, origin
+from keyform.model import DesiredProject
+from keyform.profile import FORBIDDEN, ON_KEY, ON_PROJECT, REQUIRED, Kind, Profile
+
+FIELD = "allowed_origins"
+
+
+class OriginRules:
+    """Checks origins against one service's profile. Good ones are remembered."""
+
+    def __init__(self, profile: Profile) -> None:
+        self._profile = profile
+        self._label = f"{profile.type} keys"
+        self._clean: dict[str, str] = {}
+
+    def of_key(
+        self, key: Declared, kind: Kind | None, project: DesiredProject | None, project_sound: bool
+    ) -> tuple[str, ...]:
+        """The origins of a key. A kind that needs origins may get them from its project."""
+        given = key.fields.get(FIELD)
+        inherited = project is not None and bool(project.allowed_origins)
+        needed = kind is not None and kind.origins == REQUIRED
+        if needed and not given and not inherited and project_sound and FIELD not in key.unknown:
+            places = [f"`{FIELD}` on the key"] if ON_KEY in self._profile.origins_on else []
+            places += [f"`{FIELD}` on its project"] if ON_PROJECT in self._profile.origins_on else []
+            summary = f"{kind.name if kind else ''} keys need allowed origins"
+            key.error("missing-origins", (), summary, f"Write {' or '.join(places)}.")
+        if not given or not self._belong_on(key, kind):
+            return ()
+        return self._origins(key)
+
+    def of_project(self, project: Declared) -> tuple[str, ...]:
+        """The origins of a project."""
+        if FIELD not in project.fields:
+            return ()
+        if ON_PROJECT not in self._profile.origins_on:
+            on_key = ON_KEY in self._profile.origins_on
+            project.error(
+                "misplaced-origins",
+                (FIELD,),
+                f"{self._profile.type} projects have no allowed origins",
+                f"Move them to the `{FIELD}` of each key." if on_key else "Remove them.",
+                on_name=True,
+            )
+            return ()
+        return self._origins(project)
+
+    def _belong_on(self, key: Declared, kind: Kind | None) -> bool:
+        profile = self._profile
+        if kind is not None and kind.origins == FORBIDDEN:
+            others = [other.name for other in profile.kinds.values() if other.origins != FORBIDDEN]
+            summary = f"{kind.name} keys have no allowed origins"
+            detail = f"Kinds that have them: {listed(others)}." if others else "Remove them."
+        elif ON_KEY in profile.origins_on:
+            return True
+        elif ON_PROJECT in profile.origins_on:
+            name = key.fields.get("project")
+            summary = f"{self._label} take their allowed origins from their project"
+            detail = f"Move them to `projects.{name or 'NAME'}.{FIELD}`."
+            if name is None:
+                detail += " Then name the project in the key's `project`."
+        else:
+            return False  # refused as a field that the service does not know
+        key.error("misplaced-origins", (FIELD,), summary, detail, on_name=True)
+        return False
+
+    def _origins(self, item: Declared) -> tuple[str, ...]:
+        given = item.fields[FIELD]
+        most = self._profile.limits.get(FIELD, len(given))
+        if len(given) > most:
+            summary = f"`{FIELD}` has {len(given):,} entries; {self._label} take at most {most:,}"
+            item.error("too-long", (FIELD,), summary, "Shorten it.")
+        result = set()
+        for index, text in enumerate(given):
+            clean = self._clean.get(text)
+            if clean is None:
+                try:
+                    clean = origin(
+                        text, wildcard=self._profile.wildcard_origins, http=self._profile.http_origins
+                    )
+                except Bad as bad:
+                    item.error("bad-origin", (FIELD, index), bad.summary, bad.detail)
+                    continue
+                self._clean[text] = clean
+            result.add(clean)
+        return tuple(sorted(result))
