@@ -68,9 +68,9 @@ def live_key(raw: object) -> LiveKey:
     key_id, status = get("id"), get("status")
     if type(key_id) is not str or not key_id or not key_id.isprintable():
         raise Unintelligible("a key without an id")
-    if status not in _STATUSES:
+    if type(status) is not str or status not in _STATUSES:
         raise Unintelligible("a key without a known status")
-    metadata = get("metadata") or {}
+    metadata = get("metadata", {})
     if type(metadata) is not dict or not all(type(value) is str for value in metadata.values()):
         raise Unintelligible("a key whose metadata are no texts")
     label = metadata.pop(LABEL, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,7 +14,7 @@ import httpx
 import pytest
 
 from keyform.model import Secret
-from keyform.reference.app import create_app
+from keyform.reference.app import create_app, root_token
 from keyform.reference.faults import FaultRule, Faults
 from keyform.reference.limiter import RateLimit
 from keyform.services import open_service
@@ -152,3 +154,22 @@ def connect(clock: ManualClock) -> Callable[..., Any]:
         return client(options.pop("clock", clock), options.pop("wrap", None), endpoint, **options)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """Base URL and root token of a reference service in a process of its own, faults allowed."""
+    data = tmp_path_factory.mktemp("served")
+    code = (
+        "import sys, pathlib\n"
+        "from keyform.reference.server import serve\n"
+        "serve(pathlib.Path(sys.argv[1]), faults=True, on_ready=lambda url: print(url, flush=True))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(data)], stdout=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            assert server.stdout is not None
+            yield server.stdout.readline().strip(), root_token(data)
+        finally:
+            server.terminate()

@@ -1,0 +1,129 @@
+"""Profiles from files, and the built-in ones against the schema and against the service itself."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from keyform.errors import ConfigError
+from keyform.model import SPEC_FIELDS
+from keyform.profile import ExpiryRule, Fact, Kind
+from keyform.reference.catalogue import CONTRACT
+from keyform.schemas_location import schema_text
+from keyform.services import profiles
+from keyform.services.profiles import known_types, load_profile
+
+SCHEMA = yaml.safe_load(schema_text("profile.schema.json"))
+
+
+def test_the_schema_is_a_schema() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize("name", known_types())
+def test_a_built_in_profile_keeps_to_the_schema_and_agrees_with_itself(name: str) -> None:
+    file = Path(profiles.__file__).parent / "profiles" / f"{name}.yaml"
+    jsonschema.validate(yaml.safe_load(file.read_text(encoding="utf-8")), SCHEMA)
+    profile = load_profile(name, Path())
+    assert profile is not None
+    assert profile.type == name
+    assert profile.mutable <= profile.fields
+    assert profile.default_kind is None or profile.default_kind in profile.kinds
+    assert profile.default_environment is None or profile.default_environment in profile.environments
+    for kind in profile.kinds.values():
+        if kind.scopes is not None:
+            assert set(kind.default_scopes) <= set(kind.scopes) <= set(profile.scopes or ())
+    assert all(fact.source for fact in profile.facts)
+
+
+def test_the_embedded_profile_knows_what_the_service_enforces() -> None:
+    profile = load_profile("embedded", Path())
+    assert profile is not None
+    assert set(profile.kinds) == set(CONTRACT.kinds)
+    for name, rules in CONTRACT.kinds.items():
+        kind = profile.kinds[name]
+        assert kind.prefix == rules.prefix
+        assert set(kind.scopes or ()) == rules.scopes
+        assert (kind.project == "forbidden") == (not rules.in_project)
+        assert (kind.origins == "required") == rules.needs_origin
+    assert set(profile.environments) == CONTRACT.environments
+    assert set(profile.scopes or ()) == CONTRACT.scopes
+    assert profile.shown == set(SPEC_FIELDS)
+    assert set(SPEC_FIELDS) - profile.mutable == {"kind", "environment", "project"}
+    assert {kind.name: kind.default_scopes for kind in profile.kinds.values()} == {
+        "public": ("events:write",),
+        "secret": ("events:write",),
+        "read": ("events:read", "reports:read"),
+        "account": ("projects:read",),
+    }
+    assert set(profile.operations.values()) == {"contract"}
+    assert profile.lists
+    assert profile.marks
+    assert profile.proves
+
+
+def test_a_profile_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "acme.yaml").write_text(
+        """
+version: 1
+title: Acme
+kinds: {basic: {prefix: acme_}}
+fields: [name, expires_in]
+mutable: [name]
+expiry: {windows: [30d, 1y]}
+last_used: {shown: true, lag: 5m}
+operations: {create: {backing: contract}, revoke: {backing: contract}}
+facts: [{rule: Names are free., source: acme.example/docs}]
+"""
+    )
+    profile = load_profile("./acme.yaml", tmp_path)
+    assert profile is not None
+    assert profile.type == "./acme.yaml"
+    assert profile.kinds == {"basic": Kind("basic", prefix="acme_")}
+    assert profile.expiry == ExpiryRule(windows=(timedelta(days=30), timedelta(days=365)))
+    assert profile.last_used_lag == timedelta(minutes=5)
+    assert profile.facts == (Fact("Names are free.", "acme.example/docs"),)
+    assert profile.scopes is None
+    assert not profile.lists
+    assert not profile.marks
+    assert not profile.proves
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "not of type|is not"),
+        ("version: 2\ntitle: x\nfields: []\noperations: {}", "version"),
+        ("title: [unclosed", "is not YAML"),
+        ("version: 1\ntitle: x\nfields: [colour]\noperations: {}", "fields.0"),
+        ("version: 1\ntitle: x\nfields: []\noperations: {}\non: 1", "quote names like on"),
+        ("version: 1\ntitle: x\nfields: []\noperations: {}\nexpiry: {windows: [90]}", "expiry.windows.0"),
+    ],
+)
+def test_a_file_that_is_no_profile_says_where(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "acme.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        load_profile("./acme.yaml", tmp_path)
+
+
+def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "acme.yaml").write_text("version: 2\ntitle: ''\nfields: [colour]\ncolour: red\n")
+    with pytest.raises(ConfigError) as caught:
+        load_profile("./acme.yaml", tmp_path)
+    assert len(caught.value.diagnostics) == 5
+
+
+def test_a_file_that_is_not_there_lists_the_types_that_are(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read the profile") as caught:
+        load_profile("./acme.yaml", tmp_path)
+    assert "embedded" in caught.value.diagnostics[0].detail
+
+
+def test_an_unknown_type_is_none(tmp_path: Path) -> None:
+    assert load_profile("embeded", tmp_path) is None
+    assert load_profile("", tmp_path) is None
+    assert "embedded" in known_types()
