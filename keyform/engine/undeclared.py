@@ -54,7 +54,7 @@ def plan_removed(record: KeyRecord, view: ServiceView | None, why: str, now: dat
             current.number,
             drift=True,
             seen=seen_digest(None),
-            steps=(Step(DROP, record.address, places=current.places),),
+            steps=(Step(DROP, record.address, current.service, current.id, places=current.places),),
         )
     steps = []
     for generation in record.generations():
