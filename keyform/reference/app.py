@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -71,10 +72,12 @@ def root_token(data: Path) -> str:
         return _kept_root_token(data)
 
 
-def _locked(data: Path) -> FileLock:
+@contextmanager
+def _locked(data: Path) -> Iterator[None]:
     """The lock under which processes that open the folder at once create its files."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return FileLock(data / "lock", mode=0o600)
+    with FileLock(data / "lock", mode=0o600).acquire(poll_interval=0.005):
+        yield
 
 
 def _kept_root_token(data: Path) -> str:

@@ -11,12 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import cast
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import waitress.server
-from waitress.channel import ClientDisconnected, HTTPChannel
-from waitress.server import BaseWSGIServer
+from waitress.channel import ClientDisconnected
 
 from .app import create_app
 from .faults import ConnectionDropped, Faults
@@ -72,7 +70,7 @@ def serve(
                     f"http://[{host}]:{bound}" if family is socket.AF_INET6 else f"http://{host}:{bound}"
                 )
                 server.run()
-            _finish(cast("BaseWSGIServer", server))  # one listener, so never the server of many
+            server.close()
         finally:
             application.close()
 
@@ -103,16 +101,6 @@ def _stopped_by_signals() -> Iterator[None]:
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
-
-
-def _finish(server: BaseWSGIServer) -> None:
-    """Let the requests in flight end, and hand out the answers that lie ready."""
-    server.task_dispatcher.shutdown()
-    channels = cast("dict[int, HTTPChannel]", server.active_channels)  # its published types are wrong here
-    for channel in list(channels.values()):
-        channel.handle_write()
-        channel.handle_close()
-    server.close()
 
 
 def _breaking_connections(application: WSGIApplication) -> WSGIApplication:
