@@ -169,7 +169,9 @@ class Changes:
         hint = (
             f"It has a `for_each`; name one of its keys, like `{instances[0]}`."
             if instances
-            else did_you_mean(address, self._declared)
+            else did_you_mean(
+                address.removeprefix("keys."), (a.removeprefix("keys.") for a in self._declared)
+            )
             if len(self._declared) <= 2000
             else ""
         )

@@ -41,7 +41,7 @@ class Values:
         self._problems = problems
         self._durations: dict[tuple[str, bool], timedelta | None] = {}
 
-    def duration(self, text: str, where: SourceRef, *, zero: bool = False) -> Any:
+    def duration(self, text: str, where: SourceRef, address: str | None = None, *, zero: bool = False) -> Any:
         """The span, None for ``never``."""
         known = self._durations.get((text, zero), UNRESOLVED)
         if known is not UNRESOLVED:
@@ -49,17 +49,19 @@ class Values:
         try:
             span = duration(text, zero=zero)
         except Bad as bad:
-            self._problems.error("bad-duration", where, bad.summary, bad.detail)
+            self._problems.error("bad-duration", where, bad.summary, bad.detail, address=address)
             return UNRESOLVED
         self._durations[text, zero] = span
         return span
 
-    def rotation(self, body: Mapping[str, str], where: SourceRef) -> dict[str, timedelta | None]:
+    def rotation(
+        self, body: Mapping[str, str], where: SourceRef, address: str | None = None
+    ) -> dict[str, timedelta | None]:
         """The usable spans of a ``rotation``."""
         spans: dict[str, timedelta | None] = {}
         for name, text in body.items():
             place = SourceRef(where.file, (*where.path, name))
-            span = self.duration(text, place, zero=name == "overlap")
+            span = self.duration(text, place, address, zero=name == "overlap")
             if span is None and name == "overlap":
                 self._problems.error(
                     "bad-duration",
@@ -71,10 +73,10 @@ class Values:
                 spans[name] = span
         return spans
 
-    def rate_limit(self, body: Mapping[str, Any], where: SourceRef) -> Any:
+    def rate_limit(self, body: Mapping[str, Any], where: SourceRef, address: str | None = None) -> Any:
         """The rate limit."""
         place = SourceRef(where.file, (*where.path, "per"))
-        span = self.duration(body["per"], place)
+        span = self.duration(body["per"], place, address)
         if span is UNRESOLVED:
             return UNRESOLVED
         if span is None:

@@ -182,5 +182,5 @@ class Keys:
             return None
         if "rate_limit" not in key.fields:
             return self._defaults.rate_limit
-        limit: Any = self._values.rate_limit(key.fields["rate_limit"], key.at("rate_limit"))
+        limit: Any = self._values.rate_limit(key.fields["rate_limit"], key.at("rate_limit"), key.address)
         return limit if isinstance(limit, RateLimit) else None

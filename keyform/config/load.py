@@ -133,7 +133,7 @@ def _local_profiles(trees: Mapping[str, Any]) -> set[str]:
 
 
 def _diagnostics(problems: Problems, sources: Sources) -> tuple[Diagnostic, ...]:
-    found = [_diagnostic(problem, sources) for problem in problems.found]
+    found = [*problems.elsewhere, *(_diagnostic(problem, sources) for problem in problems.found)]
     unique = {(d.code, d.location, d.summary): d for d in reversed(found)}
     return tuple(
         sorted(

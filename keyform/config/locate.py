@@ -16,7 +16,6 @@ from keyform.model import Location, SourceRef
 
 _LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _LINE_VALUE = re.compile(r"""([\w-]+)["']?[ \t]*:[ \t]+(?=[^\s])""")
-_MASK = "********"
 _LONGEST_SNIPPET = 400
 
 _WITH_CREDENTIALS = frozenset({"services", "stores", "state", "variables"})
@@ -53,12 +52,12 @@ class FileIndex:
         return Location(self._name, shown.start_mark.line + 1, shown.start_mark.column + 1)
 
     def snippet(self, line: int) -> str:
-        """A line of the file (from 1) with every credential in it masked."""
+        """A line of the file (from 1) with every credential in it masked, its columns unmoved."""
         if not 1 <= line <= len(self._lines):
             return ""
         text = self._lines[line - 1]
         for start, end in sorted(self._masks.get(line - 1, ()), reverse=True):
-            text = text[:start] + _MASK + text[end:]
+            text = text[:start] + "*" * (end - start) + text[end:]
         return text[:_LONGEST_SNIPPET].replace("\t", " ")
 
     def _step(self, node: Any, part: str | int) -> tuple[Any, Any] | None:

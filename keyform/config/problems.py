@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from keyform.diagnostics import ERROR, WARNING
+from keyform.diagnostics import ERROR, WARNING, Diagnostic
 from keyform.model import SourceRef
 
 
@@ -43,6 +43,8 @@ class Problems:
     def __init__(self) -> None:
         self.found: dict[Problem, None] = {}
         self.broken_files: set[str] = set()
+        self.elsewhere: list[Diagnostic] = []
+        """Diagnostics of files that are no configuration, such as a user's own profile."""
         self._environment: dict[str, str] = {}
 
     def came_from_environment(self, name: str, value: str) -> None:
@@ -81,7 +83,9 @@ class Problems:
 
     @property
     def any_error(self) -> bool:
-        return any(problem.severity == ERROR for problem in self.found)
+        return any(p.severity == ERROR for p in self.found) or any(
+            d.severity == ERROR for d in self.elsewhere
+        )
 
     def _scrubbed(self, words: str) -> str:
         for value, shown in self._environment.items():

@@ -49,7 +49,7 @@ class Lifetimes:
         if "expires_at" in fields:
             return self._moment(key, rules)
         if "expires_in" in fields:
-            span = self._values.duration(fields["expires_in"], key.at("expires_in"))
+            span = self._values.duration(fields["expires_in"], key.at("expires_in"), key.address)
             if span is UNRESOLVED or not rules.knows("expires_in"):
                 return _WRONG
             rules.expires_in(span, key.at("expires_in"), key.address)
@@ -88,7 +88,7 @@ class Lifetimes:
         if good is not None:
             return good
         before = len(self._problems.found)
-        own = self._values.rotation(given, key.at("rotation")) if given else {}
+        own = self._values.rotation(given, key.at("rotation"), key.address) if given else {}
         spans = {**self._defaults.rotation, **own}
         if expiry.span is None and "before_expiry" not in own:
             spans.pop("before_expiry", None)

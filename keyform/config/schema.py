@@ -64,7 +64,8 @@ def check(tree: Mapping[str, Any], file: str, problems: Problems) -> set[Path]:
         path: Path = tuple(failure.absolute_path)
         refused.add(path)
         for code, spot, on_name, summary, detail in _sentences(failure, path):
-            problems.error(code, SourceRef(file, spot), summary, detail, on_name=on_name)
+            address = f"{path[0]}.{path[1]}" if path[:1] in (("keys",), ("projects",)) and path[1:] else None
+            problems.error(code, SourceRef(file, spot), summary, detail, on_name=on_name, address=address)
     return refused
 
 

@@ -18,11 +18,10 @@ class ScopeRules:
 
     def of(self, key: Declared, kind: Kind | None) -> tuple[str, ...]:
         """The scopes of a key, sorted; those of its kind when none are written."""
-        if "scopes" in key.unknown or (kind is None and self._profile.kinds):
-            return ()
         given = key.fields.get("scopes")
         if given is None:
-            return self._inherited(key, kind)
+            kind_is_wrong = kind is None and bool(self._profile.kinds)
+            return () if "scopes" in key.unknown or kind_is_wrong else self._inherited(key, kind)
         remembered = (kind.name if kind else None, tuple(given))
         good = self._good.get(remembered)
         if good is not None:

@@ -13,6 +13,7 @@ from keyform.config.merge import Entry, Merged
 from keyform.config.problems import Problems, did_you_mean
 from keyform.config.sensitive import ONE_ENVIRONMENT_NAME, has_password, is_sensitive
 from keyform.config.values import has_control
+from keyform.errors import ConfigError
 from keyform.model import Secret, SourceRef
 from keyform.profile import ASSISTED, CONTRACT, DOCUMENTED, Profile
 
@@ -87,15 +88,9 @@ class Sections:
             if not isinstance(kind, str):
                 continue
             if kind not in profiles:
-                profiles[kind] = profile_of(kind, folder)
+                profiles[kind] = self._profile(kind, folder, profile_of, entry, types)
             profile = profiles[kind]
             if profile is None:
-                self._problems.error(
-                    "unknown-type",
-                    entry.at("type"),
-                    f"there is no service type `{kind}`",
-                    did_you_mean(kind, types),
-                )
                 continue
             services[name] = ServiceConfig(
                 name,
@@ -108,13 +103,29 @@ class Sections:
             )
         return services
 
+    def _profile(
+        self, kind: str, folder: Path, profile_of: ProfileOf, entry: Entry, types: Collection[str]
+    ) -> Profile | None:
+        try:
+            profile = profile_of(kind, folder)
+        except ConfigError as failure:
+            self._problems.elsewhere.extend(failure.diagnostics)
+            return None
+        if profile is None:
+            where = entry.at("type")
+            hint = did_you_mean(kind, types)
+            if kind.startswith((".", "/")):
+                hint = "Paths of profiles are relative to the folder of the configuration."
+            self._problems.error("unknown-type", where, f"there is no service type `{kind}`", hint)
+        return profile
+
     def _fill(self, value: Any, where: SourceRef) -> Any:
         if isinstance(value, str) and has_password(value):
-            self._clear_text(where, "this URL contains a password in clear text")
+            self._password(where)
             return UNRESOLVED
         filled = self._interpolator.fill(value, where)
         if isinstance(filled, str) and has_password(filled):
-            self._clear_text(where, "this URL contains a password")
+            self._password(where)
             return UNRESOLVED
         return filled
 
@@ -208,6 +219,14 @@ class Sections:
             )
             return UNRESOLVED
         return Secret(text)
+
+    def _password(self, where: SourceRef) -> None:
+        self._problems.error(
+            "clear-text-credential",
+            where,
+            "this URL contains a password",
+            "Take the user name and the password out of it; credentials have fields of their own.",
+        )
 
     def _clear_text(self, where: SourceRef, summary: str) -> None:
         self._problems.error(
