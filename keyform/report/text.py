@@ -45,7 +45,5 @@ def _change(change: Change, style: Style) -> list[str]:
 
 
 def _wrapped(text: str, indent: int, style: Style, *paint: str) -> list[str]:
-    lines = textwrap.wrap(
-        text, max(20, style.width - indent), break_long_words=False, break_on_hyphens=False
-    )
+    lines = textwrap.wrap(text, max(20, style.width - indent), break_long_words=False, break_on_hyphens=False)
     return [" " * indent + style.paint(line, *paint) for line in lines]

@@ -28,7 +28,17 @@ def hostile_plan(text: str) -> Plan:
         Change(text + str(at), action, text, text, text, 1, diff, drift, steps=(end,))
         for at, (action, drift) in enumerate(
             (action, drift)
-            for action in ("create", "update", "replace", "rotate", "revoke", "import", "move", "forget", "refresh")
+            for action in (
+                "create",
+                "update",
+                "replace",
+                "rotate",
+                "revoke",
+                "import",
+                "move",
+                "forget",
+                "refresh",
+            )
             for drift in (False, True)
         )
     )

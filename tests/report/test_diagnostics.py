@@ -55,7 +55,9 @@ def test_a_long_line_is_cut_around_the_place() -> None:
 
 
 def test_all_of_them_with_a_count() -> None:
-    text = diagnostics_text([error("a", "one"), warning("b", "two"), error("c", "three"), note("d", "four")], Style())
+    text = diagnostics_text(
+        [error("a", "one"), warning("b", "two"), error("c", "three"), note("d", "four")], Style()
+    )
     assert [line for line in text.splitlines() if line] == [
         "error: one",
         "warning: two",
@@ -72,4 +74,6 @@ def test_one_alone_is_not_counted_and_none_is_nothing() -> None:
 
 def test_an_address_is_named_once() -> None:
     assert diagnostics_text([error("a", "is odd", address="keys.a")], Style()) == "error: keys.a: is odd\n"
-    assert diagnostics_text([error("a", "keys.a is odd", address="keys.a")], Style()) == "error: keys.a is odd\n"
+    assert (
+        diagnostics_text([error("a", "keys.a is odd", address="keys.a")], Style()) == "error: keys.a is odd\n"
+    )

@@ -53,7 +53,9 @@ def test_two_values_never_look_the_same_in_quotes(one: str, other: str) -> None:
     assert (quoted(one) == quoted(other)) == (one == other)
 
 
-@given(st.recursive(st.text(st.characters(codec=None)), lambda x: st.lists(x) | st.dictionaries(st.text(), x)))
+@given(
+    st.recursive(st.text(st.characters(codec=None)), lambda x: st.lists(x) | st.dictionaries(st.text(), x))
+)
 def test_json_for_a_terminal_is_the_same_value_without_dangers(value: object) -> None:
     text = json_text(json.dumps(value, indent=1, ensure_ascii=False))
     assert json.loads(text) == json.loads(json.dumps(value))

@@ -54,7 +54,9 @@ def test_sets_are_shown_by_element_and_what_gives_more_is_marked() -> None:
 
 
 def test_a_removed_allowlist_is_called_empty() -> None:
-    change = Change("projects.w", "update", "x", "s", diff=(FieldDiff("allowed_origins", ["https://a.example"], []),))
+    change = Change(
+        "projects.w", "update", "x", "s", diff=(FieldDiff("allowed_origins", ["https://a.example"], []),)
+    )
     assert "~ allowed_origins  (nothing is left of it)" in shown(change)
 
 
@@ -86,7 +88,8 @@ def test_what_is_revoked_and_deleted_is_named() -> None:
 
 def test_drift_stands_apart_from_what_was_asked_for() -> None:
     text = shown(
-        Change("keys.drifted", "update", "x", "sandbox", drift=True), Change("keys.edited", "update", "y", "sandbox")
+        Change("keys.drifted", "update", "x", "sandbox", drift=True),
+        Change("keys.edited", "update", "y", "sandbox"),
     )
     assert text.index("Planned changes:") < text.index("keys.edited") < text.index("Changed outside keyform")
     assert text.index("Changed outside keyform") < text.index("  !~ keys.drifted")

@@ -1,0 +1,101 @@
+"""``keyform doctor``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from keyform.cli.main import ERROR, OK
+from keyform.cli.options import variable_options
+from keyform.errors import KeyformError
+from keyform.model import ACTIVE, instant
+from keyform.report.table import table
+
+if TYPE_CHECKING:
+    from keyform.apply import Workspace
+    from keyform.cli.session import Session
+    from keyform.diagnostics import Diagnostic
+
+Finding = tuple[str, str, str]
+"""What was looked at, ``ok``, ``warn`` or ``fail``, and what was found."""
+
+
+@click.command("doctor")
+@variable_options
+@click.pass_obj
+def command(session: Session, variables: tuple[str, ...], var_files: tuple[str, ...]) -> int:
+    """Check services, credentials, stores and the state.
+
+    Every service is asked for its keys, and a canary is written to every store, read back and deleted.
+    Exits with 1 if anything fails. No secret is shown.
+    """
+    config = session.load(variables, var_files)
+    findings: list[Finding] = []
+    told: list[Diagnostic] = []
+    with session.workspace(config, "doctor") as ws:
+        for name in config.services:
+            findings += _checked(f"service {name}", _service(ws, name), told)
+        for name in config.stores:
+            findings += _checked(f"store {name}", _store(ws, name), told)
+        findings += _checked("state", _state(ws), told)
+    session.console.data(table(("what", "result", "found"), findings, session.console.style))
+    session.tell_all(told)
+    return ERROR if any(result == "fail" for _, result, _ in findings) else OK
+
+
+def _checked(what: str, found: Iterator[tuple[str, str]], told: list[Diagnostic]) -> Iterator[Finding]:
+    """The findings of one check; what it raises is a failure, told in full below the table."""
+    try:
+        for result, text in found:
+            yield what, result, text
+    except KeyformError as problem:
+        yield what, "fail", problem.diagnostics[0].summary
+        told += problem.diagnostics
+
+
+def _service(ws: Workspace, name: str) -> Iterator[tuple[str, str]]:
+    service = ws.service(name)
+    listing = service.list()
+    active = sum(key.status == ACTIVE for key in listing.keys)
+    yield "ok", f"reachable, credential accepted; {len(listing.keys)} keys, {active} of them active"
+    if not listing.complete:
+        why = f": {listing.problem.summary}" if listing.problem else ""
+        yield "warn", f"the listing is incomplete{why}"
+    own = service.own_key()
+    yield (
+        "ok",
+        f"keyform's credential is its key {own}" if own else "keyform's credential is none of its keys",
+    )
+
+
+def _store(ws: Workspace, name: str) -> Iterator[tuple[str, str]]:
+    ws.store(name).probe()
+    yield "ok", "a canary was written, read back and deleted"
+    path = ws.config.stores[name].options.get("path")
+    if isinstance(path, str):
+        folder = ws.config.folder / path
+        mode = folder.stat().st_mode & 0o777 if folder.is_dir() else 0
+        if mode & 0o077 and os.name == "posix":
+            yield "warn", f"{folder} can be read by others (mode {mode:04o}); `chmod 700` it"
+
+
+def _state(ws: Workspace) -> Iterator[tuple[str, str]]:
+    state, version = ws.read_state()
+    where = ws.backend.describe()
+    if version is None:
+        yield "ok", f"none yet at {where}"
+    else:
+        yield "ok", f"{where}: serial {state.serial}, {len(state.keys)} keys"
+    holder = ws.backend.holder()
+    if holder is not None:
+        since = instant(holder.since)
+        yield (
+            "warn",
+            f"locked by {holder.who} on {holder.host} (process {holder.pid}) for {holder.operation} since "
+            f"{since}; lock id {holder.id}",
+        )
+    if ws.backend.journal.read():
+        yield "warn", "an interrupted apply is waiting; the next `keyform apply` finishes what it left"

@@ -1,0 +1,148 @@
+"""Approval, progress and the end of a run: what ``apply`` and ``destroy`` share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from keyform.cli.interrupt import finishing_first
+from keyform.cli.main import ERROR, INTERRUPTED, OK
+from keyform.cli.options import JSON, TEXT, check_targets, format_option
+from keyform.cli.progress import Events, follower
+from keyform.cli.showing import one_line, print_plan
+from keyform.engine.plan import Plan
+from keyform.engine.sight import DESTROY, Options
+from keyform.errors import KeyformError, PlanError
+from keyform.report.changes import done_words
+
+if TYPE_CHECKING:
+    from keyform.apply import Outcome
+    from keyform.cli.session import Session
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def execution_options(command: _Command) -> _Command:
+    """``--auto-approve``, ``--parallelism``, ``--overwrite-secrets`` and ``--format``."""
+    command = format_option(TEXT, JSON)(command)
+    command = click.option(
+        "--overwrite-secrets",
+        is_flag=True,
+        help="Write over values in the stores that keyform did not write.",
+    )(command)
+    command = click.option(
+        "--parallelism",
+        type=click.IntRange(1, 256),
+        default=10,
+        show_default=True,
+        metavar="N",
+        help="Keys worked on at once.",
+    )(command)
+    return click.option("--auto-approve", is_flag=True, help="Do not ask.")(command)
+
+
+def carry_out(
+    session: Session,
+    operation: str,
+    options: Options,
+    *,
+    saved: Plan | None = None,
+    auto_approve: bool,
+    parallelism: int,
+    overwrite: bool,
+    output: str,
+    variables: Sequence[str],
+    var_files: Sequence[str],
+) -> int:
+    """Apply a saved plan, or plan, ask and apply. Returns the exit code."""
+    from keyform.apply import apply
+
+    asking = saved is None and not auto_approve
+    if asking and (output == JSON or not session.console.interactive):
+        raise PlanError(
+            f"`keyform {operation}` has to ask, and there is nobody to answer"
+            if output != JSON
+            else f"`keyform {operation} --format json` cannot ask",
+            "Use --auto-approve, or have a plan reviewed and apply that: `keyform plan --out FILE`, then "
+            "`keyform apply FILE`."
+            if operation == "apply"
+            else "Use --auto-approve.",
+        )
+    stop = threading.Event()
+    events = follower(session.console, output == JSON)
+    shown = False
+    try:
+        config = session.load(variables, var_files)
+        with session.workspace(config, operation) as ws, events, ExitStack() as signals:
+
+            def begin(plan: Plan) -> None:
+                events.expect(len(plan.changes))
+                signals.enter_context(finishing_first(stop, events, session.console))
+
+            def approve(plan: Plan) -> bool:
+                nonlocal shown
+                shown = True
+                if output != JSON:
+                    print_plan(session, plan, output)
+                session.tell_all(plan.diagnostics)
+                if asking and not _yes(session, options):
+                    return False
+                begin(plan)
+                return True
+
+            check_targets(ws, options.targets)
+            if saved is not None:
+                begin(saved)
+            outcome = apply(
+                ws,
+                options,
+                plan=saved,
+                approve=approve,
+                parallelism=parallelism,
+                overwrite=overwrite,
+                on_event=events.take,
+                stop=stop,
+            )
+    except KeyformError as problem:
+        if output == JSON:
+            told = [diagnostic.as_json() for diagnostic in problem.diagnostics]
+            session.console.data(one_line({"type": "error", "diagnostics": told}))
+        raise
+    if not shown and saved is None:
+        if output != JSON:
+            print_plan(session, outcome.plan, output)
+        session.tell_all(outcome.plan.diagnostics)
+    return finish(session, operation, outcome, events, output)
+
+
+def finish(session: Session, operation: str, outcome: Outcome, events: Events, output: str) -> int:
+    """Tell how it ended, and give the exit code."""
+    if outcome.declined:
+        session.console.tell("Not approved; nothing was changed.")
+        return ERROR
+    session.tell_all((*events.warnings, *outcome.failed))
+    if output != JSON and not outcome.plan.empty:
+        session.console.data(_closing(operation, outcome, events) + "\n")
+    if outcome.interrupted:
+        session.console.tell(f"Interrupted before {outcome.skipped} changes. To go on, run it again.")
+        return INTERRUPTED
+    return ERROR if outcome.failed else OK
+
+
+def _closing(operation: str, outcome: Outcome, events: Events) -> str:
+    done = done_words(events.counts("done")) or "nothing done"
+    failed, skipped = sum(events.counts("failed").values()), outcome.skipped
+    verb = operation.capitalize()
+    if not failed and not skipped and not outcome.failed:
+        return f"{verb} complete: {done}."
+    rest = [f"{count} {what}" for count, what in ((failed, "failed"), (skipped, "not begun")) if count]
+    return f"{verb} incomplete: {'; '.join([done, *rest])}."
+
+
+def _yes(session: Session, options: Options) -> bool:
+    what = "This cannot be undone. Revoke them?" if options.mode == DESTROY else "Carry this plan out?"
+    return session.console.ask(f"\n{what} Only 'yes' will be accepted: ") == "yes"

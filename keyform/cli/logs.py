@@ -1,0 +1,38 @@
+"""The log under ``-v``: keyform's own lines, and one per HTTP request. Nothing below that is logged,
+since the libraries under it would log headers, and headers hold credentials."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from keyform.report.safe import visible
+
+if TYPE_CHECKING:
+    from keyform.cli.console import Console
+
+
+class _ToConsole(logging.Handler):
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = visible(record.getMessage())
+        self._console.tell(f"{record.levelname.lower()}: {record.name}: {message}")
+        if record.exc_info and record.exc_info[1]:
+            from keyform.cli.main import frames
+
+            self._console.tell(frames(record.exc_info[1]))
+
+
+def log_to(console: Console, verbose: int) -> None:
+    """Send the log to ``console``: INFO at 1, DEBUG from 2 on."""
+    level = logging.INFO if verbose == 1 else logging.DEBUG
+    for name, lowest in (("keyform", level), ("httpx", logging.INFO)):
+        logger = logging.getLogger(name)
+        for handler in [h for h in logger.handlers if isinstance(h, _ToConsole)]:
+            logger.removeHandler(handler)
+        logger.setLevel(lowest)
+        logger.addHandler(_ToConsole(console))
+        logger.propagate = False

@@ -1,0 +1,90 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from keyform.engine.sight import NORMAL, REFRESH_ONLY, Options
+from keyform.errors import PlanError
+from keyform.model import normal_address
+
+if TYPE_CHECKING:
+    from keyform.apply import Workspace
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+TEXT, JSON, MARKDOWN = "text", "json", "markdown"
+
+
+def format_option(*choices: str) -> Callable[[_Command], _Command]:
+    """``--format`` with these choices; the first is the default."""
+    return click.option(
+        "--format",
+        "output",
+        type=click.Choice(choices),
+        default=choices[0],
+        show_default=True,
+        help="How to write the result.",
+    )
+
+
+def variable_options(command: _Command) -> _Command:
+    """``--var`` and ``--var-file``."""
+    command = click.option(
+        "--var-file",
+        "var_files",
+        multiple=True,
+        metavar="FILE",
+        help="Read variables from a YAML or JSON file.",
+    )(command)
+    return click.option(
+        "--var", "variables", multiple=True, metavar="NAME=VALUE", help="Set a variable of `variables:`."
+    )(command)
+
+
+def plan_options(command: _Command) -> _Command:
+    """What a plan covers: ``--target``, ``--refresh-only``, ``--allow-mass-change``."""
+    command = click.option(
+        "--allow-mass-change",
+        is_flag=True,
+        help="Allow revoking or replacing more than 30% of the keys that the state owns.",
+    )(command)
+    command = click.option(
+        "--refresh-only", is_flag=True, help="Only take note of what changed at the services."
+    )(command)
+    return target_option(command)
+
+
+def target_option(command: _Command) -> _Command:
+    """``--target``."""
+    return click.option(
+        "--target", "targets", multiple=True, metavar="ADDR", help="Only this address. Repeatable."
+    )(command)
+
+
+def planning(targets: Sequence[str], refresh_only: bool, allow_mass_change: bool) -> Options:
+    """The engine's options for those of the command line."""
+    mode = REFRESH_ONLY if refresh_only else NORMAL
+    return Options(mode, tuple(dict.fromkeys(map(normal_address, targets))), allow_mass_change)
+
+
+def check_targets(ws: Workspace, targets: Sequence[str]) -> None:
+    """Refuse a target that is neither declared nor in the state. Raises ``PlanError``."""
+    if not targets:
+        return
+    state, _ = ws.read_state()
+    desired = ws.desired
+    known = {key.address for key in desired.keys} | {project.address for project in desired.projects}
+    known |= {*state.keys, *state.projects}
+    known |= {address.partition("[")[0] for address in known}
+    for target in targets:
+        if target not in known:
+            close = difflib.get_close_matches(target, sorted(known), 1)
+            raise PlanError(
+                f"--target {target} is neither declared nor in the state",
+                f"Did you mean `{close[0]}`?" if close else "`keyform state list` shows the addresses.",
+            )

@@ -1,0 +1,114 @@
+"""``keyform plan``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from keyform.cli.main import CHANGES, ERROR, OK
+from keyform.cli.options import (
+    JSON,
+    MARKDOWN,
+    TEXT,
+    check_targets,
+    format_option,
+    plan_options,
+    planning,
+    variable_options,
+)
+from keyform.cli.showing import print_plan
+from keyform.engine.plan import Plan, dump_plan
+from keyform.errors import PlanError
+from keyform.files import advice, reason, write_private
+from keyform.model import parse_instant
+
+if TYPE_CHECKING:
+    from keyform.cli.session import Session
+    from keyform.ports import Clock
+
+
+@click.command("plan")
+@click.option("--out", metavar="FILE", help="Save the plan, to be applied exactly as it is.")
+@format_option(TEXT, JSON, MARKDOWN)
+@click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there are changes.")
+@click.option(
+    "--at", metavar="TIME", help="Plan as if it were this time (RFC 3339, like 2027-01-31T00:00:00Z)."
+)
+@plan_options
+@variable_options
+@click.pass_obj
+def command(
+    session: Session,
+    out: str | None,
+    output: str,
+    detailed_exitcode: bool,
+    at: str | None,
+    targets: tuple[str, ...],
+    refresh_only: bool,
+    allow_mass_change: bool,
+    variables: tuple[str, ...],
+    var_files: tuple[str, ...],
+) -> int:
+    """Show what would change, and why.
+
+    Reads the services, the state and the configuration; writes nothing. With --out the plan is saved, and
+    `keyform apply FILE` does exactly what it says or refuses.
+    """
+    from keyform.apply import plan_now
+
+    if at is not None:
+        if out is not None:
+            raise click.UsageError(
+                "--at and --out exclude each other: a plan for another time is not applied."
+            )
+        session.clock = _Fixed(session.clock, _moment(at))
+    options = planning(targets, refresh_only, allow_mass_change)
+    config = session.load(variables, var_files)
+    with session.workspace(config, "plan") as ws:
+        check_targets(ws, options.targets)
+        plan = plan_now(ws, options)
+    print_plan(session, plan, output)
+    session.tell_all(plan.diagnostics)
+    if plan.failed:
+        if out is not None:
+            session.console.tell(f"{out} was not written: the plan has errors.")
+        return ERROR
+    if out is not None:
+        _save(session, plan, out)
+    return CHANGES if detailed_exitcode and not plan.empty else OK
+
+
+def _save(session: Session, plan: Plan, out: str) -> None:
+    path = session.path(out)
+    try:
+        write_private(path, dump_plan(plan))
+    except OSError as problem:
+        raise PlanError(f"the plan cannot be saved to {path}: {reason(problem)}", advice(problem)) from None
+    session.console.tell(
+        f"The plan is saved to {path}. To apply exactly this:\n  {session.command('apply', out)}"
+    )
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return parse_instant(text)
+    except ValueError:
+        raise click.UsageError(f"--at {text!r} is no time; write it like 2027-01-31T00:00:00Z.") from None
+
+
+class _Fixed:
+    """A clock that stands at one moment; waiting still takes real time."""
+
+    def __init__(self, real: Clock, moment: datetime) -> None:
+        self._real, self._moment = real, moment
+
+    def now(self) -> datetime:
+        return self._moment
+
+    def monotonic(self) -> float:
+        return self._real.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        self._real.sleep(seconds)

@@ -1,0 +1,139 @@
+"""How an apply is followed: a bar, a line per key, or one JSON event per line."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import click
+
+from keyform.cli.showing import one_line
+from keyform.diagnostics import Diagnostic
+from keyform.report.changes import DONE
+from keyform.report.safe import visible
+
+if TYPE_CHECKING:
+    from click._termui_impl import ProgressBar
+
+    from keyform.cli.console import Console
+
+_ENDS = ("done", "failed", "skipped")
+
+
+class Events:
+    """Takes the events of an apply: counts them, keeps the warnings, and shows nothing itself."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._counts: dict[str, Counter[str]] = {kind: Counter() for kind in ("start", *_ENDS)}
+        self._expected = 0
+        self.warnings: list[Diagnostic] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def expect(self, changes: int) -> None:
+        """How many changes will come."""
+        self._expected = changes
+
+    def take(self, event: dict[str, Any]) -> None:
+        """One event. Called from one thread."""
+        if event["type"] in self._counts:
+            self._counts[event["type"]][event["action"]] += 1
+        elif event["type"] == "warning":
+            self.warnings.append(_diagnostic(event["diagnostic"]))
+        elif event["type"] == "recovered":
+            self._console.tell(f"Recovered: {visible(event['what'])}")
+
+    def counts(self, kind: str) -> dict[str, int]:
+        """How many ``start``, ``done``, ``failed`` or ``skipped`` events came, by action."""
+        return dict(self._counts[kind])
+
+    @property
+    def ended(self) -> int:
+        """Changes that are over, one way or another."""
+        return sum(sum(self._counts[kind].values()) for kind in _ENDS)
+
+    @property
+    def in_flight(self) -> int:
+        """Changes that were begun and are not over."""
+        over = sum(sum(self._counts[kind].values()) for kind in ("done", "failed"))
+        return sum(self._counts["start"].values()) - over
+
+
+class JsonEvents(Events):
+    """Each event as it is, one JSON object per line on stdout."""
+
+    def take(self, event: dict[str, Any]) -> None:
+        if event["type"] != "recovered":
+            super().take(event)
+        self._console.data(one_line(event))
+
+
+class LineEvents(Events):
+    """A line on stderr for each change that is over."""
+
+    def take(self, event: dict[str, Any]) -> None:
+        super().take(event)
+        kind = event["type"]
+        if kind not in _ENDS:
+            return
+        words = {
+            "done": DONE.get(event["action"], event["action"]),
+            "failed": f"{event['action']} failed",
+            "skipped": f"not begun ({visible(str(event.get('why', '')))})",
+        }
+        key_id = f" ({visible(event['key_id'])})" if event.get("key_id") else ""
+        self._console.tell(
+            f"[{self.ended}/{self._expected}] {visible(event['address'])}: {words[kind]}{key_id}"
+        )
+
+
+class BarEvents(Events):
+    """A progress bar on the terminal behind stderr."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._bar: ProgressBar[str] | None = None
+
+    def expect(self, changes: int) -> None:
+        super().expect(changes)
+        self._bar = click.progressbar(
+            length=changes,
+            label="Applying",
+            file=sys.stderr,
+            show_pos=True,
+            item_show_func=lambda address: visible(address)[:40] if address else "",
+        )
+        self._bar.__enter__()
+
+    def take(self, event: dict[str, Any]) -> None:
+        super().take(event)
+        if self._bar is not None and event["type"] in _ENDS:
+            self._bar.update(1, event["address"])
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(kind, value, trace)
+
+
+def follower(console: Console, as_json: bool) -> Events:
+    """What suits the console."""
+    if as_json:
+        return JsonEvents(console)
+    return BarEvents(console) if console.bar else LineEvents(console)
+
+
+def _diagnostic(data: dict[str, Any]) -> Diagnostic:
+    return Diagnostic(
+        data["severity"], data["code"], data["summary"], data.get("detail", ""), data.get("address")
+    )

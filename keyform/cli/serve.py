@@ -1,0 +1,83 @@
+"""``keyform serve``."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import click
+
+from keyform.errors import KeyformError
+from keyform.files import advice, reason
+
+if TYPE_CHECKING:
+    from keyform.cli.session import Session
+    from keyform.reference.limiter import RateLimit
+
+
+@click.command("serve")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8321, show_default=True, help="0 lets the system choose."
+)
+@click.option(
+    "--data", default=".keyform/service", show_default=True, metavar="DIR", help="Where it keeps its data."
+)
+@click.option("--rate-limit", metavar="N[/BURST]", help="Allow N requests a minute, BURST of them at once.")
+@click.option("--allow-faults", is_flag=True, help="Let clients script faults (for tests).")
+@click.option(
+    "--allow-remote", is_flag=True, help="Let --host be reached from other machines, in clear HTTP."
+)
+@click.pass_obj
+def command(
+    session: Session,
+    host: str,
+    port: int,
+    data: str,
+    rate_limit: str | None,
+    allow_faults: bool,
+    allow_remote: bool,
+) -> None:
+    """Serve the reference key service over HTTP until Ctrl-C.
+
+    It speaks keyform's key-service contract. Its address is printed on stdout. The root token, its first
+    credential, lies in a private file in the data folder and is never printed.
+    """
+    from keyform.reference.app import root_token
+    from keyform.reference.server import serve
+
+    folder = session.path(data)
+
+    def ready(address: str) -> None:
+        session.console.data(f"{address}\n")
+        session.console.tell(f"The root token is in {folder / 'root-token'}. Ctrl-C stops the service.")
+
+    try:
+        root_token(folder)
+        serve(
+            folder,
+            host,
+            port,
+            limit=_limit(rate_limit) if rate_limit else None,
+            faults=allow_faults,
+            on_ready=ready,
+            allow_remote=allow_remote,
+        )
+    except ValueError as problem:
+        raise KeyformError(str(problem), "Use --allow-remote only behind a proxy that adds TLS.") from None
+    except OSError as problem:
+        raise KeyformError(
+            f"the service cannot be started on {host}:{port} with the data in {folder}: {reason(problem)}",
+            "Choose another --port; 0 lets the system choose."
+            if problem.errno in (13, 98, 48)
+            else advice(problem),
+        ) from None
+
+
+def _limit(text: str) -> RateLimit:
+    from keyform.reference.limiter import RateLimit
+
+    found = re.fullmatch(r"([1-9][0-9]{0,8})(?:/([1-9][0-9]{0,8}))?", text)
+    if found is None:
+        raise click.UsageError(f"--rate-limit {text!r} is not N or N/BURST, like 60/10.")
+    return RateLimit(int(found[1]), int(found[2] or found[1]))

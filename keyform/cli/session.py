@@ -1,0 +1,125 @@
+"""One run of the command line: where it works, when, and how it speaks."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from keyform.cli.console import Console
+from keyform.clock import SystemClock
+from keyform.diagnostics import ERROR, Diagnostic
+from keyform.errors import KeyformError
+from keyform.model import Location
+from keyform.report.diagnostics import diagnostics_text
+
+if TYPE_CHECKING:
+    from keyform.apply import Workspace, Wrapping
+    from keyform.config import Config
+    from keyform.ports import Clock
+
+
+@dataclass(slots=True)
+class Session:
+    """``folder`` is where the configuration is; relative paths on the command line start there."""
+
+    folder: Path
+    clock: Clock
+    console: Console
+    wrap: Wrapping | None = None
+    config: Config | None = None
+
+    def path(self, given: str) -> Path:
+        """A path from the command line."""
+        return self.folder / given
+
+    def command(self, *words: str) -> str:
+        """A command line that a user can paste, with the same ``-C``."""
+        here = [] if str(self.folder) == "." else ["-C", str(self.folder)]
+        return shlex.join(["keyform", *here, *words])
+
+    def load(
+        self,
+        variables: Sequence[str] = (),
+        var_files: Sequence[str] = (),
+        *,
+        offline: bool = False,
+        quiet: bool = False,
+    ) -> Config:
+        """Read the configuration; its warnings are told, unless ``quiet``. Raises ``ConfigError``."""
+        from keyform.registry import load_config
+
+        self.config = load_config(
+            self.folder,
+            self.clock,
+            variables=_assignments(variables),
+            var_files=[self.path(file) for file in var_files],
+            offline=offline,
+        )
+        if not quiet:
+            self.tell_all(self.config.diagnostics)
+        return self.config
+
+    def workspace(self, config: Config, operation: str) -> Workspace:
+        """The services, stores and state that ``config`` declares."""
+        from keyform.apply import Workspace
+
+        if self.wrap is None:
+            return Workspace(config, self.clock, operation)
+        return Workspace(config, self.clock, operation, self.wrap)
+
+    def tell_all(self, diagnostics: Sequence[Diagnostic]) -> None:
+        """Put diagnostics on stderr, errors last, each with its place in the files where that is known."""
+        if not diagnostics:
+            return
+        ordered = sorted(dict.fromkeys(diagnostics), key=lambda d: d.severity == ERROR)
+        text = diagnostics_text([self._located(d) for d in ordered], self.console.err_style)
+        self.console.tell(text.rstrip("\n"))
+
+    def _located(self, diagnostic: Diagnostic) -> Diagnostic:
+        location, snippet = diagnostic.location, diagnostic.snippet
+        if location is None and diagnostic.address and self.config is not None:
+            desired = self.config.desired
+            sources = [key.source for key in desired.keys if key.address == diagnostic.address]
+            sources += [p.source for p in desired.projects if p.address == diagnostic.address]
+            if sources and sources[0] is not None:
+                location, snippet = self.config.locate(sources[0])
+        if location is not None and str(self.folder) != ".":
+            location = Location(str(self.folder / location.file), location.line, location.column)
+        return replace(diagnostic, location=location, snippet=snippet)
+
+
+def open_session(
+    folder: str, verbose: int, no_color: bool, clock: Clock | None, wrap: Wrapping | None
+) -> Session:
+    """The session of a command line."""
+    console = Console(no_color)
+    if verbose:
+        from keyform.cli.logs import log_to
+
+        log_to(console, verbose)
+    return Session(Path(folder), clock or SystemClock(), console, wrap)
+
+
+def read_bytes(path: Path, what: str) -> bytes:
+    """A file named on the command line. Raises ``KeyformError``."""
+    try:
+        return path.read_bytes()
+    except OSError as problem:
+        raise KeyformError(
+            f"{what} {path} cannot be read: {problem.strerror or type(problem).__name__}", "Check the path."
+        ) from None
+
+
+def _assignments(texts: Sequence[str]) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"--var {name or text!r} is not NAME=VALUE.")
+        pairs[name] = value
+    return pairs

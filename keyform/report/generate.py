@@ -1,0 +1,181 @@
+"""YAML for keys that a service has and the state does not own: declarations and imports."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime
+
+from keyform.model import EXPIRED, REVOKED, LiveKey, LiveProject, instant
+from keyform.profile import Profile
+from keyform.report.safe import visible
+
+_LONGEST_NAME = 60
+
+
+def generated_yaml(
+    service: str,
+    profile: Profile,
+    keys: Iterable[LiveKey],
+    live_projects: Iterable[LiveProject],
+    *,
+    projects: Mapping[str, str],
+    taken: Collection[str],
+    now: datetime,
+) -> str:
+    """Declarations of the live ``keys``, and ``imports`` that adopt them.
+
+    ``projects`` maps the ids of declared projects of the service to their names; ``taken`` are names in
+    use. Revoked keys are left out; keys that no configuration can declare are named in comments.
+    """
+    names = _Names(taken)
+    blocks: list[str] = []
+    imports: list[str] = []
+    left_out: list[str] = []
+    known = dict(projects)
+    new_projects: list[str] = []
+    origins = {project.id: project.allowed_origins for project in live_projects}
+    for key in keys:
+        if key.status == REVOKED:
+            continue
+        problem = _undeclarable(key, profile, now)
+        if problem:
+            left_out.append(f"#   {visible(key.id)} ({visible(key.spec.name)}): {problem}")
+            continue
+        project = key.spec.project
+        if project is not None and project not in known:
+            known[project] = names.new(project)
+            new_projects += _project(known[project], service, project, origins.get(project, ()))
+        name = names.new(key.spec.name or key.spec.kind or "key")
+        blocks.append("\n".join(_key(name, service, profile, key, known)))
+        imports.append(f"  - {{key: {name}, id: {scalar(key.id)}}}")
+    return "\n".join(_document(service, now, new_projects, blocks, imports, left_out)) + "\n"
+
+
+def _document(
+    service: str,
+    now: datetime,
+    projects: list[str],
+    blocks: list[str],
+    imports: list[str],
+    left_out: list[str],
+) -> Iterator[str]:
+    yield f"# Keys that {visible(service)} had on {instant(now)} and that the state does not own."
+    if not blocks:
+        yield "# There are none to declare."
+    else:
+        yield "# Put this into a *.yaml file beside your configuration, look through names, `secret` and `owner`,"
+        yield "# and run `keyform plan`: it adopts these keys and changes none of them. Their secrets are not"
+        yield "# known to keyform; `secret` says where the first rotation puts a new one."
+    if projects:
+        yield from ("", "projects:", *projects)
+    if blocks:
+        yield from ("", "keys:", "\n\n".join(blocks), "", "imports:", *imports)
+    if left_out:
+        yield from ("", "# Left out, because no configuration can declare them as they are:", *left_out)
+
+
+def _project(name: str, service: str, project: str, origins: tuple[str, ...]) -> list[str]:
+    out = [f"  {name}:", f"    service: {scalar(service)}"]
+    if project != name:
+        out.append(f"    id: {scalar(project)}")
+    return [*out, f"    allowed_origins: {_flow(origins)}"]
+
+
+def _key(
+    name: str, service: str, profile: Profile, key: LiveKey, projects: Mapping[str, str]
+) -> Iterator[str]:
+    spec = key.spec
+    yield f"  {name}:"
+    yield f"    service: {scalar(service)}"
+    if spec.kind is not None and profile.kinds:
+        yield f"    kind: {scalar(spec.kind)}"
+    if spec.environment is not None:
+        yield f"    environment: {scalar(spec.environment)}"
+    if spec.project is not None:
+        yield f"    project: {projects[spec.project]}"
+    if spec.name:
+        yield f"    name: {scalar(spec.name)}"
+    if spec.description:
+        yield f"    description: {scalar(spec.description)}"
+    if spec.scopes:
+        yield f"    scopes: {_flow(spec.scopes)}"
+    if spec.allowed_origins:
+        yield f"    allowed_origins: {_flow(spec.allowed_origins)}"
+    if spec.expires_at is not None:
+        yield f"    expires_at: {scalar(instant(spec.expires_at))}"
+    elif "expires_in" in profile.fields and profile.expiry.settable:
+        yield "    expires_in: never"
+    if spec.rate_limit is not None:
+        yield f'    rate_limit: {{limit: {spec.rate_limit.limit}, per: "{spec.rate_limit.per_seconds}s"}}'
+    if spec.metadata:
+        entries = ", ".join(f"{scalar(entry)}: {scalar(text)}" for entry, text in spec.metadata)
+        yield f"    metadata: {{{entries}}}"
+    yield f"    secret: {scalar(f'{service}/{name}')}"
+
+
+def _undeclarable(key: LiveKey, profile: Profile, now: datetime) -> str:
+    spec = key.spec
+    if key.status == EXPIRED or (spec.expires_at is not None and spec.expires_at <= now):
+        return "it has expired"
+    if profile.kinds and spec.kind not in profile.kinds:
+        return f"kind {visible(str(spec.kind))} is unknown"
+    texts = [key.id, spec.name, spec.description, spec.project or "", spec.environment or ""]
+    texts += [*spec.scopes, *spec.allowed_origins, *(text for entry in spec.metadata for text in entry)]
+    if any(map(_has_control, texts)):
+        return "it holds control characters"
+    kind = profile.kinds.get(spec.kind or "")
+    allowed = kind.scopes if kind and kind.scopes is not None else profile.scopes
+    strange = [scope for scope in spec.scopes if allowed is not None and scope not in allowed]
+    if strange:
+        return f"scope {visible(strange[0])} is unknown"
+    return ""
+
+
+def _has_control(text: str) -> bool:
+    """What the configuration refuses in every text."""
+    return any(
+        (code := ord(character)) < 32 or 127 <= code < 160 or 0xD800 <= code < 0xE000 for character in text
+    )
+
+
+class _Names:
+    """Names for keys and projects made from names at the service: valid, and each only once."""
+
+    def __init__(self, taken: Collection[str]) -> None:
+        self._taken = set(taken)
+
+    def new(self, text: str) -> str:
+        name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:_LONGEST_NAME].strip("-") or "key"
+        if not name[0].isalpha() or name in _YAML_WORDS:
+            name = f"key-{name}"
+        count, chosen = 1, name
+        while chosen in self._taken:
+            count += 1
+            chosen = f"{name}-{count}"
+        self._taken.add(chosen)
+        return chosen
+
+
+# Unquoted, some YAML programs read these as something other than text.
+_YAML_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
+
+
+def scalar(text: str) -> str:
+    """A YAML double-quoted scalar that reads back as ``text``, with no template and no odd character live."""
+    out = []
+    for character in text.replace("${", "$${"):
+        code = ord(character)
+        if character in '"\\':
+            out.append("\\" + character)
+        elif visible(character) == character:
+            out.append(character)
+        elif code <= 0xFF:
+            out.append(f"\\x{code:02x}")
+        else:
+            out.append(f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}")
+    return '"' + "".join(out) + '"'
+
+
+def _flow(items: Iterable[str]) -> str:
+    return "[" + ", ".join(map(scalar, items)) + "]"
