@@ -63,6 +63,7 @@ class ContractService:
             CREATE,
             body=wire.key_body(spec, label),
             headers={"Idempotency-Key": idempotency_key(label)},
+            next_steps={409: "An earlier create with this marker asked for something else; apply again."},
         )
         body = self._http.call(call).body
         try:

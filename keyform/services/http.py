@@ -200,7 +200,7 @@ class Http:
             message = f"{message} (asks to wait {pause:.0f} s)".strip()
         if status >= 500:
             again = patient and call.repeatable and status in _REPEATABLE
-            return failures.broken(status, reason, message, again=again, pause=pause)
+            return failures.broken(status, reason, message, again=again, pause=pause or None)
         return failures.refused(
             status,
             reason,
@@ -249,7 +249,7 @@ def network_transport(endpoint: str) -> httpx.BaseTransport:
 
 
 class _Pause(tenacity.wait.wait_base):
-    """Full jitter, doubling from half a second to 20 seconds, or what the service asked for if longer."""
+    """Full jitter, doubling from half a second to 20 seconds, or what the service asked for."""
 
     _jitter = tenacity.wait_random_exponential(multiplier=0.5, max=20)
 

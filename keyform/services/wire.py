@@ -86,7 +86,7 @@ def live_key(raw: object) -> LiveKey:
             _texts(get("allowed_origins"), "allowed_origins"),
             _moment(get("expires_at"), "expires_at"),
             _rate_limit(get("rate_limit")),
-            tuple(sorted(metadata.items())),
+            tuple(sorted((_whole(name), _whole(text)) for name, text in metadata.items())),
         ),
         status,
         label,
@@ -128,16 +128,28 @@ def error_envelope(body: object) -> tuple[str, str]:
 
 
 def _text(value: object, name: str) -> str | None:
-    if value is None or type(value) is str:
-        return value
+    if value is None:
+        return None
+    if type(value) is str:
+        return value if value.isascii() else _whole(value)
     raise Unintelligible(f"a key whose {name} is no text")
+
+
+def _whole(text: str) -> str:
+    """JSON can hold half a character (a lone surrogate), which no file can; it becomes U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def _texts(value: object, name: str) -> tuple[str, ...]:
     if type(value) is list:
         try:
-            if not value or type("".join(value)) is str:
-                return tuple(sorted(value))
+            if value and not "".join(value).isascii():
+                value = [_whole(text) for text in value]
+            return tuple(sorted(value))
         except TypeError:
             pass
     elif value is None:

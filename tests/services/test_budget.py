@@ -116,3 +116,17 @@ def test_a_request_without_an_answer_counts_as_spent(clock: Any) -> None:
     budget.leave(budget.enter(), None)
     budget.enter()
     assert clock.monotonic() >= 1
+
+
+def test_a_full_bucket_does_not_fill_on_while_a_request_is_on_its_way(clock: Any) -> None:
+    budget = Budget(clock)
+    budget.leave(budget.enter(), Allowance(per_minute=60, remaining=9))
+    clock.sleep(100)
+    slow = budget.enter()
+    clock.sleep(5)
+    budget.leave(slow, Allowance(per_minute=60, remaining=9))  # served just before it was heard
+    for left in range(8, -1, -1):
+        budget.leave(budget.enter(), Allowance(per_minute=60, remaining=left))
+    assert clock.monotonic() == 105
+    budget.enter()
+    assert clock.monotonic() >= 106

@@ -294,6 +294,15 @@ def test_what_is_missing_or_new_in_a_key_is_no_trouble(answering: Callable[..., 
     )
 
 
+def test_half_a_character_does_not_get_in(answering: Callable[..., Any]) -> None:
+    odd = {"name": "a\ud800", "metadata": {"\udfff": "\ud800"}, "scopes": ["\ud800", "✓"], "start": "\ud800"}
+    body = json.dumps(page({**KEY, **odd, "description": "😀"})).encode()
+    (key,) = answering(paged(httpx.Response(200, content=body))).list().keys
+    assert (key.spec.name, key.hint, key.spec.description) == ("a\ufffd", "\ufffd", "😀")
+    assert key.spec.metadata == (("\ufffd", "\ufffd"),)
+    assert key.spec.scopes == ("✓", "\ufffd")
+
+
 def test_a_key_that_moves_to_a_later_page_is_listed_once(answering: Callable[..., Any]) -> None:
     listing = answering(paged(page(KEY, following="1"), page({**KEY, "name": "later"}))).list()
     assert listing.complete

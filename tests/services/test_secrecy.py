@@ -16,6 +16,7 @@ from keyform.model import KeySpec, Secret
 from keyform.reference.faults import FaultRule
 
 CREDENTIAL = "CANARY-credential"
+PRESENTED = "CANARY-secret"
 SPEC = KeySpec(kind="secret", environment="live", name="key", scopes=("events:write",))
 
 
@@ -91,7 +92,7 @@ def test_what_a_service_echoes_is_masked(answering: Callable[..., Any]) -> None:
         .create(SPEC, "l/m")
         .key
     )
-    for operation in (service.own_key, lambda: service.prove(Secret(f"sk_{CREDENTIAL}"), key)):
+    for operation in (service.own_key, lambda: service.prove(Secret(PRESENTED), key)):
         with pytest.raises(KeyformError, match=r"\[hidden\]") as caught:
             operation()
         assert "CANARY" not in everything(caught.value)
