@@ -65,10 +65,7 @@ def _service(ws: Workspace, name: str) -> Iterator[tuple[str, str]]:
         why = f": {listing.problem.summary}" if listing.problem else ""
         yield "warn", f"the listing is incomplete{why}"
     own = service.own_key()
-    yield (
-        "ok",
-        f"keyform's credential is its key {own}" if own else "keyform's credential is none of its keys",
-    )
+    yield "ok", f"keyform's credential is {f'its key {own}' if own else 'not one of its keys'}"
 
 
 def _store(ws: Workspace, name: str) -> Iterator[tuple[str, str]]:

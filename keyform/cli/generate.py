@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from keyform.cli.session import Session
 
 
+_MISSING = warning(
+    "incomplete-listing",
+    "some keys could not be listed and are missing from what follows",
+    "Run it again when the service can be read whole.",
+)
+
+
 @click.command("generate")
 @click.argument("service")
 @variable_options
@@ -36,9 +43,7 @@ def command(session: Session, service: str, variables: tuple[str, ...], var_file
         listing, own = opened.list(), opened.own_key()
     if not listing.complete:
         problems = (listing.problem,) if listing.problem else ()
-        session.tell_all(
-            (*problems, warning("incomplete-listing", "some keys could not be listed and are missing"))
-        )
+        session.tell_all((*problems, _MISSING))
     owned = {
         generation.id
         for record in state.keys.values()

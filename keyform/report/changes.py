@@ -82,6 +82,8 @@ def rows(change: Change) -> Iterator[Row]:
     for difference in change.diff:
         path = visible(difference.path)
         before, after = difference.before, difference.after
+        if path == "secret" and isinstance(after, list) and len(after) == 1:
+            before, after = _one(before), _one(after)
         if _is_set(before) and _is_set(after) and not new:
             yield from _set_rows(path, before or [], after or [], difference)
         elif before is None:
@@ -164,6 +166,11 @@ def unmanaged_lines(plan: Plan) -> list[str]:
         f"manage and leaves alone (`keyform generate {visible(name)}` writes YAML for them)."
         for name, count in plan.unmanaged
     ]
+
+
+def _one(places: Any) -> Any:
+    """Nearly every secret has one place; then it reads better without a list around it."""
+    return places[0] if isinstance(places, list) and len(places) == 1 else places
 
 
 def _is_set(item: Any) -> bool:

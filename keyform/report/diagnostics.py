@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 from keyform.diagnostics import Diagnostic
@@ -40,14 +39,7 @@ def diagnostic_text(diagnostic: Diagnostic, style: Style) -> str:
     if diagnostic.location and diagnostic.snippet is not None:
         out += _excerpt(diagnostic.snippet, diagnostic.location.line, diagnostic.location.column, style)
     for paragraph in diagnostic.detail.splitlines():
-        out += textwrap.wrap(
-            visible(paragraph),
-            max(20, style.width),
-            initial_indent="  ",
-            subsequent_indent="  ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+        out += style.wrapped(visible(paragraph), "  ")
     return "\n".join(out)
 
 

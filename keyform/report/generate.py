@@ -12,6 +12,12 @@ from keyform.report.safe import visible
 
 _LONGEST_NAME = 60
 
+_HEADER = (
+    "# Put this into a *.yaml file beside your configuration, look through the names and `secret`, and run",
+    "# `keyform plan`: it adopts these keys and changes none of them. Their secrets are not known to keyform;",
+    "# `secret` says where the first rotation puts a new one.",
+)
+
 
 def generated_yaml(
     service: str,
@@ -64,9 +70,7 @@ def _document(
     if not blocks:
         yield "# There are none to declare."
     else:
-        yield "# Put this into a *.yaml file beside your configuration, look through names, `secret` and `owner`,"
-        yield "# and run `keyform plan`: it adopts these keys and changes none of them. Their secrets are not"
-        yield "# known to keyform; `secret` says where the first rotation puts a new one."
+        yield from _HEADER
     if projects:
         yield from ("", "projects:", *projects)
     if blocks:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 from keyform.model import format_duration
@@ -26,7 +25,7 @@ def profiles_text(profiles: Sequence[Profile], style: Style) -> str:
 def profile_text(profile: Profile, style: Style) -> str:
     """One type in full: kinds, scopes, fields, operations, and each rule with its source."""
     out = [style.paint(f"{visible(profile.type)}: {visible(profile.title)}", "bold")]
-    out += _wrapped(profile.description, "", style)
+    out += style.wrapped(visible(profile.description))
     if profile.kinds:
         kinds = [
             (
@@ -62,23 +61,18 @@ def profile_text(profile: Profile, style: Style) -> str:
     if profile.facts:
         out += ["", style.paint("RULES", "bold")]
         for fact in profile.facts:
-            out += _wrapped(f"- {fact.rule}", "  ", style)
-            out += [
-                f"  {style.paint(line.strip(), 'dim')}"
-                for line in _wrapped(f"source: {fact.source}", "  ", style)
-            ]
+            out += style.wrapped(visible(f"- {fact.rule}"), "", "  ")
+            source = style.wrapped(visible(f"source: {fact.source}"), "  ")
+            out += [style.paint(line, "dim") for line in source]
     return "\n".join(out) + "\n"
 
 
 def _fields(profile: Profile, style: Style) -> list[str]:
-    fixed = sorted(profile.fields - profile.mutable)
-    out = _wrapped(
-        f"Changed in place: {', '.join(sorted(profile.fields & profile.mutable)) or 'nothing'}.", "", style
-    )
-    out += _wrapped(f"A new key is needed for: {', '.join(fixed) or 'nothing'}.", "", style)
+    in_place = profile.fields & profile.mutable
+    # A span is written as a moment, so it changes in place where the moment does.
+    fixed = profile.fields - in_place - ({"expires_in"} if "expires_at" in in_place else set())
     windows = ", ".join(format_duration(window) for window in profile.expiry.windows)
     expiry = "any" if profile.expiry.settable and not windows else windows or "none can be set"
-    out += _wrapped(f"Expiry: {expiry}.", "", style)
     missing = [
         text
         for known, text in (
@@ -89,10 +83,10 @@ def _fields(profile: Profile, style: Style) -> list[str]:
         )
         if not known
     ]
-    return out + (_wrapped(f"Missing: {'; '.join(missing)}.", "", style) if missing else [])
-
-
-def _wrapped(text: str, hanging: str, style: Style) -> list[str]:
-    return textwrap.wrap(
-        visible(text), style.width, subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False
-    )
+    sentences = [
+        f"Changed in place: {', '.join(sorted(in_place)) or 'nothing'}.",
+        f"A new key is needed for: {', '.join(sorted(fixed)) or 'nothing'}.",
+        f"Expiry: {expiry}.",
+        *([f"Missing: {'; '.join(missing)}."] if missing else []),
+    ]
+    return [line for sentence in sentences for line in style.wrapped(sentence)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from dataclasses import dataclass
 
 from keyform.engine.plan import (
@@ -44,6 +46,10 @@ _COLOURS = {
 }
 
 
+_SPAN = re.compile("`[^`]*`")
+_HELD = "\0"
+
+
 @dataclass(frozen=True, slots=True)
 class Style:
     """``colour``: whether escape sequences may be written. ``unicode``: whether more than ASCII may.
@@ -58,6 +64,19 @@ class Style:
         if not self.colour or not text:
             return text
         return f"\x1b[{';'.join(str(_CODES[kind]) for kind in kinds)}m{text}\x1b[0m"
+
+    def wrapped(self, text: str, indent: str = "", hanging: str | None = None) -> list[str]:
+        """``text`` as lines of the style's width; what stands in backticks is never broken."""
+        held = _SPAN.sub(lambda found: found[0].replace(" ", _HELD), text)
+        lines = textwrap.wrap(
+            held,
+            max(20, self.width),
+            initial_indent=indent,
+            subsequent_indent=indent if hanging is None else hanging,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        return [line.replace(_HELD, " ") for line in lines]
 
     def symbol(self, action: str) -> str:
         """The mark of an action, uncoloured."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
-
 from keyform.engine.plan import REFRESH, Change, Plan
 from keyform.report.changes import groups, heading, rows, summary_line, unmanaged_lines
 from keyform.report.safe import visible
@@ -20,9 +18,9 @@ def plan_text(plan: Plan, style: Style) -> str:
         for change in changes:
             out += [*_change(change, style), ""]
     if plan.targets:
-        out += _wrapped(f"Only for {', '.join(map(visible, plan.targets))} (--target).", 0, style)
+        out += style.wrapped(f"Only for {', '.join(map(visible, plan.targets))} (--target).")
     for line in unmanaged_lines(plan):
-        out += _wrapped(line, 0, style)
+        out += style.wrapped(line)
     if out and out[-1]:
         out.append("")
     out.append(style.paint(summary_line(plan), "bold"))
@@ -36,14 +34,9 @@ def _change(change: Change, style: Style) -> list[str]:
     colour = colour_of(change.action)
     first = f"{style.paint(symbol.rjust(4), colour, 'bold')} {style.paint(visible(change.address), 'bold')}"
     out = [f"{first}  {style.paint(heading(change), colour)}"]
-    out += _wrapped(visible(change.reason), 7, style, "dim")
+    out += [style.paint(line, "dim") for line in style.wrapped(visible(change.reason), " " * 7)]
     for row in rows(change):
         mark = style.paint(row.mark, _MARKS[row.mark]) if row.mark in _MARKS else row.mark
         remark = f"  ({style.paint(row.remark, 'yellow')})" if row.remark else ""
         out.append(" " * (7 + 4 * row.depth) + f"{mark} {row.text}{remark}")
     return out
-
-
-def _wrapped(text: str, indent: int, style: Style, *paint: str) -> list[str]:
-    lines = textwrap.wrap(text, max(20, style.width - indent), break_long_words=False, break_on_hyphens=False)
-    return [" " * indent + style.paint(line, *paint) for line in lines]
