@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sqlite3
 from pathlib import Path
 
 import httpx
@@ -42,9 +43,9 @@ def open_embedded(service: str, data: Path, clock: Clock) -> tuple[httpx.BaseTra
     token = secrets.token_urlsafe(32)
     try:
         app = create_app(data, root_token=token, clock=lambda: clock.now().timestamp())
-    except OSError as problem:
+    except (OSError, sqlite3.Error) as problem:
         raise ServiceError(
-            f"service {service!r}: cannot use the folder {data}: {problem.strerror or problem}",
-            "Check its permissions, or set `path` on the service to another folder.",
+            f"service {service!r}: cannot use the folder {data}: {problem}",
+            "Check its permissions and content, or set `path` on the service to another folder.",
         ) from None
     return InProcess(app), Secret(token)

@@ -174,10 +174,12 @@ def test_what_one_run_minted_the_next_one_sees(tmp_path: Path) -> None:
     second.close()
 
 
-def test_a_folder_that_cannot_be_used_is_an_error_with_a_next_step(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+@pytest.mark.parametrize("broken", ["data", "data/keys.sqlite3"])
+def test_a_folder_that_cannot_be_used_is_an_error_with_a_next_step(tmp_path: Path, broken: str) -> None:
+    (tmp_path / broken).parent.mkdir(exist_ok=True)
+    (tmp_path / broken).write_text("no database " * 100)
     with pytest.raises(ServiceError, match="cannot use the folder") as caught:
-        opened(tmp_path, path="file")
+        opened(tmp_path, path="data")
     assert "path" in caught.value.diagnostics[0].detail
 
 
