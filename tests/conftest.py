@@ -1,10 +1,22 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from keyform.model import Secret
 from tests.world import World
+
+Figures = Callable[[str, str], None]
+
+MINTED = re.compile(rb"\b[psra]k_(?:live|test)_[0-9a-z]{8}_[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
+"""What the reference service's secrets look like."""
+
+_seen: set[bytes] = set()
+_printed: list[bytes] = []
 
 
 @pytest.fixture(autouse=True)
@@ -16,3 +28,80 @@ def private_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
+
+
+@pytest.fixture
+def figures(record_property: Callable[[str, object], None]) -> Figures:
+    """``figures(what, how_many)`` shows a line in the summary of the test run."""
+    return lambda what, text: record_property("figures", f"{what}: {text}")
+
+
+def pytest_configure() -> None:
+    """Promise 1 over the whole run: every secret that any test has in hand is remembered here."""
+    original = Secret.__init__
+
+    def remembering(self: Secret, text: str) -> None:
+        original(self, text)
+        _seen.update(MINTED.findall(text.encode()))
+
+    Secret.__init__ = remembering  # type: ignore[method-assign]
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call":
+        _printed.extend(text.encode(errors="replace") for _, text in report.sections)
+        if report.longrepr is not None:
+            _printed.append(str(report.longrepr).encode(errors="replace"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Search all that the run wrote and printed, the stores excepted, for every secret it minted."""
+    if not _seen:
+        return
+    base: Path = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+    leaks = [f"printed by a test: {leak[:16].decode()}…" for text in _printed for leak in _found(text)]
+    files = 0
+    for file in base.rglob("*"):
+        if file.is_symlink() or not file.is_file() or file.suffix == ".age":
+            continue
+        files += 1
+        leaks += [f"{file}: {leak[:16].decode()}…" for leak in _found(file.read_bytes())]
+    session.config.stash[_CANARY] = (len(_seen), files, leaks)
+    worker: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if worker is not None:
+        worker["canary"] = [len(_seen), files, leaks]
+    elif leaks:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+_CANARY = pytest.StashKey[tuple[int, int, list[str]]]()
+
+
+def _found(data: bytes) -> Iterator[bytes]:
+    return (match for match in MINTED.findall(data) if match in _seen)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """With pytest-xdist: add up what the workers found."""
+    secrets, files, leaks = getattr(node, "workeroutput", {}).get("canary", (0, 0, []))
+    stash = node.config.stash
+    had = stash.get(_CANARY, (0, 0, []))
+    stash[_CANARY] = (had[0] + secrets, had[1] + files, had[2] + leaks)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, text in getattr(report, "user_properties", ()):
+                if name == "figures" and report.when == "call":
+                    terminalreporter.write_line(text)
+    secrets, files, leaks = config.stash.get(_CANARY, (0, 0, []))
+    if secrets:
+        terminalreporter.write_line(
+            f"canary: {secrets} minted secrets searched for in {files} files and all output: "
+            f"{len(leaks)} found"
+        )
+    for leak in leaks:
+        terminalreporter.write_line(f"LEAK {leak}", red=True)

@@ -20,6 +20,7 @@ from keyform.ports import Service
 from keyform.registry import load_config
 from keyform.state import State
 
+NORMALLY = Options()
 START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
 
@@ -66,13 +67,13 @@ class World:
         config = load_config(self.folder, self.clock, variables=variables)
         return Workspace(config, self.clock, "apply", wrap or self.wrap)
 
-    def plan(self, options: Options = Options()) -> Plan:
+    def plan(self, options: Options = NORMALLY) -> Plan:
         with self.open() as ws:
             return plan_now(ws, options)
 
     def apply(
         self,
-        options: Options = Options(),
+        options: Options = NORMALLY,
         *,
         plan: Plan | None = None,
         wrap: Wrapping | None = None,
@@ -141,8 +142,11 @@ def inspect(world: World, unmanaged: frozenset[str] = frozenset(), service_name:
         service = ws.service(service_name)
         live = {key.id: key for key in service.list().keys if key.status == ACTIVE}
         owned = {g.id for record in state.keys.values() for g in record.generations()}
-        stray += [f"live and unknown: {key.spec.name}" for key in live.values()
-                  if key.id not in owned and key.spec.name not in unmanaged]
+        stray += [
+            f"live and unknown: {key.spec.name}"
+            for key in live.values()
+            if key.id not in owned and key.spec.name not in unmanaged
+        ]
         missing = unmanaged - {key.spec.name for key in live.values()}
         other += [f"unmanaged key is gone: {name}" for name in sorted(missing)]
         declared = {want.address for want in ws.desired.keys}
@@ -167,7 +171,8 @@ def inspect(world: World, unmanaged: frozenset[str] = frozenset(), service_name:
                 proved = None
             if proved != current.id:
                 lost.append(f"stored and not working: {address}")
-        names = Counter(key.spec.name for key in live.values())
+        deposed = {g.id for record in state.keys.values() for g in record.deposed}
+        names = Counter(key.spec.name for key in live.values() if key.id not in deposed)
         doubled = [f"{name} x{count}" for name, count in names.items() if count > 1]
         folder = world.folder / ".keyform" / "secrets"
         files = {str(p.relative_to(folder)).removesuffix(".age") for p in folder.rglob("*") if p.is_file()}
