@@ -97,6 +97,11 @@ class Profile:
     facts: tuple[Fact, ...] = ()
 
     @property
+    def short_name(self) -> str:
+        """What to call the type in a sentence: its name, or the title where the type is a file."""
+        return self.title if "/" in self.type or "." in self.type else self.type
+
+    @property
     def fields_unseen(self) -> frozenset[str]:
         """Spec fields that the listing does not show."""
         return _SPEC_FIELDS - self.shown

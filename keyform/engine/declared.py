@@ -170,7 +170,7 @@ def plan_known(want: DesiredKey, record: KeyRecord, view: ServiceView, now: date
     changed = changed_fields(found.live.spec, wanted)
     fixed = changed - view.profile.mutable
     if fixed or due:
-        reasons = [*reasons_of(changed, found.live, wanted, record, view)] if fixed else []
+        reasons = [*reasons_of(changed, found.live, record, view)] if fixed else []
         if due:
             reasons.append(due)
         return Verdict(
@@ -202,10 +202,12 @@ def _in_place(
         return UNCHANGED
     steps: list[Step] = []
     diff = list(explain(live.spec, wanted, changed))
-    reasons = list(reasons_of(changed, live, wanted, record, view))
+    span = None
     if terms.expires_in != old_terms.expires_in:
         span = duration_diff("expires_in", old_terms.expires_in, terms.expires_in)
         diff.insert(0, span)
+    reasons = reasons_of(changed, live, record, view, span)
+    if span is not None and "expires_at" not in changed:
         reasons.insert(0, sentence(span))
     if changed:
         steps.append(

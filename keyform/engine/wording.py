@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from keyform.engine.diff import explain
+from keyform.engine.diff import explain, sentence
 from keyform.engine.plan import FieldDiff, Terms
 from keyform.engine.sight import ServiceView, terms_of
-from keyform.model import SPEC_FIELDS, DesiredKey, KeySpec, LiveKey, Place, format_duration
+from keyform.model import SPEC_FIELDS, DesiredKey, LiveKey, Place, format_duration
 from keyform.state import KeyRecord
 
 
@@ -20,17 +20,24 @@ def whole(want: DesiredKey) -> tuple[FieldDiff, ...]:
 
 
 def reasons_of(
-    changed: frozenset[str], live: LiveKey, wanted: KeySpec, record: KeyRecord, view: ServiceView
+    changed: frozenset[str],
+    live: LiveKey,
+    record: KeyRecord,
+    view: ServiceView,
+    span: FieldDiff | None = None,
 ) -> list[str]:
-    """Why, field by field: who changed it, and what the service can do about it."""
+    """Why, field by field: who changed it, and what the service can do about it. ``span`` is a changed
+    ``expires_in``, which tells more than the moment that it comes to."""
     out = []
-    title = view.profile.title
+    title = view.profile.short_name
     for name in SPEC_FIELDS:
         if name not in changed:
             continue
         noun = name.replace("_", " ")
         if getattr(live.spec, name) != getattr(record.current.spec, name):
             why = f"{noun} changed at {view.name} outside keyform"
+        elif name == "expires_at" and span is not None:
+            why = sentence(span)
         else:
             why = f"{noun} changed in the configuration"
         if name in view.profile.mutable:
@@ -51,8 +58,8 @@ def _singular(noun: str) -> str:
 def terms_diff(old: Terms, new: Terms) -> tuple[FieldDiff, ...]:
     return (
         FieldDiff("owner", old.owner, new.owner),
-        FieldDiff("tags", list(old.tags), list(new.tags)),
-        FieldDiff("protect", old.protect, new.protect),
+        FieldDiff("tags", list(old.tags) or None, list(new.tags) or None),
+        FieldDiff("protect", old.protect or None, new.protect or None),
     )
 
 
