@@ -60,7 +60,7 @@ def declared(
         return Declared(address, entry, body, entry.unknown, problems)
     fields, unknown = {}, set(entry.unknown)
     for name, value in body.items():
-        filled = value if name == "for_each" else fill.fill(value, entry.at(name), each)
+        filled = fill.fill(value, entry.at(name), each)
         if filled is UNRESOLVED:
             unknown.add(name)
         else:

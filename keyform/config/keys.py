@@ -52,7 +52,11 @@ class Keys:
         built: list[DesiredKey] = []
         for name, entry in self._merged.keys.items():
             source = SourceRef(entry.file, entry.path)
-            for each in self._instances(entry):
+            instances = self._instances(entry)
+            if "for_each" in entry.body:
+                body = {field: value for field, value in entry.body.items() if field != "for_each"}
+                entry = Entry(entry.file, entry.path, body, entry.unknown)
+            for each in instances:
                 if len(self.addresses) >= MOST_KEYS:
                     self._problems.error(
                         "too-many",

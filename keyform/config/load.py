@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -14,17 +15,17 @@ from keyform.config.defaults import Values, read_defaults, report_unused
 from keyform.config.interpolate import Interpolator
 from keyform.config.keys import Keys
 from keyform.config.locate import Sources
+from keyform.config.merge import Merged, merge
 from keyform.config.merge import Path as NodePath
-from keyform.config.merge import merge
 from keyform.config.parse import collector_paused, parse
-from keyform.config.problems import Problem, Problems, Spot
+from keyform.config.problems import MOST_PROBLEMS, Problem, Problems, Spot, TooManyProblems
 from keyform.config.projects import Projects
 from keyform.config.read import config_files, read_text
 from keyform.config.rules import ServiceRules
 from keyform.config.schema import check
 from keyform.config.sections import ProfileOf, Sections, digestible
 from keyform.config.variables import Variables, read_var_files
-from keyform.diagnostics import Diagnostic
+from keyform.diagnostics import Diagnostic, error
 from keyform.errors import ConfigError
 from keyform.model import Desired, DesiredKey, Location, digest
 
@@ -51,46 +52,64 @@ def load(
     """
     problems = Problems()
     texts: dict[str, str] = {}
-    with collector_paused():
-        trees = _read(folder, var_files, texts, problems)
-        refused: dict[str, set[NodePath]] = {
-            file: check(tree, file, problems) for file, tree in trees.items()
-        }
-        merged = merge(trees, refused, problems)
-        given = dict(read_var_files(var_files, texts, problems))
-        given.update({name: (text, None) for name, text in variables.items()})
-        values_of = Variables(
-            merged.variables, given, env, problems, offline=offline, incomplete=merged.incomplete
-        )
-        fill = Interpolator(env, values_of.values(), problems, offline=offline)
-        sections = Sections(fill, problems)
-        state = sections.state(merged, state_types)
-        stores = sections.stores(merged, store_types)
-        services = sections.services(merged, folder, profile_of, service_types)
-        values = Values(problems)
-        defaults = read_defaults(merged, fill, values, problems)
-        rules = {name: ServiceRules(service, problems) for name, service in services.items()}
-        projects = Projects(merged, rules, fill, problems)
-        builder = Keys(merged, rules, projects, defaults, fill, values, problems, now)
-        keys = builder.desired()
-        if keys and not problems.any_error:
-            report_unused(defaults, problems)
-        changes = Changes(merged, builder.addresses, fill, problems)
-        desired = Desired(keys, projects.desired(), changes.imports(), changes.moves(), changes.removals())
-    sources = Sources(texts, problems.broken_files)
-    diagnostics = _diagnostics(problems, sources)
-    if problems.any_error:
+    config: Config | None = None
+    limit: tuple[Diagnostic, ...] = ()
+    try:
+        with collector_paused():
+            trees = _read(folder, var_files, texts, problems)
+            refused: dict[str, set[NodePath]] = {
+                file: check(tree, file, problems) for file, tree in trees.items()
+            }
+            merged = merge(trees, refused, problems)
+            given = dict(read_var_files(var_files, texts, problems))
+            given.update({name: (text, None) for name, text in variables.items()})
+            worked_out = Variables(
+                merged.variables, given, env, problems, offline=offline, incomplete=merged.incomplete
+            )
+            fill = Interpolator(env, worked_out.values(), problems, offline=offline)
+            sections = Sections(fill, problems)
+            state = sections.state(merged, state_types)
+            stores = sections.stores(merged, store_types)
+            services = sections.services(merged, folder, profile_of, service_types)
+            desired = _desired(merged, services, fill, problems, now)
+            sources = Sources(texts, problems.broken_files)
+            config = Config(
+                folder=folder,
+                state=state,
+                services=MappingProxyType(services),
+                stores=MappingProxyType(stores),
+                desired=desired,
+                digest="" if problems.any_error else _digest(state, services, stores, desired),
+                diagnostics=(),
+                sources=sources,
+            )
+    except TooManyProblems:
+        sources = Sources(texts, problems.broken_files)
+        summary = f"there are more than {MOST_PROBLEMS:,} errors; these are the first"
+        limit = (error("too-many-errors", summary, "Mend these, and run keyform again."),)
+    diagnostics = _diagnostics(problems, sources) + limit
+    if config is None or problems.any_error:
         raise ConfigError(diagnostics)
-    return Config(
-        folder=folder,
-        state=state,
-        services=MappingProxyType(services),
-        stores=MappingProxyType(stores),
-        desired=desired,
-        digest=_digest(state, services, stores, desired),
-        diagnostics=diagnostics,
-        sources=sources,
-    )
+    return replace(config, diagnostics=diagnostics)
+
+
+def _desired(
+    merged: Merged,
+    services: Mapping[str, ServiceConfig],
+    fill: Interpolator,
+    problems: Problems,
+    now: datetime,
+) -> Desired:
+    values = Values(problems)
+    defaults = read_defaults(merged, fill, values, problems)
+    rules = {name: ServiceRules(service, problems) for name, service in services.items()}
+    projects = Projects(merged, rules, fill, problems)
+    builder = Keys(merged, rules, projects, defaults, fill, values, problems, now)
+    keys = builder.desired()
+    if keys and not problems.any_error:
+        report_unused(defaults, problems)
+    changes = Changes(merged, builder.addresses, fill, problems)
+    return Desired(keys, projects.desired(), changes.imports(), changes.moves(), changes.removals())
 
 
 def _read(

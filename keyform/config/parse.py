@@ -24,7 +24,7 @@ from yaml.events import (
     StreamEndEvent,
 )
 
-from keyform.config.problems import Problems, Spot
+from keyform.config.problems import Problems, Spot, brief
 from keyform.config.scalars import SPECIAL_STARTS, plain_scalar
 from keyform.config.sensitive import is_sensitive
 from keyform.config.syntax import syntax_problem
@@ -194,19 +194,20 @@ class _Composer:
     def _name(self, value: Any, event: Any) -> str:
         if type(value) is str:
             return value
-        text = getattr(event, "value", "")
+        text = brief(getattr(event, "value", ""))
         self._problems.error(
             "bad-name",
             self._spot(event),
             f"the name `{text}` is not text" if text else "a name is empty",
             f'Put quotes around it: "{text}".' if text else "Write the name before the colon.",
         )
-        return text or str(value)
+        return getattr(event, "value", "") or str(value)
 
     def _surprise(self, event: Any, key: Any, taken_for: str) -> None:
         hidden = type(key) is str and is_sensitive(key)
-        text = "this value" if hidden else f"`{event.value}`"
-        hint = "Put quotes around it." if hidden else f'Put quotes around it: "{event.value}"'
+        quoted = brief(event.value)
+        text = "this value" if hidden else f"`{quoted}`"
+        hint = "Put quotes around it." if hidden else f'Put quotes around it: "{quoted}"'
         if taken_for == "true or false" and not hidden:
             hint += f", or write `{str(event.value.lower() in ('yes', 'on')).lower()}`"
         self._problems.error(
@@ -227,7 +228,7 @@ class _Composer:
 
     def _refuse_tag(self, event: Any) -> None:
         self._problems.error(
-            "tag", self._spot(event), f"YAML tags are not supported: `{event.tag}`", "Remove the tag."
+            "tag", self._spot(event), f"YAML tags are not supported: `{brief(event.tag)}`", "Remove the tag."
         )
 
     def _aliased(self, event: Any) -> tuple[Any, int]:
@@ -272,7 +273,7 @@ class _Composer:
         self._problems.error(
             "duplicate-name",
             self._spot(event),
-            f"`{key}` is written twice",
+            f"`{brief(key)}` is written twice",
             "Remove one of the two.",
             also=("The first is at", SourceRef(self._file, (*path, key))),
         )

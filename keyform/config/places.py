@@ -96,6 +96,7 @@ class Places:
             else:
                 summary = f"{key.address} and {owner.address} write the same place, `{place}`"
                 if owner.entry is key.entry:
+                    summary = f"several keys of this `for_each` write the same place, `{place}`"
                     detail = "Put `${each.key}` into the path, so that each key has a place of its own."
             also = (f"{owner.address} is at", owner.at("secret"))
             key.error("same-place", ("secret",), summary, detail, also=also)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 
 from keyform.diagnostics import ERROR, WARNING, Diagnostic
 from keyform.model import SourceRef
+
+MOST_PROBLEMS = 10_000
+_LONGEST_WORDS = 800
+_LONGEST_QUOTE = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +41,31 @@ class Problem:
     also: tuple[str, SourceRef] | None = None
 
 
+class TooManyProblems(Exception):
+    """There are so many problems that looking for more helps nobody."""
+
+
 class Problems:
-    """Collects problems, and keeps values that came from the environment out of their words."""
+    """Collects problems, and keeps out of their words what came from the environment."""
 
     def __init__(self) -> None:
-        self.found: dict[Problem, None] = {}
+        self._found: dict[tuple[str, SourceRef | Spot | None, str], Problem] = {}
         self.broken_files: set[str] = set()
         self.elsewhere: list[Diagnostic] = []
         """Diagnostics of files that are no configuration, such as a user's own profile."""
         self._environment: dict[str, str] = {}
+
+    @property
+    def found(self) -> Collection[Problem]:
+        """Each problem once; one that several of a ``for_each`` share has the address of the first."""
+        return self._found.values()
+
+    @property
+    def any_error(self) -> bool:
+        """Whether anything but warnings was recorded."""
+        return any(p.severity == ERROR for p in self.found) or any(
+            d.severity == ERROR for d in self.elsewhere
+        )
 
     def came_from_environment(self, name: str, value: str) -> None:
         """From now on ``value`` is written as ``${env:NAME}`` in every message."""
@@ -64,9 +84,8 @@ class Problems:
         address: str | None = None,
         also: tuple[str, SourceRef] | None = None,
     ) -> None:
-        """Record an error; the same one found twice (by two of a ``for_each``) counts once."""
-        summary, detail = self._scrubbed(summary), self._scrubbed(detail)
-        self.found[Problem(ERROR, code, summary, detail, where, on_name, address, also)] = None
+        """Record an error. Raises :class:`TooManyProblems` once there are :data:`MOST_PROBLEMS`."""
+        self._record(Problem(ERROR, code, summary, detail, where, on_name, address, also))
 
     def warning(
         self,
@@ -78,20 +97,30 @@ class Problems:
         address: str | None = None,
     ) -> None:
         """Record a warning."""
-        summary, detail = self._scrubbed(summary), self._scrubbed(detail)
-        self.found[Problem(WARNING, code, summary, detail, where, address=address)] = None
+        self._record(Problem(WARNING, code, summary, detail, where, address=address))
 
-    @property
-    def any_error(self) -> bool:
-        return any(p.severity == ERROR for p in self.found) or any(
-            d.severity == ERROR for d in self.elsewhere
-        )
+    def _record(self, problem: Problem) -> None:
+        summary, detail = self._presentable(problem.summary), self._presentable(problem.detail)
+        known = (problem.code, problem.where, summary)
+        if known not in self._found:
+            if len(self._found) >= MOST_PROBLEMS:
+                raise TooManyProblems
+            self._found[known] = replace(problem, summary=summary, detail=detail)
 
-    def _scrubbed(self, words: str) -> str:
+    def _presentable(self, words: str) -> str:
         for value, shown in self._environment.items():
             for form in (value, value.lower()):
                 words = words.replace(form, shown)
+        if len(words) > _LONGEST_WORDS:
+            words = words[:_LONGEST_WORDS] + "…"
+        if not words.isprintable():
+            words = "".join(c if c.isprintable() else f"<U+{ord(c):04X}>" for c in words)
         return words
+
+
+def brief(text: str) -> str:
+    """A text of the user's, cut so that a message stays one line."""
+    return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "…"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

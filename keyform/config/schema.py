@@ -7,7 +7,7 @@ data from which the sentences are made.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -88,7 +88,7 @@ def _dotted(path: Path) -> str:
     return text
 
 
-def _sentences(failure: Any, path: Path) -> list[tuple[str, Path, bool, str, str]]:
+def _sentences(failure: Any, path: Path) -> Iterable[tuple[str, Path, bool, str, str]]:
     rule, wanted, found = failure.validator, failure.validator_value, failure.instance
     thing = _thing(path)
     if "propertyNames" in failure.absolute_schema_path:
@@ -104,7 +104,7 @@ def _sentences(failure: Any, path: Path) -> list[tuple[str, Path, bool, str, str
         ]
     if rule == "additionalProperties":
         known = failure.schema.get("properties", {})
-        return [
+        return (
             (
                 "unknown-field",
                 (*path, name),
@@ -114,7 +114,7 @@ def _sentences(failure: Any, path: Path) -> list[tuple[str, Path, bool, str, str
             )
             for name in found
             if name not in known
-        ]
+        )
     if rule == "required":
         return [
             ("missing-field", path, True, f"{thing} has no `{name}`", _missing_hint(name, path))
