@@ -55,7 +55,7 @@ class World:
     """One folder. Every method opens it afresh, as a new run of keyform would."""
 
     folder: Path
-    clock: MovedClock = field(default_factory=MovedClock)
+    clock: Any = field(default_factory=MovedClock)
     wrap: Wrapping = field(default_factory=Wrapping)
     told: list[dict[str, Any]] = field(default_factory=list)
 
