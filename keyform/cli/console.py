@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -34,6 +35,11 @@ class Console:
     def tell(self, text: str) -> None:
         """Write a line to stderr."""
         self._write("stderr", text + "\n")
+
+    def tell_now(self, text: str) -> None:
+        """Write to stderr from a signal handler, which may have interrupted a write."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            os.write(sys.stderr.fileno(), text.encode())
 
     def ask(self, question: str) -> str:
         """Put a question on stderr and read the answer; empty at the end of the input."""
@@ -70,12 +76,9 @@ class Console:
         """Nobody can be reached there any more; what Python still holds for it must not fail at exit."""
         self._streams[name] = None
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        try:
+        with contextlib.suppress(OSError, ValueError):
             os.dup2(nowhere, stream.fileno())
-        except (OSError, ValueError):
-            pass
-        finally:
-            os.close(nowhere)
+        os.close(nowhere)
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

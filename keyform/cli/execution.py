@@ -73,7 +73,7 @@ def carry_out(
             else "Use --auto-approve.",
         )
     stop = threading.Event()
-    events = follower(session.console, output == JSON)
+    events = follower(session, output == JSON)
     shown = False
     try:
         config = session.load(variables, var_files)

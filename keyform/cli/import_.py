@@ -32,7 +32,7 @@ def command(
     from keyform.apply import adopt
 
     config = session.load(variables, var_files)
-    events = LineEvents(session.console)
+    events = LineEvents(session.console, session.tell_all)
     with session.workspace(config, "import") as ws:
         outcome = adopt(ws, normal_address(address), key_id, events.take)
     print_plan(session, outcome.plan, TEXT)

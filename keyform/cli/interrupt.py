@@ -29,13 +29,12 @@ def finishing_first(stop: threading.Event, events: Events, console: Console) -> 
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if stop.is_set():
-            if console.bar:
-                console.tell(_SHOW_CURSOR)
+            console.tell_now(f"{_SHOW_CURSOR}\n" if console.bar else "\n")
             os._exit(INTERRUPTED)
         stop.set()
         count = events.in_flight
         keys = "1 key" if count == 1 else f"{count} keys"
-        console.tell(f"\nStopping: finishing the {keys} in flight; press Ctrl-C again to stop at once.")
+        console.tell_now(f"\nStopping: finishing the {keys} in flight; press Ctrl-C again to stop at once.\n")
 
     earlier = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,15 +19,18 @@ if TYPE_CHECKING:
     from click._termui_impl import ProgressBar
 
     from keyform.cli.console import Console
+    from keyform.cli.session import Session
 
 _ENDS = ("done", "failed", "skipped")
 
 
 class Events:
-    """Takes the events of an apply: counts them, keeps the warnings, and shows nothing itself."""
+    """Takes the events of an apply and counts them. Warnings that come before the first change are told
+    at once, later ones are kept for the end."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, tell: Callable[[Sequence[Diagnostic]], None]) -> None:
         self._console = console
+        self._tell = tell
         self._counts: dict[str, Counter[str]] = {kind: Counter() for kind in ("start", *_ENDS)}
         self._expected = 0
         self.warnings: list[Diagnostic] = []
@@ -48,7 +52,11 @@ class Events:
         if event["type"] in self._counts:
             self._counts[event["type"]][event["action"]] += 1
         elif event["type"] == "warning":
-            self.warnings.append(_diagnostic(event["diagnostic"]))
+            found = _diagnostic(event["diagnostic"])
+            if self._expected:
+                self.warnings.append(found)
+            else:
+                self._tell((found,))
         elif event["type"] == "recovered":
             self._console.tell(f"Recovered: {visible(event['what'])}")
 
@@ -99,8 +107,8 @@ class LineEvents(Events):
 class BarEvents(Events):
     """A progress bar on the terminal behind stderr."""
 
-    def __init__(self, console: Console) -> None:
-        super().__init__(console)
+    def __init__(self, console: Console, tell: Callable[[Sequence[Diagnostic]], None]) -> None:
+        super().__init__(console, tell)
         self._bar: ProgressBar[str] | None = None
 
     def expect(self, changes: int) -> None:
@@ -116,7 +124,7 @@ class BarEvents(Events):
 
     def take(self, event: dict[str, Any]) -> None:
         super().take(event)
-        if self._bar is not None and event["type"] in _ENDS:
+        if self._bar is not None and event["type"] in ("done", "failed"):
             self._bar.update(1, event["address"])
 
     def __exit__(
@@ -126,11 +134,10 @@ class BarEvents(Events):
             self._bar.__exit__(kind, value, trace)
 
 
-def follower(console: Console, as_json: bool) -> Events:
-    """What suits the console."""
-    if as_json:
-        return JsonEvents(console)
-    return BarEvents(console) if console.bar else LineEvents(console)
+def follower(session: Session, as_json: bool) -> Events:
+    """What suits the session's console."""
+    kind = JsonEvents if as_json else BarEvents if session.console.bar else LineEvents
+    return kind(session.console, session.tell_all)
 
 
 def _diagnostic(data: dict[str, Any]) -> Diagnostic:

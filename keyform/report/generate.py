@@ -13,8 +13,8 @@ from keyform.report.safe import visible
 _LONGEST_NAME = 60
 
 _HEADER = (
-    "# Put this into a *.yaml file beside your configuration, look through the names and `secret`, and run",
-    "# `keyform plan`: it adopts these keys and changes none of them. Their secrets are not known to keyform;",
+    "# Put this into a *.yaml file beside your configuration, look through names and `secret`, and run",
+    "# `keyform plan`: it adopts the keys and changes none of them. Their secrets are not known to keyform;",
     "# `secret` says where the first rotation puts a new one.",
 )
 

@@ -52,7 +52,7 @@ def _section(action: str, changes: list[Change], room: int) -> list[str]:
     lines: list[str] = []
     left_out = 0
     for change in changes:
-        block = _change(change)
+        block = [*([""] if lines else []), *_change(change)]
         size = sum(len(line) + 1 for line in block)
         if size > room:
             left_out += 1

@@ -43,7 +43,7 @@ def test_place_line_caret_and_what_to_do() -> None:
     ],
 )
 def test_the_caret_stands_under_its_column(snippet: str, column: int, before: int) -> None:
-    source, caret = excerpt(snippet, column)
+    _, caret = excerpt(snippet, column)
     assert caret.index("^") == len("   12 | ") + before
 
 

@@ -1,0 +1,295 @@
+"""The story of a configuration, verb by verb."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from keyform.engine.plan import load_plan
+from keyform.schemas_location import schema_text
+
+from .conftest import Keyform
+
+Edit = Callable[[str, str], None]
+
+
+def test_what_init_writes_is_valid_applies_and_then_is_done(keyform: Keyform, folder: Path) -> None:
+    assert keyform("init").code == 0
+    assert ".keyform/" in (folder / ".gitignore").read_text().splitlines()
+    assert (folder / ".keyform/config.schema.json").is_file()
+    assert keyform("validate").out == "The configuration is valid: 5 keys, 1 project, 1 service, 1 store.\n"
+    applied = keyform("apply", "--auto-approve")
+    assert (applied.code, applied.out.splitlines()[-1]) == (0, "Apply complete: 6 created.")
+    again = keyform("plan", "--detailed-exitcode")
+    assert (again.code, again.out) == (0, "No changes. Every declared key is as declared.\n")
+
+
+def test_init_overwrites_nothing(keyform: Keyform, folder: Path) -> None:
+    (folder / ".gitignore").write_text("mine")
+    (folder / "other.yml").write_text("version: 1\n")
+    refused = keyform("init")
+    assert refused.code == 1
+    assert "has a configuration already: other.yml" in refused.err
+    assert not (folder / "keyform.yaml").exists()
+    (folder / "other.yml").unlink()
+    assert keyform("init").code == 0
+    assert (folder / ".gitignore").read_text().startswith("mine\n# ")
+    assert keyform("init").code == 1
+
+
+def test_init_makes_the_folder_it_is_told(keyform: Keyform, folder: Path) -> None:
+    made = keyform("init", "a/b")
+    assert made.code == 0
+    assert (folder / "a/b/keyform.yaml").is_file()
+    assert f"keyform -C {folder}/a/b plan" in made.err
+
+
+def test_a_pending_change_exits_2_only_when_asked(keyform: Keyform, one_key: Path) -> None:
+    assert keyform("plan").code == 0
+    assert keyform("plan", "--detailed-exitcode").code == 2
+
+
+def test_a_saved_plan_is_private_is_shown_and_is_applied_without_asking(
+    keyform: Keyform, one_key: Path, folder: Path
+) -> None:
+    saved = keyform("plan", "--out", "a plan")
+    assert f"keyform -C {folder} apply 'a plan'" in saved.err
+    assert (folder / "a plan").stat().st_mode & 0o777 == 0o600
+    shown = keyform("show", "a plan")
+    assert (shown.code, shown.out) == (0, saved.out)
+    assert keyform("apply", "a plan").out == "Apply complete: 1 created.\n"
+    stale = keyform("apply", "a plan")
+    assert stale.code == 1
+    assert "the plan is stale" in stale.err
+
+
+def test_a_saved_plan_takes_no_options_that_would_change_it(keyform: Keyform, one_key: Path) -> None:
+    keyform("plan", "--out", "p")
+    assert keyform("apply", "p", "--target", "backend").code == 1
+
+
+def test_a_plan_with_errors_is_shown_and_not_saved(
+    keyform: Keyform, one_key: Path, folder: Path, edit: Edit
+) -> None:
+    keyform("apply", "--auto-approve")
+    edit("    secret: backend\n", "    secret: backend\n    protect: true\n    environment: test\n")
+    failed = keyform("plan", "--out", "p", "--detailed-exitcode")
+    assert failed.code == 1
+    assert "-/+ keys.backend" in failed.out
+    assert f"{folder}/keyform.yaml:4:3: error: keys.backend is protected" in failed.err
+    assert "    4 |   backend:\n      |   ^\n" in failed.err
+    assert "p was not written" in failed.err
+    assert not (folder / "p").exists()
+
+
+def test_every_error_of_a_file_is_shown_with_its_place(
+    keyform: Keyform, one_key: Path, folder: Path, edit: Edit
+) -> None:
+    edit("kind: secret", "kind: sercet")
+    edit('"events:write"', '"events:wirte"')
+    wrong = keyform("validate")
+    assert wrong.code == 1
+    assert f"{folder}/keyform.yaml:6:11: error: " in wrong.err
+    assert "    6 |     kind: sercet\n      |           ^\n" in wrong.err
+    assert "Did you mean `secret`?" in wrong.err
+    assert "events:wirte" in wrong.err
+    assert wrong.err.endswith("2 errors.\n")
+
+
+def test_json_plans_follow_the_published_schema(
+    keyform: Keyform, one_key: Path, edit: Edit, folder: Path
+) -> None:
+    schema = json.loads(schema_text("plan.schema.json"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    check = jsonschema.Draft202012Validator(schema)
+    keyform("init", "starter")
+    for file in (folder / "starter").glob("*.yaml"):
+        file.rename(folder / "keyform.yaml")
+    summaries = []
+    for line, other in (
+        ("version: 1", "version: 1"),
+        ("name: Backend", "name: Backend é"),
+        ("kind: read", "kind: secret"),
+        ("secret: jobs/nightly", "secret: jobs/other"),
+        ("  # protect: true", "  protect: true\n    tags: [a]\n    metadata: {team: x}"),
+        ("  snippet:", "  snippet2:"),
+        (
+            "expires_in: 30d",
+            "expires_in: 20d\n    rate_limit: {limit: 5, per: 1m}\n    rotation: {every: 1d, overlap: 1h}",
+        ),
+    ):
+        edit(line, other)
+        plan = json.loads(keyform("plan", "--format", "json").out)
+        check.validate(plan)
+        summaries.append({action for action, count in plan["summary"].items() if count})
+        assert keyform("apply", "--auto-approve", "--allow-mass-change").code == 0
+    later = json.loads(keyform("plan", "--at", "2099-01-01T00:00:00Z", "--format", "json").out)
+    check.validate(later)
+    summaries.append({action for action, count in later["summary"].items() if count})
+    assert {"create", "update", "replace", "revoke", "rotate"} <= set().union(*summaries)
+
+
+def test_the_schema_knows_no_other_fields() -> None:
+    schema = json.loads(schema_text("plan.schema.json"))
+    closed = [schema, *schema["$defs"].values(), schema["properties"]["summary"]]
+    assert all(part["additionalProperties"] is False for part in closed if part.get("type") == "object")
+
+
+def test_a_json_plan_on_stdout_is_the_plan_file(keyform: Keyform, one_key: Path, folder: Path) -> None:
+    edited = one_key.read_text().replace("name: Backend", 'name: "Ba\\u202Eck é"')
+    one_key.write_text(edited)
+    shown = keyform("plan", "--format", "json", "--out", "p").out
+    assert "\u202e" not in shown
+    assert "é" in shown
+    assert load_plan(shown.encode(), "stdout") == load_plan((folder / "p").read_bytes(), "file")
+
+
+def test_apply_as_json_is_one_event_per_line(keyform: Keyform, one_key: Path) -> None:
+    ran = keyform("apply", "--auto-approve", "--format", "json")
+    events = [json.loads(line) for line in ran.out.splitlines()]
+    assert [event["type"] for event in events] == ["planned", "start", "done", "complete"]
+    assert events[2]["key_id"].startswith("key_")
+    assert ran.err == ""
+
+
+def test_apply_as_json_tells_errors_as_an_event_too(keyform: Keyform, one_key: Path, edit: Edit) -> None:
+    edit("kind: secret", "kind: nothing")
+    ran = keyform("apply", "--auto-approve", "--format", "json")
+    assert ran.code == 1
+    event = json.loads(ran.out)
+    assert event["type"] == "error"
+    assert event["diagnostics"][0]["code"] == "unknown-kind"
+
+
+def test_each_finished_key_is_one_line_off_a_terminal(keyform: Keyform, one_key: Path) -> None:
+    lines = keyform("apply", "--auto-approve").err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("[1/1] keys.backend: created (key_")
+
+
+@pytest.mark.parametrize("verb", ["apply", "destroy"])
+@pytest.mark.parametrize("extra", [(), ("--format", "json")])
+def test_nobody_to_ask_means_no(
+    keyform: Keyform, one_key: Path, folder: Path, verb: str, extra: tuple[str, ...]
+) -> None:
+    refused = keyform(verb, *extra)
+    assert refused.code == 1
+    assert "--auto-approve" in refused.err
+    assert not (folder / ".keyform").exists()
+
+
+def test_targets_are_checked_and_kept_to(keyform: Keyform, folder: Path) -> None:
+    keyform("init")
+    unknown = keyform("plan", "--target", "backnd")
+    assert unknown.code == 1
+    assert "Did you mean `keys.backend`?" in unknown.err
+    planned = keyform("plan", "--target", "dashboard")
+    assert "Plan: 2 to create." in planned.out
+
+
+def test_plan_at_another_time(keyform: Keyform, one_key: Path, edit: Edit) -> None:
+    edit("    secret: backend\n", "    secret: backend\n    expires_in: 30d\n")
+    keyform("apply", "--auto-approve")
+    later = keyform("plan", "--at", "2099-01-01T00:00:00Z", "--detailed-exitcode")
+    assert (later.code, "1 to rotate" in later.out) == (2, True)
+    assert keyform("plan", "--at", "tomorrow").code == 1
+    assert keyform("plan", "--at", "2099-01-01T00:00:00Z", "--out", "p").code == 1
+
+
+def test_variables(keyform: Keyform, one_key: Path, folder: Path, edit: Edit) -> None:
+    edit("version: 1", "version: 1\nvariables: {what: {default: Backend}}")
+    edit("name: Backend", 'name: "${var.what}"')
+    assert 'name         "Mine"' in keyform("plan", "--var", "what=Mine").out
+    (folder / "vars.json").write_text('{"what": "Filed"}')
+    assert 'name         "Filed"' in keyform("plan", "--var-file", "vars.json").out
+    assert keyform("plan", "--var", "nonsense").code == 1
+    unknown = keyform("plan", "--var", "who=me")
+    assert unknown.code == 1
+    assert "who" in unknown.err
+
+
+def test_destroy_revokes_and_erases(keyform: Keyform, one_key: Path, folder: Path) -> None:
+    keyform("apply", "--auto-approve")
+    assert list((folder / ".keyform/secrets").rglob("*.age"))
+    gone = keyform("destroy", "--auto-approve")
+    assert (gone.code, gone.out.splitlines()[-1]) == (0, "Destroy complete: 1 revoked.")
+    assert not list((folder / ".keyform/secrets").rglob("*.age"))
+    assert keyform("destroy", "--auto-approve").out == "Nothing to destroy. The state owns no key.\n"
+
+
+def test_state_verbs(keyform: Keyform, one_key: Path, folder: Path) -> None:
+    assert keyform("state", "list").out == ""
+    assert keyform("state", "pull").code == 1
+    keyform("apply", "--auto-approve")
+    assert keyform("state", "list").out == "keys.backend\n"
+    record = keyform("state", "show", "backend").out
+    assert "generation 1 (current)" in record
+    assert "hmac-sha256:" in record
+    assert keyform("state", "show", "nothing").code == 1
+    pulled = keyform("state", "pull").out
+    assert json.loads(pulled)["format"] == "keyform-state"
+    assert keyform("state", "mv", "backend", "other").code == 0
+    assert keyform("state", "list").out == "keys.other\n"
+    (folder / "old.json").write_text(pulled)
+    assert keyform("state", "push", "old.json").code == 1
+    assert keyform("state", "push", "--force", "old.json").code == 0
+    assert keyform("state", "rm", "backend").code == 0
+    assert keyform("state", "rm", "backend").code == 1
+    assert keyform("state", "unlock", "no-such-id").code == 1
+
+
+def test_show_in_every_format(keyform: Keyform, one_key: Path) -> None:
+    assert "It owns no key yet." in keyform("show").out
+    keyform("apply", "--auto-approve")
+    assert "keys.backend  sandbox" in keyform("show").out
+    assert "| `keys.backend` |" in keyform("show", "--format", "markdown").out
+    assert "keys.backend" in json.loads(keyform("show", "--format", "json").out)["keys"]
+
+
+def test_state_can_be_looked_at_without_credentials(keyform: Keyform, one_key: Path, edit: Edit) -> None:
+    keyform("apply", "--auto-approve")
+    edit(
+        "{type: embedded}",
+        '{type: embedded, endpoint: "https://keys.example", credential: "${env:KEYFORM_TEST_UNSET}"}',
+    )
+    assert keyform("state", "list").out == "keys.backend\n"
+    assert keyform("show").code == 0
+    refused = keyform("plan")
+    assert refused.code == 1
+    assert "KEYFORM_TEST_UNSET is not set" in refused.err
+
+
+def test_services(keyform: Keyform) -> None:
+    assert "embedded" in keyform("services").out
+    told = keyform("services", "embedded").out
+    assert "RULES" in told
+    assert "source: " in told
+    assert "A new key is needed for: environment, kind, project." in told
+    assert keyform("services", "nothing").code == 1
+
+
+def test_doctor_finds_nothing_wrong_and_then_something(
+    keyform: Keyform, one_key: Path, edit: Edit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    well = keyform("doctor")
+    assert well.code == 0
+    assert "fail" not in well.out
+    monkeypatch.setenv("KEYFORM_TEST_TOKEN", "canary-of-the-doctor")
+    edit(
+        "{type: embedded}",
+        '{type: embedded, endpoint: "http://127.0.0.1:1", credential: "${env:KEYFORM_TEST_TOKEN}"}',
+    )
+    ill = keyform("-v", "-v", "doctor")
+    assert ill.code == 1
+    assert "service sandbox  fail" in ill.out
+    assert "canary-of-the-doctor" not in ill.out + ill.err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(keyform: Keyform, shell: str) -> None:
+    ran = keyform("completion", shell)
+    assert ran.code == 0
+    assert "_KEYFORM_COMPLETE" in ran.out
+    assert f"keyform completion {shell} > " in ran.err
