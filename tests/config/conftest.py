@@ -98,6 +98,12 @@ Refuser = Callable[..., tuple[Diagnostic, ...]]
 
 
 @pytest.fixture
+def load_folder() -> Loader:
+    """``load_folder(path, **options)``."""
+    return read
+
+
+@pytest.fixture
 def config(tmp_path: Path) -> Loader:
     """``config(text, **options)``, or a mapping of file names to texts or bytes."""
 

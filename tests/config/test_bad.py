@@ -386,7 +386,8 @@ CASES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
         ("secret keys", "public"),
     ),
     "origins on the key": (
-        'projects: {web: {service: win}}\nkeys: {k: {service: win, kind: pk, project: web, secret: x, allowed_origins: ["https://a.example"]}}\n',
+        "projects: {web: {service: win}}\n"
+        'keys: {k: {service: win, kind: pk, project: web, secret: x, allowed_origins: ["https://a.example"]}}\n',
         "misplaced-origins",
         "4:61",
         ("`projects.web.allowed_origins`",),

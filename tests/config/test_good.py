@@ -106,7 +106,9 @@ defaults:
   protect: true
 keys:
   a: {service: app, kind: read, secret: a, metadata: {app: y}}
-  b: {service: app, kind: read, secret: b, environment: test, expires_in: never, rotation: {every: 30d}, protect: false}
+  b:
+    <<: {service: app, kind: read, secret: b, environment: test, expires_in: never, protect: false}
+    rotation: {every: 30d}
   c: {service: plain, secret: c}
   d: {service: app, kind: read, secret: d, expires_at: 2027-05-01T00:00:00Z}
 """
@@ -165,7 +167,7 @@ def test_all_errors_of_all_files_come_in_one_run(refused: Refuser) -> None:
             "a.yaml": HEAD
             + "keys:\n  a: {service: app, kind: raed, environment: live, secret: ../x, ownr: me}\n",
             "b.yaml": "keys: {b: [\n",
-            "c.yaml": 'keys:\n  c: {service: other, kind: read, environment: live, secret: c, expires_in: "1"}\n'
+            "c.yaml": "keys:\n  c: {service: other, kind: read, environment: live, secret: c}\n"
             "  d: {service: app, kind: read, environment: live, secret: d, scopes: [nope]}\n",
         }
     )
@@ -205,7 +207,11 @@ def test_for_each_over_a_list(config: Loader) -> None:
     loaded = config(
         HEAD
         + f"""keys:
-  reader: {{{READ}, for_each: [us-east, "a \\"b\\""], description: "${{each.key}}/${{each.value}}", secret: "d/${{each.key}}"}}
+  reader:
+    <<: {{{READ}}}
+    for_each: [us-east, "a \\"b\\""]
+    description: "${{each.key}}/${{each.value}}"
+    secret: "d/${{each.key}}"
 """
     )
     assert [(k.address, k.spec.name, k.spec.description, k.places[0].path) for k in loaded.desired.keys] == [
@@ -238,7 +244,10 @@ VARIABLES = (
   region: eu
   team: {{default: "t-${{var.region}}", description: who}}
   count: 3
-keys: {{k: {{{READ}, secret: k, name: "${{var.region}} ${{var.team}} ${{var.count}} $${{var.x}} ${{env:WHO}}"}}}}
+keys:
+  k:
+    <<: {{{READ}, secret: k}}
+    name: "${{var.region}} ${{var.team}} ${{var.count}} $${{var.x}} ${{env:WHO}}"
 """
 )
 
@@ -313,7 +322,8 @@ def test_offline_an_unset_variable_is_a_warning(config: Loader) -> None:
 def test_credentials_and_endpoints_arrive(config: Loader) -> None:
     loaded = config(
         """version: 1
-services: {app: {type: embedded, endpoint: "${env:URL}/v1", credential: "${env:TOKEN}", mode: contract, database: x.db}}
+services:
+  app: {type: embedded, endpoint: "${env:URL}/v1", credential: "${env:TOKEN}", mode: contract, database: x.db}
 stores: {v: {type: vault, address: "https://v", auth: {roles: [a], secret_id: "${env:SID}"}}}
 state: {backend: s3, bucket: b, access_key: "${env:AK}"}
 """,
@@ -334,10 +344,11 @@ state: {backend: s3, bucket: b, access_key: "${env:AK}"}
 
 def test_a_remote_endpoint_without_tls_is_a_warning(config: Loader) -> None:
     loaded = config(
-        "version: 1\nservices: {a: {type: embedded, endpoint: 'http://keys.example'}, b: {type: embedded, endpoint: 'http://127.0.0.1:8000'}}\n"
+        "version: 1\nservices:\n  a: {type: embedded, endpoint: 'http://keys.example'}\n"
+        "  b: {type: embedded, endpoint: 'http://127.0.0.1:8000'}\n"
     )
     assert [(d.severity, d.code, str(d.location)) for d in loaded.diagnostics] == [
-        ("warning", "plain-http", "keyform.yaml:2:45")
+        ("warning", "plain-http", "keyform.yaml:3:33")
     ]
 
 
@@ -352,19 +363,24 @@ class TestDigest:
     TEXT = """version: 1
 services: {{app: {{type: embedded, endpoint: "${{env:URL}}", credential: "${{env:TOKEN}}"}}}}
 variables: {{who: a}}
-keys: {{k: {{service: app, kind: read, environment: live, secret: {secret}, scopes: [{scopes}], owner: "${{var.who}}"}}}}
+keys:
+  k:
+    <<: {{service: app, kind: read, environment: live}}
+    secret: {secret}
+    scopes: [{scopes}]
+    owner: "${{var.who}}"
 """
 
     def digest(
         self,
         config: Loader,
         *,
-        secret: str = "k",
+        path: str = "k",
         scopes: str = "events:read, reports:read",
         **options: object,
     ) -> str:
         given: dict[str, object] = {"env": {"URL": "https://a.example", "TOKEN": "token-1"}} | options
-        return config(self.TEXT.format(secret=secret, scopes=scopes), **given).digest
+        return config(self.TEXT.format(secret=path, scopes=scopes), **given).digest
 
     def test_it_is_stable_and_knows_no_credential_and_no_order(self, config: Loader) -> None:
         first = self.digest(config)
@@ -376,8 +392,8 @@ keys: {{k: {{service: app, kind: read, environment: live, secret: {secret}, scop
         [
             {"env": {"URL": "https://b.example", "TOKEN": "token-1"}},
             {"variables": {"who": "b"}},
-            {"secret": "j"},
-            {"secret": "{path: k, on_revoke: keep}"},
+            {"path": "j"},
+            {"path": "{path: k, on_revoke: keep}"},
             {"scopes": "events:read"},
         ],
     )

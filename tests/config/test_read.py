@@ -35,28 +35,12 @@ def test_an_empty_configuration_points_at_init(text: str, refused: Refuser) -> N
     assert (found.code, "keyform init" in found.detail) == ("no-config", True)
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path, config: Loader) -> None:
+def test_a_folder_that_is_not_there(tmp_path: Path, load_folder: Loader) -> None:
     with pytest.raises(ConfigError, match="cannot read the folder"):
-        config({}, var_files=(), **{}) if False else _read(tmp_path / "none")
+        load_folder(tmp_path / "none")
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="is a file, not a folder"):
-        _read(tmp_path / "file")
-
-
-def _read(folder: Path) -> Config:
-    from datetime import UTC, datetime
-
-    from keyform.config import load
-
-    return load(
-        folder,
-        now=datetime(2026, 1, 1, tzinfo=UTC),
-        env={},
-        profile_of=lambda *_: None,
-        store_types=("age",),
-        state_types=("local",),
-        service_types=(),
-    )
+        load_folder(tmp_path / "file")
 
 
 def test_a_version_is_asked_for(refused: Refuser) -> None:

@@ -11,6 +11,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from keyform.config import Config
+from keyform.profile import Kind, Profile
 from keyform.schemas_location import schema_text
 
 SCHEMA: dict[str, Any] = json.loads(schema_text("config.schema.json"))
@@ -75,7 +76,7 @@ def test_it_is_a_valid_schema() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "field"), fields(SCHEMA), ids=lambda value: value if isinstance(value, str) else ""
+    ("path", "field"), list(fields(SCHEMA)), ids=lambda value: value if isinstance(value, str) else ""
 )
 def test_every_field_tells_an_editor_what_it_is(path: str, field: dict[str, Any]) -> None:
     assert field["title"]
@@ -93,12 +94,10 @@ def test_it_takes_the_example_of_the_design() -> None:
 
 def test_the_example_loads(config: Callable[..., Config]) -> None:
     text = EXAMPLE.replace("type: revkeen", "type: example").replace("type: millimetric", "type: example")
-    from keyform.profile import Kind, Profile
-
     example = Profile(
         type="example",
         title="",
-        kinds={"pk": Kind("pk", origins="required"), "sk": Kind("sk")},
+        kinds={"pk": Kind("pk", origins="required"), "sk": Kind("sk"), "read": Kind("read")},
         default_kind="sk",
         environments=("live",),
         default_environment="live",

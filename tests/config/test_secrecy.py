@@ -13,7 +13,7 @@ CANARY = "hunter2canary"
 
 TEXTS = {
     "on its line": f"version: 1\nservices: {{a: {{type: embedded, credential: {CANARY}, endpiont: x}}}}\n",
-    "with another error on the line": f"version: 1\nservices: {{a: {{type: embeded, credential: {CANARY}, kind: x}}}}\n",
+    "next to another error": f"version: 1\nservices: {{a: {{type: embeded, credential: {CANARY}}}}}\n",
     "not text": f"version: 1\nstores: {{a: {{type: vault, token: [{CANARY}, b], x: 1}}}}\n",
     "a number": "version: 1\nstores: {a: {type: vault, token: 0777123456}}\n",
     "a block": f"version: 1\nstores:\n  a:\n    type: valt\n    token: |\n      {CANARY}\n",
@@ -53,7 +53,7 @@ ENVIRONMENT = {
 
 @pytest.mark.parametrize("case", ENVIRONMENT)
 def test_a_value_from_the_environment_is_never_shown(case: str, refused: Refuser) -> None:
-    fields = {"service: app", "kind: public", "environment: live", "secret: x", ENVIRONMENT[case]}
+    fields = ("service: app", "kind: public", "environment: live", "secret: x", ENVIRONMENT[case])
     name = ENVIRONMENT[case].partition(":")[0]
     lines = [f for f in fields if f == ENVIRONMENT[case] or not f.startswith(name + ":")]
     text = "version: 1\nservices: {app: {type: embedded}}\nkeys:\n  k:\n" + "".join(
