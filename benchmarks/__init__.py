@@ -1,0 +1,1 @@
+"""keyform measured beside other programs: one command, one table of ratios."""
