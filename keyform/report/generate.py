@@ -124,9 +124,11 @@ def _undeclarable(key: LiveKey, profile: Profile, now: datetime) -> str:
         return "it has expired"
     if profile.kinds and spec.kind not in profile.kinds:
         return f"kind {visible(str(spec.kind))} is unknown"
-    texts = [key.id, spec.name, spec.description, spec.project or "", spec.environment or ""]
-    texts += [*spec.scopes, *spec.allowed_origins, *(text for entry in spec.metadata for text in entry)]
-    if any(map(_has_control, texts)):
+    words = [key.id, spec.project or "", spec.environment or "", *spec.scopes, *spec.allowed_origins]
+    words += [name for name, _ in spec.metadata]
+    prose = [spec.name, spec.description, *(text for _, text in spec.metadata)]
+    words += [text.replace("\n", "").replace("\t", "") for text in prose]
+    if any(map(_has_control, words)):
         return "it holds control characters"
     kind = profile.kinds.get(spec.kind or "")
     allowed = kind.scopes if kind and kind.scopes is not None else profile.scopes
