@@ -86,24 +86,25 @@ class FileIndex:
     def _masks_of_tree(self) -> dict[int, list[tuple[int, int]]]:
         masks: dict[int, list[tuple[int, int]]] = {}
         seen: set[int] = set()
-        pending: list[tuple[Any, bool, bool]] = [(self._root, False, True)]
+        # Each with whether it is a credential, and whether the names in it may say so.
+        pending: list[tuple[Any, bool, bool]] = []
+        for name, value in self._root.value if isinstance(self._root, yaml.MappingNode) else ():
+            pending.append((value, False, getattr(name, "value", "") in _WITH_CREDENTIALS))
         while pending:
-            node, sensitive, top = pending.pop()
-            if (id(node) in seen and not sensitive) or node is None:
+            node, sensitive, names_count = pending.pop()
+            if id(node) in seen and not sensitive:
                 continue
             seen.add(id(node))
             if isinstance(node, yaml.ScalarNode):
                 if (sensitive and not ONE_ENVIRONMENT_NAME.match(node.value)) or has_password(node.value):
                     self._mask(masks, node)
             elif isinstance(node, yaml.SequenceNode):
-                pending += [(item, sensitive, False) for item in node.value]
+                pending += [(item, sensitive, names_count) for item in node.value]
             else:
                 for name, value in node.value:
                     named = getattr(name, "value", "")
-                    if top and named not in _WITH_CREDENTIALS:
-                        continue
-                    inside = sensitive or (isinstance(named, str) and is_sensitive(named))
-                    pending.append((value, inside and not top, False))
+                    inside = sensitive or (names_count and isinstance(named, str) and is_sensitive(named))
+                    pending.append((value, inside, names_count))
         return masks
 
     def _mask(self, masks: dict[int, list[tuple[int, int]]], node: Any) -> None:

@@ -16,7 +16,7 @@ class OriginRules:
 
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
-        self._label = f"{profile.type} keys"
+        self._label = f"{profile.short_name} keys"
         self._clean: dict[str, str] = {}
 
     def of_key(
@@ -44,7 +44,7 @@ class OriginRules:
             project.error(
                 "misplaced-origins",
                 (FIELD,),
-                f"{self._profile.type} projects have no allowed origins",
+                f"{self._profile.short_name} projects have no allowed origins",
                 f"Move them to the `{FIELD}` of each key." if on_key else "Remove them.",
                 on_name=True,
             )

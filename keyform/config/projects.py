@@ -83,7 +83,7 @@ class Projects:
         if rules is None:
             return None
         if not rules.knows("project") and ON_PROJECT not in rules.profile.origins_on:
-            item.error("unsupported-field", (), f"{rules.profile.type} has no projects", "Remove it.")
+            item.error("unsupported-field", (), f"{rules.profile.short_name} has no projects", "Remove it.")
             return None
         project_id = item.fields.get("id", name)
         if not project_id or has_control(project_id):

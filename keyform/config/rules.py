@@ -23,7 +23,7 @@ class ServiceRules:
     def __init__(self, service: ServiceConfig, problems: Problems) -> None:
         self.name = service.name
         self.profile = service.profile
-        self.label = f"{service.profile.type} keys"
+        self.label = f"{service.profile.short_name} keys"
         self.scopes = ScopeRules(service.profile)
         self.origins = OriginRules(service.profile)
         self._problems = problems

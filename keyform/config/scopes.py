@@ -13,7 +13,7 @@ class ScopeRules:
 
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
-        self._label = f"{profile.type} keys"
+        self._label = f"{profile.short_name} keys"
         self._good: dict[tuple[str | None, tuple[str, ...]], tuple[str, ...]] = {}
 
     def of(self, key: Declared, kind: Kind | None) -> tuple[str, ...]:

@@ -92,8 +92,14 @@ def _is_zoneless(text: str) -> bool:
 def origin(text: str, *, wildcard: bool = False, http: str = "localhost") -> str:
     """A web origin in its one form: scheme, lower-case host, port unless it is the scheme's own.
 
-    ``wildcard`` allows ``https://*.example.com``; ``http`` is ``any``, ``localhost`` or ``never``.
+    ``wildcard`` allows ``https://*.example.com``; ``http`` is ``always``, ``localhost`` or ``never``.
     """
+    if "@" in text:
+        host = text.rpartition("@")[2].split("/")[0]
+        summary = "this is not an origin: it contains a user name or a password"
+        raise Bad(
+            summary, f"Write `https://{host.lower()}`." if _HOST.match(host.lower()) else "Take them out."
+        )
     shape = "An origin is scheme, host and perhaps port, like https://app.example.com."
     if has_control(text) or text != text.strip() or " " in text or "\\" in text:
         raise Bad(
@@ -131,8 +137,6 @@ def origin(text: str, *, wildcard: bool = False, http: str = "localhost") -> str
         raise Bad(f"`{text}` is not an origin: port 0", shape)
     if host.startswith("*.") and not wildcard:
         raise Bad(f"`{text}` is not an origin: wildcards are not supported here", "Write every host out.")
-    if parts.username is not None or parts.password is not None:
-        raise Bad("this is not an origin: it contains a user name or a password", f"Write `{clean}`.")
     if parts.path or parts.query or parts.fragment or text.endswith(("?", "#")):
         what = (
             "a trailing slash"
@@ -142,7 +146,7 @@ def origin(text: str, *, wildcard: bool = False, http: str = "localhost") -> str
             else "a query"
         )
         raise Bad(f"`{text}` is not an origin: it has {what}", f"Write `{clean}`.")
-    if scheme == "http" and http != "any" and not (http == "localhost" and host in _LOOPBACK):
+    if scheme == "http" and http != "always" and not (http == "localhost" and host in _LOOPBACK):
         raise Bad(
             f"`{text}` is not encrypted",
             f"Write `https{clean[4:]}`" + ("; http is for localhost only." if http == "localhost" else "."),
