@@ -27,12 +27,12 @@ class _ToConsole(logging.Handler):
 
 
 def log_to(console: Console, verbose: int) -> None:
-    """Send the log to ``console``: INFO at 1, DEBUG from 2 on."""
+    """Send the log of this run to ``console``: nothing at 0, INFO at 1, DEBUG from 2 on."""
     level = logging.INFO if verbose == 1 else logging.DEBUG
     for name, lowest in (("keyform", level), ("httpx", logging.INFO)):
         logger = logging.getLogger(name)
         for handler in [h for h in logger.handlers if isinstance(h, _ToConsole)]:
             logger.removeHandler(handler)
-        logger.setLevel(lowest)
-        logger.addHandler(_ToConsole(console))
-        logger.propagate = False
+        if verbose:
+            logger.setLevel(lowest)
+            logger.addHandler(_ToConsole(console))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from keyform.cli.console import Console
+from keyform.cli.logs import log_to
 from keyform.clock import SystemClock
 from keyform.diagnostics import ERROR, Diagnostic
 from keyform.errors import KeyformError
@@ -98,10 +99,7 @@ def open_session(
 ) -> Session:
     """The session of a command line."""
     console = Console(no_color)
-    if verbose:
-        from keyform.cli.logs import log_to
-
-        log_to(console, verbose)
+    log_to(console, verbose)
     return Session(Path(folder), clock or SystemClock(), console, wrap)
 
 

@@ -287,6 +287,13 @@ def test_doctor_finds_nothing_wrong_and_then_something(
     assert "canary-of-the-doctor" not in ill.out + ill.err
 
 
+def test_a_log_ends_with_its_run(keyform: Keyform, one_key: Path) -> None:
+    loud = keyform("-v", "plan")
+    assert "info: httpx: HTTP Request: GET" in loud.err
+    quiet = keyform("apply", "--auto-approve")
+    assert (quiet.code, "info: " in quiet.err) == (0, False)
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(keyform: Keyform, shell: str) -> None:
     ran = keyform("completion", shell)
