@@ -8,7 +8,7 @@ synchronous, and are called from several threads at once.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from keyform.diagnostics import Diagnostic
@@ -87,6 +87,9 @@ class Service(Protocol):
 
     def own_key(self) -> str | None:
         """The id of the key that keyform itself uses as its credential, or None if unknown."""
+
+    def clock_skew(self) -> timedelta | None:
+        """How far the service's clock is ahead of this machine's, by the answers so far; None if unknown."""
 
     def close(self) -> None:
         """Let go of connections."""

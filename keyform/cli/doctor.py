@@ -23,6 +23,10 @@ Finding = tuple[str, str, str]
 """What was looked at, ``ok``, ``warn`` or ``fail``, and what was found."""
 
 
+_SKEW = 30
+"""Seconds of clock skew that do no harm: expiries are counted in hours and days."""
+
+
 @click.command("doctor")
 @variable_options
 @click.pass_obj
@@ -66,6 +70,14 @@ def _service(ws: Workspace, name: str) -> Iterator[tuple[str, str]]:
         yield "warn", f"the listing is incomplete{why}"
     own = service.own_key()
     yield "ok", f"keyform's credential is {f'its key {own}' if own else 'not one of its keys'}"
+
+    skew = service.clock_skew()
+    if skew is not None:
+        seconds = round(skew.total_seconds())
+        told = (
+            "agrees with this machine's" if abs(seconds) <= _SKEW else f"is {seconds:+d} s off this machine's"
+        )
+        yield ("ok" if abs(seconds) <= _SKEW else "warn"), f"its clock {told}"
 
 
 def _store(ws: Workspace, name: str) -> Iterator[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Protocol, TypeVar
 from urllib.parse import quote
 
@@ -129,6 +130,9 @@ class ContractService:
             f"service {self.name!r}: proving key {key.id} failed: the answer does not say that it works",
             "Check that the service's `endpoint` is a key service.",
         )
+
+    def clock_skew(self) -> timedelta | None:
+        return self._http.clock_skew()
 
     def set_origins(self, project: str, origins: tuple[str, ...]) -> None:
         call = Call(

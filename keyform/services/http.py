@@ -13,6 +13,7 @@ import ssl
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -96,6 +97,7 @@ class Http:
         self._clock = clock
         self._read_error = read_error
         self._budget = Budget(clock)
+        self._dated: tuple[str, datetime] | None = None  # the last Date header, and when it came
         self._client = httpx.Client(
             transport=transport,
             timeout=httpx.Timeout(timeout, connect=min(timeout, 10.0), pool=None),
@@ -127,6 +129,15 @@ class Http:
         if isinstance(outcome, Answer):
             return outcome
         raise outcome.exception(self._service, call.doing, call.effect, perhaps_done)
+
+    def clock_skew(self) -> timedelta | None:
+        """How far the service's clock was ahead at its last answer, to about a second; None if unknown."""
+        if self._dated is None:
+            return None
+        try:
+            return parsedate_to_datetime(self._dated[0]) - self._dated[1]
+        except (ValueError, TypeError):
+            return None
 
     def close(self) -> None:
         """Close the connections."""
@@ -167,6 +178,8 @@ class Http:
             response.close()
         if content is None:
             return failures.unintelligible("the answer is too long or takes too long"), None
+        if date := response.headers.get("Date"):
+            self._dated = (date, self._clock.now())
         pause = self._retry_after(response.headers.get("Retry-After"))
         return self._judge(call, response, content, pause), _allowance(response, pause)
 

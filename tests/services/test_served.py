@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import httpx
@@ -108,3 +110,16 @@ def test_a_proxy_of_the_environment_is_used_for_others(
             proxy.close()
             with pytest.raises(Unreachable):
                 asked.result(10)
+
+
+def test_the_skew_of_the_clocks_is_told_by_the_answers(connect: Callable[..., Any]) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        date = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+        return httpx.Response(200, json={"key_id": "key_1"}, headers={"Date": date})
+
+    service = connect(
+        "https://keys.example.com", wrap=lambda _: httpx.MockTransport(answer), clock=SystemClock()
+    )
+    assert service.clock_skew() is None
+    service.own_key()
+    assert service.clock_skew().total_seconds() == pytest.approx(90, abs=5)
