@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from keyform.diagnostics import Diagnostic, error, warning
+from keyform.diagnostics import Diagnostic
 from keyform.engine.diff import changed_fields, duration_diff, explain, sentence
 from keyform.engine.plan import (
-    ADOPT,
     ALTER,
     CREATE,
     END,
-    IMPORT,
     MINT,
     RECORD,
     RELOCATE,
@@ -26,14 +24,13 @@ from keyform.engine.plan import (
 from keyform.engine.sight import Presence, ServiceView, presence, recorded_terms, seen_digest, terms_of
 from keyform.engine.wording import reasons_of, terms_diff, whole, with_on_revoke, worded
 from keyform.model import (
-    REVOKED,
     DesiredKey,
     KeySpec,
     LiveKey,
     format_duration,
     instant,
 )
-from keyform.state import KeyRecord
+from keyform.state import Generation, KeyRecord
 
 NO_OVERLAP = timedelta(0)
 
@@ -63,75 +60,6 @@ def plan_new(want: DesiredKey, view: ServiceView, generation: int = 1) -> Change
     )
 
 
-def plan_import(want: DesiredKey, view: ServiceView, key_id: str, now: datetime) -> Verdict:
-    """Adopt a live key. It may differ from the declaration in what changes in place, in nothing else."""
-    live = view.keys.get(key_id)
-    if live is None or live.status == REVOKED:
-        state = "revoked" if live else "not there"
-        hint = "Check the id with `keyform generate`, which lists the keys that the service has."
-        if live is None and not view.listing.complete:
-            hint = "The listing is incomplete; plan again when the service can be read whole."
-        return Verdict(
-            None,
-            (error("import-missing", f"{view.name} key {key_id} is {state}", hint, address=want.address),),
-        )
-    spec = want.spec
-    if want.expires_in is not None:
-        start = live.created_at or now
-        ends = start + want.expires_in
-        spec = replace(spec, expires_at=ends if ends > now else now + want.expires_in)
-    changed = changed_fields(live.spec, spec)
-    fixed = changed - view.profile.mutable
-    if fixed:
-        differences = "; ".join(sentence(d) for d in explain(live.spec, spec, fixed))
-        return Verdict(
-            None,
-            (
-                error(
-                    "import-differs",
-                    f"{key_id} cannot be imported as declared: {differences}",
-                    f"{view.profile.title} cannot change that in place. Declare what the key is, or "
-                    f"remove the import to mint a new key.",
-                    address=want.address,
-                ),
-            ),
-        )
-    steps = [
-        Step(
-            ADOPT,
-            want.address,
-            view.name,
-            key_id,
-            generation=1,
-            spec=live.spec,
-            places=want.places,
-            terms=terms_of(want),
-        )
-    ]
-    if changed:
-        steps.append(Step(ALTER, want.address, view.name, key_id, spec=spec, fields=tuple(sorted(changed))))
-    change = Change(
-        want.address,
-        IMPORT,
-        f"imports names {key_id} at {view.name}"
-        + (f"; {len(changed)} of its fields are changed to what is declared" if changed else ""),
-        view.name,
-        key_id,
-        1,
-        explain(live.spec, spec, changed),
-        seen=seen_digest(live),
-        backing=view.backing("update") if changed else None,
-        steps=tuple(steps),
-    )
-    unknown = warning(
-        "secret-unknown",
-        f"the secret of {key_id} is not known to keyform, so nothing is written to {want.places[0]}",
-        "Put it there by hand, or let the first rotation do it.",
-        address=want.address,
-    )
-    return Verdict(change, (unknown,))
-
-
 def plan_known(want: DesiredKey, record: KeyRecord, view: ServiceView, now: datetime) -> Verdict:
     """A declared key that the state knows: nothing, an update, a replacement, a rotation, or a new mint
     for one that was revoked outside keyform."""
@@ -156,7 +84,10 @@ def plan_known(want: DesiredKey, record: KeyRecord, view: ServiceView, now: date
             drift=True,
             seen=seen_digest(None),
         )
-        return Verdict(replace(change, steps=(replace(change.steps[0], gone=True),)))
+        steps = [replace(change.steps[0], gone=True)]
+        if any(place not in want.places for place in current.places):
+            steps.append(_end(want, current))
+        return Verdict(replace(change, steps=tuple(steps)))
     if not found.known:
         return UNCHANGED
     wanted, too_short = _resolve_expiry(want, record, now)
@@ -202,9 +133,8 @@ def _in_place(
         return UNCHANGED
     steps: list[Step] = []
     diff = list(explain(live.spec, wanted, changed))
-    span = None
-    if terms.expires_in != old_terms.expires_in:
-        span = duration_diff("expires_in", old_terms.expires_in, terms.expires_in)
+    span = _span_diff(want, record)
+    if span is not None:
         diff.insert(0, span)
     reasons = reasons_of(changed, live, record, view, span)
     if span is not None and "expires_at" not in changed:
@@ -223,12 +153,10 @@ def _in_place(
         )
     elif terms != old_terms:
         steps.append(Step(RECORD, want.address, terms=terms))
-    kept = [d for d in terms_diff(old_terms, terms) if d.before != d.after]
+    kept = _kept_diff(want, record)
     diff += kept
-    reasons += [f"{sentence(d)} (kept by keyform; no call)" for d in kept]
+    reasons += [f"{sentence(d)} (kept by keyform; no call)" for d in kept if d.path != "secret"]
     if moved:
-        secret = FieldDiff("secret", [worded(p) for p in old_places], [worded(p) for p in places])
-        diff.append(secret)
         known = record.current.fingerprint is not None
         sources = tuple(p for p in old_places if p not in places) if known else ()
         reasons.append(
@@ -260,6 +188,27 @@ def _in_place(
     )
 
 
+def _span_diff(want: DesiredKey, record: KeyRecord) -> FieldDiff | None:
+    """A changed ``expires_in``. Nothing stands on a side that has a moment (``expires_at``) instead."""
+    if want.expires_in == record.expires_in:
+        return None
+    span = duration_diff("expires_in", record.expires_in, want.expires_in)
+    if want.spec.expires_at is not None:
+        return replace(span, after=None)
+    if record.expires_in is None and record.current.spec.expires_at is not None:
+        return replace(span, before=None)
+    return span
+
+
+def _kept_diff(want: DesiredKey, record: KeyRecord) -> list[FieldDiff]:
+    """What differs in the things that the service knows nothing of."""
+    out = [d for d in terms_diff(recorded_terms(record), terms_of(want)) if d.before != d.after]
+    places, old_places = want.places, record.current.places
+    if with_on_revoke(places) != with_on_revoke(old_places):
+        out.append(FieldDiff("secret", [worded(p) for p in old_places], [worded(p) for p in places]))
+    return out
+
+
 def _successor(
     want: DesiredKey,
     record: KeyRecord,
@@ -276,18 +225,11 @@ def _successor(
         overlap = NO_OVERLAP
     steps = [replace(_mint(want, old.number + 1), overlap=overlap)]
     if not overlap:
-        steps.append(
-            Step(
-                END,
-                want.address,
-                old.service,
-                old.id,
-                generation=old.number,
-                places=tuple(place for place in old.places if place not in want.places),
-            )
-        )
+        steps.append(_end(want, old))
     else:
         reason += f"; {old.id} lives on for {format_duration(overlap)} beside the new key"
+    if found:
+        diff = (*diff, *_kept_diff(want, record))
     live = found.live if found else None
     drift = live is not None and live.spec != old.spec
     return Change(
@@ -302,6 +244,18 @@ def _successor(
         seen_digest(live) if live else None,
         view.backing("create"),
         tuple(steps),
+    )
+
+
+def _end(want: DesiredKey, old: Generation) -> Step:
+    """Revoke a generation and erase its secret, except where the new one's is."""
+    return Step(
+        END,
+        want.address,
+        old.service,
+        old.id,
+        generation=old.number,
+        places=tuple(place for place in old.places if place not in want.places),
     )
 
 

@@ -111,7 +111,8 @@ def _fold_one(keys: dict[str, KeyRecord], projects: dict[str, ProjectRecord], ev
     match event.kind:
         case "minted" | "adopted" if event.generation is not None:
             deposed: tuple[Generation, ...] = record.deposed if record else ()
-            if record and event.revoke_at is not None:
+            again = record is not None and record.current.id == event.generation.id
+            if record and event.revoke_at is not None and not again:
                 deposed = (*deposed, replace(record.current, revoke_at=event.revoke_at))
             keys[event.address] = _with_terms(
                 KeyRecord(event.address, event.generation, deposed), event.terms or Terms()

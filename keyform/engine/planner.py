@@ -6,18 +6,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from keyform.diagnostics import Diagnostic, error, warning
-from keyform.engine.declared import plan_import, plan_known, plan_new
-from keyform.engine.diff import explain
+from keyform.engine.adoption import plan_import
+from keyform.engine.declared import plan_known, plan_new
 from keyform.engine.guards import guard
 from keyform.engine.plan import (
     DROP,
-    DROP_PROJECT,
     END,
-    FORGET,
     MINT,
     MOVE,
-    RECORD,
-    REFRESH,
     RELOCATE,
     RENAME,
     Change,
@@ -25,14 +21,13 @@ from keyform.engine.plan import (
     Plan,
     Step,
 )
+from keyform.engine.refresh import plan_refresh
 from keyform.engine.sight import (
     DESTROY,
     REFRESH_ONLY,
     Options,
     ServiceView,
     Sight,
-    presence,
-    seen_digest,
 )
 from keyform.engine.undeclared import (
     plan_deposed,
@@ -40,8 +35,9 @@ from keyform.engine.undeclared import (
     plan_project,
     plan_project_removed,
     plan_removed,
+    service_gone,
 )
-from keyform.model import ACTIVE, SPEC_FIELDS, Desired
+from keyform.model import ACTIVE, Desired
 from keyform.state import KeyRecord, State
 
 Planned = Change | Diagnostic
@@ -49,11 +45,12 @@ Planned = Change | Diagnostic
 
 def make_plan(sight: Sight, options: Options) -> Plan:
     """Plan. Pure: the same arguments give the same plan."""
+    protected = frozenset(want.address for want in sight.desired.keys if want.protect)
     if options.mode == DESTROY:
         sight = replace(sight, desired=Desired())
     planned: list[Planned] = []
     if options.mode == REFRESH_ONLY:
-        planned += _refresh(sight)
+        planned += plan_refresh(sight)
         unchanged = len(sight.state.keys) - sum(isinstance(p, Change) for p in planned)
     else:
         moved, state = _moves(sight)
@@ -62,9 +59,9 @@ def make_plan(sight: Sight, options: Options) -> Plan:
         planned += _projects(sight)
         keys, unchanged = _declared_keys(sight, options)
         planned += keys
-        planned += _undeclared_keys(sight, "destroy" if options.mode == DESTROY else None)
+        planned += _undeclared_keys(sight, options.mode == DESTROY, protected)
     if options.targets:
-        planned = [p for p in planned if not isinstance(p, Change) or _targeted(p.address, options, sight)]
+        planned = [p for p in planned if p.address is None or _targeted(p.address, options, sight)]
     changes = _spare_claimed(tuple(p for p in planned if isinstance(p, Change)))
     diagnostics = [p for p in planned if isinstance(p, Diagnostic)]
     unmanaged, strays = _unmanaged(sight)
@@ -167,17 +164,17 @@ def _declared_keys(sight: Sight, options: Options) -> tuple[list[Planned], int]:
         if view is None:
             continue
         record = sight.state.keys.get(want.address)
-        if record is not None:
+        if record is not None and record.current.service not in sight.services:
+            out.append(service_gone(want.address, record.current))
+        elif record is not None:
             verdict = plan_known(want, record, view, sight.now)
             if verdict.change is None and not verdict.diagnostics:
                 unchanged += 1
             else:
                 out += [p for p in (verdict.change, *verdict.diagnostics) if p is not None]
             if record.deposed:
-                out += plan_deposed(record, want, view, sight.now)
-            continue
-        wanted_id = imports.get(want.address)
-        if wanted_id is None:
+                out += plan_deposed(record, want, sight.services, sight.now)
+        elif (wanted_id := imports.get(want.address)) is None:
             out.append(plan_new(want, view))
         elif (want.service, wanted_id) in owners:
             out.append(
@@ -194,7 +191,7 @@ def _declared_keys(sight: Sight, options: Options) -> tuple[list[Planned], int]:
     return out, unchanged
 
 
-def _undeclared_keys(sight: Sight, destroying: str | None) -> Iterator[Planned]:
+def _undeclared_keys(sight: Sight, destroying: bool, protected: frozenset[str]) -> Iterator[Planned]:
     declared = {want.address for want in sight.desired.keys}
     removals = {entry.address: entry for entry in sight.desired.removals}
     for address, record in sight.state.keys.items():
@@ -205,6 +202,7 @@ def _undeclared_keys(sight: Sight, destroying: str | None) -> Iterator[Planned]:
             yield plan_forgotten(record, "`removed` says to forget it")
             continue
         why = "destroy revokes everything that the state owns" if destroying else "no longer declared"
+        record = replace(record, protect=record.protect or address in protected)
         yield plan_removed(record, _view_of(sight, record), why, sight.now)
 
 
@@ -212,77 +210,14 @@ def _view_of(sight: Sight, record: KeyRecord) -> ServiceView | None:
     return sight.services.get(record.current.service)
 
 
-def _refresh(sight: Sight) -> Iterator[Planned]:
-    """What the services show differently from the state, and the steps that only take note of it."""
-    for address, record in sight.state.keys.items():
-        view = _view_of(sight, record)
-        if view is None:
-            continue
-        found = presence(view, record.current, sight.now)
-        if found.live is None:
-            yield Change(
-                address,
-                FORGET,
-                f"{record.current.id} was revoked or deleted at {view.name} outside keyform",
-                view.name,
-                record.current.id,
-                record.current.number,
-                drift=True,
-                seen=seen_digest(None),
-                steps=(Step(DROP, address),),
-            )
-        elif found.known and found.live.spec != record.current.spec:
-            differences = explain(record.current.spec, found.live.spec, SPEC_FIELDS)
-            yield Change(
-                address,
-                REFRESH,
-                ", ".join(d.path for d in differences) + f" changed at {view.name} outside keyform",
-                view.name,
-                record.current.id,
-                record.current.number,
-                differences,
-                drift=True,
-                seen=seen_digest(found.live),
-                steps=(Step(RECORD, address, view.name, record.current.id, spec=found.live.spec),),
-            )
-    for address, project in sight.state.projects.items():
-        view = sight.services.get(project.service)
-        live = view.projects.get(project.id) if view else None
-        if view is None or (live is None and not view.listing.complete):
-            continue
-        if live is None:
-            yield Change(
-                address,
-                FORGET,
-                f"{project.id} was deleted at {view.name} outside keyform",
-                view.name,
-                drift=True,
-                seen=seen_digest(None),
-                steps=(Step(DROP_PROJECT, address),),
-            )
-        elif live.allowed_origins != project.allowed_origins:
-            yield Change(
-                address,
-                REFRESH,
-                f"allowed_origins changed at {view.name} outside keyform",
-                view.name,
-                diff=(
-                    FieldDiff("allowed_origins", list(project.allowed_origins), list(live.allowed_origins)),
-                ),
-                drift=True,
-                seen=seen_digest(live),
-                steps=(Step(RECORD, address, view.name, project=project.id, origins=live.allowed_origins),),
-            )
-
-
 def _targeted(address: str, options: Options, sight: Sight) -> bool:
     wanted = set(options.targets)
     if address in wanted or address.partition("[")[0] in wanted:
         return True
     # A key's project has to be there before the key is, so it comes along.
-    projects = {p.id: p.address for p in sight.desired.projects}
+    projects = {(p.service, p.id): p.address for p in sight.desired.projects}
     return address.startswith("projects.") and any(
-        projects.get(want.spec.project or "") == address
+        projects.get((want.service, want.spec.project or "")) == address
         for want in sight.desired.keys
         if want.address in wanted or want.address.partition("[")[0] in wanted
     )

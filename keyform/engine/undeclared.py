@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from keyform.diagnostics import Diagnostic, error, note
@@ -36,13 +36,9 @@ def plan_removed(record: KeyRecord, view: ServiceView | None, why: str, now: dat
         )
     current = record.current
     if view is None:
-        return error(
-            "service-not-declared",
-            f"{record.address} would be revoked at {current.service}, which is no longer declared",
-            "Declare the service again until the key is revoked, or forget the key with "
-            f"`removed: [{{key: {record.address.removeprefix('keys.')}, revoke: false}}]`.",
-            address=record.address,
-        )
+        name = record.address.removeprefix("keys.")
+        forget = f", or forget the key with `removed: [{{key: {name}, revoke: false}}]`"
+        return service_gone(record.address, current, forget)
     found = presence(view, current, now)
     if found.live is None and not record.deposed:
         return Change(
@@ -56,20 +52,6 @@ def plan_removed(record: KeyRecord, view: ServiceView | None, why: str, now: dat
             seen=seen_digest(None),
             steps=(Step(DROP, record.address, current.service, current.id, places=current.places),),
         )
-    steps = []
-    for generation in record.generations():
-        last = generation is current
-        kept = () if last else current.places
-        steps.append(
-            Step(
-                END,
-                record.address,
-                generation.service,
-                generation.id,
-                generation=generation.number,
-                places=tuple(p for p in generation.places if p not in kept),
-            )
-        )
     return Change(
         record.address,
         REVOKE,
@@ -79,7 +61,17 @@ def plan_removed(record: KeyRecord, view: ServiceView | None, why: str, now: dat
         current.number,
         seen=seen_digest(found.live),
         backing=view.backing("revoke"),
-        steps=tuple(steps),
+        steps=tuple(_end(record, generation) for generation in record.generations()),
+    )
+
+
+def service_gone(address: str, generation: Generation, otherwise: str = "") -> Diagnostic:
+    """A key is to be revoked at a service that the configuration no longer has."""
+    return error(
+        "service-not-declared",
+        f"{address}: {generation.id} would be revoked at {generation.service}, which is no longer declared",
+        f"Declare the service again until the key is revoked{otherwise}.",
+        address=address,
     )
 
 
@@ -97,11 +89,16 @@ def plan_forgotten(record: KeyRecord, why: str) -> Change:
 
 
 def plan_deposed(
-    record: KeyRecord, want: DesiredKey | None, view: ServiceView | None, now: datetime
+    record: KeyRecord, want: DesiredKey, services: Mapping[str, ServiceView], now: datetime
 ) -> Iterator[Change | Diagnostic]:
-    """Revoke the old generations whose overlap has ended, unless they are still in use."""
+    """Revoke the old generations whose overlap has ended, unless they are still in use. Each is at the
+    service that the key was declared at then."""
     for generation in record.deposed:
-        if view is None or generation.revoke_at is None or generation.revoke_at > now:
+        if generation.revoke_at is None or generation.revoke_at > now:
+            continue
+        view = services.get(generation.service)
+        if view is None:
+            yield service_gone(record.address, generation)
             continue
         held = _still_used(generation, want, view, now)
         if held:
@@ -122,27 +119,29 @@ def plan_deposed(
             generation.number,
             seen=seen_digest(found.live),
             backing=view.backing("revoke"),
-            steps=(
-                Step(
-                    END,
-                    record.address,
-                    generation.service,
-                    generation.id,
-                    generation=generation.number,
-                    places=_erasable(generation, record),
-                ),
-            ),
+            steps=(_end(record, generation),),
         )
 
 
+def _end(record: KeyRecord, generation: Generation) -> Step:
+    return Step(
+        END,
+        record.address,
+        generation.service,
+        generation.id,
+        generation=generation.number,
+        places=_erasable(generation, record),
+    )
+
+
 def _erasable(generation: Generation, record: KeyRecord) -> tuple[Place, ...]:
-    return tuple(place for place in generation.places if place not in record.current.places)
+    """The places of a generation that no later one has written over."""
+    later = {p for g in record.generations() if g.number > generation.number for p in g.places}
+    return tuple(place for place in generation.places if place not in later)
 
 
-def _still_used(
-    generation: Generation, want: DesiredKey | None, view: ServiceView, now: datetime
-) -> str | None:
-    gate = want.rotation.revoke_when_unused_for if want and want.rotation else None
+def _still_used(generation: Generation, want: DesiredKey, view: ServiceView, now: datetime) -> str | None:
+    gate = want.rotation.revoke_when_unused_for if want.rotation else None
     live = view.keys.get(generation.id)
     if gate is None or live is None or live.last_used_at is None or not view.profile.shows_last_used:
         return None
