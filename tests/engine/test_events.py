@@ -1,0 +1,126 @@
+"""Events: the state is their sum, and the journal holds each as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from keyform.engine.events import Event, fold
+from keyform.engine.plan import Terms
+from keyform.model import RateLimit
+from keyform.state import ProjectRecord, State
+from tests.engine.scene import DAY, NOW, SPEC, generation, place, record
+
+FIRST, SECOND = generation(number=1), generation(number=2)
+STATE = State(
+    "l",
+    4,
+    "run",
+    {"keys.a": record(current=FIRST)},
+    {"projects.w": ProjectRecord("projects.w", "toy", "w", ())},
+)
+TERMS = Terms(90 * DAY, "team", ("x",), True)
+
+EVENTS = {
+    "minted": Event("minted", "keys.a", "toy", SECOND, terms=TERMS, revoke_at=NOW),
+    "minted after one that is gone": Event("minted", "keys.a", "toy", SECOND, terms=Terms()),
+    "minted first": Event("minted", "keys.b", "toy", generation("b"), terms=Terms()),
+    "adopted": Event("adopted", "keys.b", "toy", generation("b", fingerprint=None, marker=None), terms=TERMS),
+    "updated": Event(
+        "updated", "keys.a", spec=replace(SPEC, name="n", rate_limit=RateLimit(1, 2)), terms=TERMS
+    ),
+    "recorded": Event("recorded", "keys.a", terms=TERMS),
+    "relocated": Event("relocated", "keys.a", places=(place("x", on_revoke="keep"),)),
+    "revoked": Event("revoked", "keys.a", key_id="id-a-1"),
+    "forgotten": Event("forgotten", "keys.a"),
+    "renamed": Event("renamed", "keys.z", before="keys.a"),
+    "origins": Event("origins", "projects.w", "toy", project="w", origins=("https://a.example",)),
+    "no origins": Event("origins", "projects.w", "toy", project="w", origins=()),
+    "project_forgotten": Event("project_forgotten", "projects.w"),
+}
+
+
+@pytest.mark.parametrize("event", EVENTS.values(), ids=EVENTS)
+def test_an_event_is_read_back_as_it_was(event: Event) -> None:
+    assert Event.from_json(json.loads(json.dumps(event.as_json()))) == event
+
+
+def after(*events: Event, state: State = STATE) -> dict[str, Any]:
+    return dict(fold(state, events).keys)
+
+
+def test_a_mint_deposes_the_one_before() -> None:
+    found = after(EVENTS["minted"])["keys.a"]
+    assert found.current == SECOND
+    assert found.deposed == (replace(FIRST, revoke_at=NOW),)
+    assert (found.expires_in, found.owner, found.tags, found.protect) == (90 * DAY, "team", ("x",), True)
+
+
+def test_a_mint_after_one_that_is_gone_drops_it() -> None:
+    found = after(EVENTS["minted after one that is gone"])["keys.a"]
+    assert (found.current, found.deposed) == (SECOND, ())
+
+
+def test_a_mint_of_a_new_address() -> None:
+    assert after(EVENTS["minted first"])["keys.b"].current == generation("b")
+
+
+def test_an_update_changes_the_spec_and_the_terms() -> None:
+    found = after(EVENTS["updated"])["keys.a"]
+    assert (found.current.spec.name, found.owner) == ("n", "team")
+    assert after(replace(EVENTS["updated"], terms=None))["keys.a"].owner is None
+
+
+def test_a_relocation_changes_the_places_of_the_current_one() -> None:
+    (kept,) = after(EVENTS["relocated"])["keys.a"].current.places
+    assert (kept.path, kept.on_revoke) == ("x", "keep")
+
+
+def test_revoking_the_current_one_alone_ends_the_record() -> None:
+    assert after(EVENTS["revoked"]) == {}
+
+
+def test_revoking_an_old_one_leaves_the_current_one() -> None:
+    found = after(EVENTS["minted"], EVENTS["revoked"])["keys.a"]
+    assert (found.current, found.deposed) == (SECOND, ())
+
+
+def test_revoking_the_current_one_first_keeps_the_old_one_known() -> None:
+    found = after(EVENTS["minted"], Event("revoked", "keys.a", key_id="id-a-2"))["keys.a"]
+    assert (found.current.id, found.deposed) == ("id-a-1", ())
+
+
+def test_renaming() -> None:
+    assert after(EVENTS["renamed"])["keys.z"] == replace(STATE.keys["keys.a"], address="keys.z")
+    assert after(Event("renamed", "keys.z", before="keys.unknown")) == STATE.keys
+
+
+def test_projects() -> None:
+    assert fold(STATE, [EVENTS["origins"]]).projects["projects.w"].allowed_origins == ("https://a.example",)
+    assert fold(STATE, [EVENTS["project_forgotten"]]).projects == {}
+
+
+def test_serial_run_and_lineage_are_the_writers_business() -> None:
+    folded = fold(STATE, EVENTS.values())
+    assert (folded.lineage, folded.serial, folded.run) == ("l", 4, "run")
+
+
+@pytest.mark.parametrize("name", [n for n in EVENTS if n not in ("minted first", "adopted")])
+def test_an_event_of_an_address_that_is_unknown_by_now_is_harmless(name: str) -> None:
+    fold(State("l"), [EVENTS[name]])
+
+
+@pytest.mark.parametrize("event", EVENTS.values(), ids=EVENTS)
+def test_an_event_that_is_folded_twice_says_the_same(event: Event) -> None:
+    """A generation must never come to stand behind itself, or it would be revoked as its own predecessor."""
+    once = fold(STATE, [event])
+    assert fold(once, [event]) == once
+
+
+def test_folding_leaves_its_argument_alone() -> None:
+    before = dict(STATE.keys)
+    fold(STATE, EVENTS.values())
+    assert before == STATE.keys
