@@ -16,7 +16,7 @@ from typing import Any
 
 from keyform.config import Config, load
 from keyform.ports import Clock, StateBackend, Store
-from keyform.services import known_types, load_profile
+from keyform.services.profiles import known_types, load_profile
 
 _STORES = {"age": "keyform.stores.age"}
 _STATES = {"local": "keyform.states.local"}
