@@ -4,6 +4,7 @@ since the libraries under it would log headers, and headers hold credentials."""
 from __future__ import annotations
 
 import logging
+import traceback
 from typing import TYPE_CHECKING
 
 from keyform.report.safe import visible
@@ -21,8 +22,6 @@ class _ToConsole(logging.Handler):
         message = visible(record.getMessage())
         self._console.tell(f"{record.levelname.lower()}: {record.name}: {message}")
         if record.exc_info and record.exc_info[1]:
-            from keyform.cli.main import frames
-
             self._console.tell(frames(record.exc_info[1]))
 
 
@@ -36,3 +35,15 @@ def log_to(console: Console, verbose: int) -> None:
         if verbose:
             logger.setLevel(lowest)
             logger.addHandler(_ToConsole(console))
+
+
+def frames(problem: BaseException) -> str:
+    """Where an exception came from. Neither its message nor any local variable, since either might hold a
+    secret."""
+    out: list[str] = []
+    seen: BaseException | None = problem
+    while seen is not None:
+        out.append(f"  {type(seen).__name__}")
+        out += [f"    {f.filename}:{f.lineno} in {f.name}" for f in traceback.extract_tb(seen.__traceback__)]
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+    return "\n".join(out)

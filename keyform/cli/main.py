@@ -146,6 +146,8 @@ def _explain(problem: Exception, start: Start) -> int:
         else:
             _say("\n".join(f"error: {d.summary}" for d in problem.diagnostics))
         return INTERRUPTED if isinstance(problem, Interrupted) else ERROR
+    from keyform.cli.logs import frames
+
     wanted = start.verbose >= 2 or os.environ.get("KEYFORM_TRACEBACK") == "1"
     _say(f"error: a bug in keyform: {type(problem).__name__}")
     if wanted:
@@ -156,20 +158,6 @@ def _explain(problem: Exception, start: Start) -> int:
             "  (places in the program only, no values). If an apply was under way, the next one finishes it."
         )
     return BUG
-
-
-def frames(problem: BaseException) -> str:
-    """Where an exception came from. Neither its message nor any local variable, since either might hold a
-    secret."""
-    import traceback
-
-    out: list[str] = []
-    seen: BaseException | None = problem
-    while seen is not None:
-        out.append(f"  {type(seen).__name__}")
-        out += [f"    {f.filename}:{f.lineno} in {f.name}" for f in traceback.extract_tb(seen.__traceback__)]
-        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
-    return "\n".join(out)
 
 
 def _say(text: Any) -> None:
