@@ -69,11 +69,11 @@ def _seen(change: Change, sight: Sight) -> str:
     for step in change.steps:
         if step.project is not None:
             return seen_digest(view.projects.get(step.project))
-    record = sight.state.keys.get(change.address)
-    generations = record.generations() if record else ()
-    for generation in generations:
-        if generation.id == change.key_id:
-            return seen_digest(presence(view, generation, sight.now).live)
+    # By id, since the plan may move the key to another address first.
+    for record in sight.state.keys.values():
+        for generation in record.generations():
+            if (generation.service, generation.id) == (change.service, change.key_id):
+                return seen_digest(presence(view, generation, sight.now).live)
     return seen_digest(view.keys.get(change.key_id or ""))
 
 
@@ -91,7 +91,13 @@ def check_places(ws: Workspace, state: State, steps: Iterable[Step], parallelism
         for record in state.keys.values()
         for generation in record.generations()
     }
-    wanted = [(place, step) for step in steps for place in step.places if place not in recorded]
+    wanted = [
+        (place, step)
+        for step in steps
+        if step.op != RELOCATE or step.sources  # else nothing is written: keyform never saw that secret
+        for place in step.places
+        if place not in recorded
+    ]
 
     def foreign(entry: tuple[Place, Step]) -> Diagnostic | None:
         place, step = entry

@@ -192,7 +192,7 @@ class Executor:
                     step.generation or 1,
                     step.service or "",
                     live.id,
-                    live.spec,
+                    step.spec or live.spec,
                     live.created_at or self._ws.clock.now(),
                     step.places,
                 )

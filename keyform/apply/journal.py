@@ -138,7 +138,7 @@ def read_journal(journal: Journal, state: State) -> Replay | None:
     try:
         for line in data.splitlines():
             _replay(json.loads(line), heads, events, intents)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as problem:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as problem:
         raise StateError(
             f"the journal of an interrupted apply is damaged: {type(problem).__name__}: {problem}",
             "It was edited or its disk is failing. Keep a copy of it, compare the state with the services "

@@ -11,13 +11,13 @@ from dataclasses import replace
 from datetime import timedelta
 
 from keyform.apply.journal import Intent, JournalWriter, Receipt
-from keyform.apply.places import erase_secret, put_secret
+from keyform.apply.places import put_secret, take_back
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error, warning
 from keyform.engine.events import MINTED, Event
 from keyform.engine.plan import Step
 from keyform.errors import AnswerLost, KeyformError, ServiceError
-from keyform.model import LiveKey, Secret, fingerprint, ownership_label
+from keyform.model import LiveKey, Place, Secret, fingerprint, ownership_label
 from keyform.ports import Service
 from keyform.state import Generation
 
@@ -39,6 +39,11 @@ def mint(
     """
     step = intent.step
     service = ws.service(step.service or "")
+    try:
+        before = _values_before(ws, step)
+    except KeyformError:
+        journal.void(intent.marker)
+        raise
     intent, key, secret = _create(ws, journal, service, lineage, intent)
     try:
         receipt = Receipt(key.id, key.spec, key.created_at or ws.clock.now(), fingerprint(secret))
@@ -48,7 +53,7 @@ def mint(
         labels = {"address": step.address, "key_id": key.id, "generation": str(step.generation)}
         put_secret(ws, step.places, secret, labels)
     except Exception as problem:
-        raise _undo(ws, journal, intent, key, secret, problem) from problem
+        raise _undo(ws, journal, intent, key, secret, before, problem) from problem
     event = minted_event(ws, intent, receipt)
     journal.event(intent.index, event, intent.marker)
     return event, _granted_otherwise(service, step, key)
@@ -58,9 +63,11 @@ def minted_event(ws: Workspace, intent: Intent, receipt: Receipt) -> Event:
     """The event of a mint that came through, made in the same way by an apply and by a recovery."""
     step = intent.step
     hidden = ws.service(step.service or "").profile.fields_unseen
-    spec = receipt.spec
-    if hidden and step.spec is not None:
-        spec = replace(spec, **{name: getattr(step.spec, name) for name in hidden})
+    spec, asked = receipt.spec, step.spec
+    if hidden and asked is not None:
+        if step.terms and step.terms.expires_in is not None:
+            asked = replace(asked, expires_at=receipt.created_at + step.terms.expires_in)
+        spec = replace(spec, **{name: getattr(asked, name) for name in hidden})
     generation = Generation(
         step.generation or 1,
         step.service or "",
@@ -114,34 +121,71 @@ def _create(
     )
 
 
+def _values_before(ws: Workspace, step: Step) -> dict[Place, Secret]:
+    """What the places hold of the generation that is replaced, so that an undo can bring it back."""
+    if step.overlap is None or step.gone:
+        return {}
+    values = {place: ws.store(place.store).get(place) for place in step.places}
+    return {place: value for place, value in values.items() if value is not None}
+
+
 def _undo(
-    ws: Workspace, journal: JournalWriter, intent: Intent, key: LiveKey, secret: Secret, problem: Exception
+    ws: Workspace,
+    journal: JournalWriter,
+    intent: Intent,
+    key: LiveKey,
+    secret: Secret,
+    before: dict[Place, Secret],
+    problem: Exception,
 ) -> KeyformError:
-    """Revoke the key that could not be stored; the error to raise says what became of it."""
+    """Bring the places back to what they held and revoke the key that could not be kept; the error to raise
+    says what became of it. The places come first: after a crash in between, recovery revokes the key."""
     cause = (
         problem.diagnostics
         if isinstance(problem, KeyformError)
         else (error("bug", f"{type(problem).__name__} while {intent.step.address} was being stored"),)
     )
+    address = intent.step.address
+    left: list[Diagnostic] = []
+    try:
+        take_back(ws, intent.step.places, fingerprint(secret), before, {"address": address})
+    except KeyformError as failure:
+        left += failure.diagnostics
+        left.append(
+            error(
+                "undo-failed",
+                f"{address}: what was written of {key.id} could not be taken out of the store yet",
+                "The journal knows of it: the next `keyform apply` does it.",
+                address=address,
+            )
+        )
     try:
         ws.service(intent.step.service or "").revoke(key.id)
-        erase_secret(ws, intent.step.places, fingerprint(secret))
-        journal.void(intent.marker)
     except KeyformError as failure:
-        left = error(
-            "undo-failed",
-            f"{intent.step.address}: {key.id} was minted, could not be stored, and could not be revoked yet",
-            "The journal knows of it: the next `keyform apply` revokes it.",
-            address=intent.step.address,
+        left += failure.diagnostics
+        left.append(
+            error(
+                "undo-failed",
+                f"{address}: {key.id} was minted, could not be kept, and could not be revoked yet",
+                "The journal knows of it: the next `keyform apply` revokes it.",
+                address=address,
+            )
         )
-        return KeyformError((*cause, *failure.diagnostics, left))
-    undone = error(
-        "mint-undone",
-        f"{intent.step.address}: {key.id} was minted, could not be kept, and was revoked again",
-        "Mend what the message above says and apply again.",
-        address=intent.step.address,
-    )
-    return KeyformError((*cause, undone))
+    else:
+        left.append(
+            error(
+                "mint-undone",
+                f"{address}: {key.id} was minted, could not be kept, and was revoked again",
+                "Mend what the message above says and apply again.",
+                address=address,
+            )
+        )
+    if all(diagnostic.code == "mint-undone" for diagnostic in left):
+        try:
+            journal.void(intent.marker)
+        except KeyformError as failure:
+            left += failure.diagnostics
+    return KeyformError((*cause, *left))
 
 
 def _granted_otherwise(service: Service, step: Step, key: LiveKey) -> tuple[Diagnostic, ...]:

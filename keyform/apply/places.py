@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic
@@ -65,6 +65,34 @@ def erase_secret(ws: Workspace, places: Iterable[Place], fingerprint: str | None
     return left
 
 
+def take_back(
+    ws: Workspace,
+    places: Iterable[Place],
+    fingerprint: str,
+    before: Mapping[Place, Secret],
+    labels: dict[str, str],
+) -> None:
+    """Undo a :func:`put_secret`: where the secret with this fingerprint is, the value of before comes back,
+    or nothing stays. Raises ``StoreError``, after trying every place."""
+    problems: list[Diagnostic] = []
+    for place in places:
+        if place.store not in ws.config.stores:
+            continue
+        store = ws.store(place.store)
+        try:
+            value = store.get(place)
+            if value is None or not fingerprint_matches(value, fingerprint):
+                continue
+            if place in before:
+                store.put(place, before[place], labels)
+            else:
+                store.delete(place)
+        except StoreError as problem:
+            problems += problem.diagnostics
+    if problems:
+        raise StoreError(tuple(problems))
+
+
 def move_secret(
     ws: Workspace,
     sources: tuple[Place, ...],
@@ -74,6 +102,12 @@ def move_secret(
 ) -> None:
     """Bring a secret from its old places to its new ones, then delete the old. Repeating it is harmless.
     Raises ``StoreError`` when no old or new place holds the secret."""
+    missing = sorted({source.store for source in sources} - set(ws.config.stores))
+    if missing:
+        raise StoreError(
+            f"the secret cannot be moved out of {', '.join(missing)}, which is no longer declared",
+            "Declare the store again until the secret has moved.",
+        )
     if find_secret(ws, places, fingerprint) is None:
         for source in sources:
             secret = find_secret(ws, (source,), fingerprint)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from keyform.apply.journal import Intent, JournalWriter, Receipt
 from keyform.apply.mint import minted_event
-from keyform.apply.places import erase_secret, find_secret
+from keyform.apply.places import find_secret, take_back
 from keyform.apply.read import view_services
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, note
@@ -137,7 +137,7 @@ def _held_fingerprint(ws: Workspace, intent: Intent, key: LiveKey) -> str | None
 def _erase(ws: Workspace, intent: Intent) -> None:
     """Take the secret of a key that is no more out of whichever places it had reached."""
     if intent.receipt is not None:
-        erase_secret(ws, intent.step.places, intent.receipt.fingerprint)
+        take_back(ws, intent.step.places, intent.receipt.fingerprint, {}, {})
 
 
 def _common_secret(ws: Workspace, places: tuple[Place, ...]) -> Secret | None:

@@ -21,6 +21,11 @@ def move(ws: Workspace, before: str, after: str) -> None:
     with ws.locked():
         state, version = _settled(ws)
         keys, projects = dict(state.keys), dict(state.projects)
+        if after.partition(".")[0] != before.partition(".")[0]:
+            raise StateError(
+                f"{before} cannot become {after}: one is a key and the other a project",
+                "Choose another address.",
+            )
         if after in keys or after in projects:
             raise StateError(f"the state has {after} already", "Choose another address.")
         if before in keys:

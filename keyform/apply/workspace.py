@@ -8,12 +8,13 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from keyform.config import Config
+from keyform.errors import StateError
 from keyform.model import Desired
 from keyform.ports import Clock, LockRecord, Service, StateBackend, Store
 from keyform.registry import open_backend, open_store
@@ -126,8 +127,11 @@ class Workspace:
         dead = self.backend.lock(record)
         try:
             yield dead
-        finally:
-            self.backend.unlock(record.id)
+        except BaseException:
+            with suppress(StateError):  # it may have been broken, which is what the run has told by now
+                self.backend.unlock(record.id)
+            raise
+        self.backend.unlock(record.id)
 
 
 def _user() -> str:
