@@ -9,19 +9,23 @@ from dataclasses import replace
 from keyform.apply.places import find_secret
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error
-from keyform.engine.plan import RELOCATE, Change, Plan, Step
+from keyform.engine import plan as pl
+from keyform.engine.diff import changed_fields
+from keyform.engine.plan import ALTER, END, MINT, RELOCATE, SET_ORIGINS, Change, Plan, Step
 from keyform.engine.sight import Sight, presence, seen_digest
 from keyform.errors import PlanError
-from keyform.model import Place
+from keyform.model import REVOKED, Place
 from keyform.state import State
 
 STALE = "Make a new plan with `keyform plan --out FILE`, and have that one reviewed."
 
 
-def check_saved_plan(plan: Plan, sight: Sight, no_state_yet: bool, done: frozenset[int]) -> State:
+def check_saved_plan(
+    plan: Plan, sight: Sight, no_state_yet: bool, done: frozenset[int] | None = None
+) -> State:
     """Refuse a plan that has errors, or that was made from another configuration, another state, or
-    services that have moved since. ``done`` are steps that the interrupted apply of this same plan took.
-    Returns the state to work on: the first apply takes its lineage from the plan."""
+    services that have moved since. ``done`` are the steps that an interrupted apply of this same plan took,
+    or None when there was none. Returns the state to work on: the first apply has the plan's lineage."""
     state = sight.state
     if plan.failed:
         raise PlanError(tuple(d for d in plan.diagnostics if d.severity == "error"))
@@ -48,7 +52,9 @@ def check_saved_plan(plan: Plan, sight: Sight, no_state_yet: bool, done: frozens
     for change in plan.changes:
         steps = range(index, index + len(change.steps))
         index += len(change.steps)
-        if change.seen is not None and not done.intersection(steps) and change.seen != _seen(change, sight):
+        if change.seen is None or change.seen == _seen(change, sight):
+            continue
+        if done is None or not (done.intersection(steps) or _came_true(change, sight)):
             moved.append(
                 error(
                     "plan-stale",
@@ -60,6 +66,32 @@ def check_saved_plan(plan: Plan, sight: Sight, no_state_yet: bool, done: frozens
     if moved:
         raise PlanError(tuple(moved))
     return state
+
+
+def _came_true(change: Change, sight: Sight) -> bool:
+    """Whether its service shows what the change was to bring about: the interrupted apply did it, and died
+    before it could write that down."""
+    effects = [step for step in change.steps if step.op in (MINT, ALTER, END, SET_ORIGINS)]
+    return bool(effects) and all(_shows(step, sight) for step in effects)
+
+
+def _shows(step: Step, sight: Sight) -> bool:
+    view = sight.services.get(step.service or "")
+    if view is None:
+        return False
+    key, project = view.keys.get(step.key_id or ""), view.projects.get(step.project or "")
+    if key is not None and key.status == REVOKED:
+        key = None
+    match step.op:
+        case pl.END:
+            return key is None
+        case pl.ALTER:
+            spec = step.spec
+            return key is not None and spec is not None and not changed_fields(key.spec, spec, step.fields)
+        case pl.SET_ORIGINS:
+            return project is not None and project.allowed_origins == step.origins
+        case _:  # a mint is known by its marker, never by how things look
+            return False
 
 
 def _seen(change: Change, sight: Sight) -> str:

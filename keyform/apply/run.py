@@ -73,7 +73,7 @@ def apply(
         if dead is not None:
             on_event(_told(_about_dead(dead.who, dead.host, dead.operation)))
         state, version, replay = _read(ws)
-        done: frozenset[int] = frozenset()
+        done: frozenset[int] | None = None
         if replay is not None:
             resumed = plan is not None and plan.serial == state.serial and replay.is_of(digest_of(plan))
             state, version, completed = _recover(ws, state, version, replay, on_event)
@@ -90,7 +90,9 @@ def apply(
                 return Outcome(plan, declined=not plan.empty)
         else:
             state = check_saved_plan(plan, sight, version is None, done)
-        return _carry_out(ws, plan, sight, state, version, done, parallelism, overwrite, on_event, stop)
+        return _carry_out(
+            ws, plan, sight, state, version, done or frozenset(), parallelism, overwrite, on_event, stop
+        )
 
 
 def _read(ws: Workspace) -> tuple[State, str | None, Replay | None]:

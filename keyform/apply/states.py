@@ -61,8 +61,10 @@ def push(ws: Workspace, data: bytes, force: bool) -> None:
     pushed = load_state(data, "the state to push")
     with ws.locked():
         snapshot = ws.backend.read()
+        if not force:
+            _refuse_unrecovered(ws, ws.read_state()[0])
         if snapshot is not None and not force:
-            now, _ = _settled(ws)
+            now = load_state(snapshot.data, ws.backend.describe())
             if pushed.lineage != now.lineage:
                 raise StateError(
                     "the state to push is of another lineage",
@@ -89,12 +91,16 @@ def _settled(ws: Workspace) -> tuple[State, str | None]:
     state, version = ws.read_state()
     if version is None:
         raise StateError(f"there is no state at {ws.backend.describe()} yet", "Run `keyform apply` first.")
+    _refuse_unrecovered(ws, state)
+    return state, version
+
+
+def _refuse_unrecovered(ws: Workspace, state: State) -> None:
     if read_journal(ws.backend.journal, state) is not None:
         raise StateError(
             "an earlier apply was interrupted and is not recovered yet",
             "Run `keyform apply` first, so that nothing it did is lost.",
         )
-    return state, version
 
 
 def _write(ws: Workspace, state: State, version: str | None) -> None:
