@@ -1,0 +1,167 @@
+"""Ctrl-C, locks, state conflicts, and what the next run makes of them."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from keyform.apply import Wrapping, states
+from keyform.errors import Conflict, Locked, StateError
+from tests.apply.outside import (
+    backend,
+    codes,
+    crash,
+    declare,
+    die,
+    failing,
+    journal_is_empty,
+    nth,
+    refuse,
+    run,
+    stores,
+)
+from tests.world import World, inspect
+
+NAMES = tuple(f"k{n}" for n in range(12))
+
+
+@pytest.mark.parametrize("parallelism", [1, 8])
+def test_stop_finishes_what_is_in_flight_and_skips_the_rest(world: World, parallelism: int) -> None:
+    stop = threading.Event()
+
+    def stopping(real: Any, *args: Any) -> Any:
+        stop.set()
+        return real(*args)
+
+    world.write(declare(*NAMES))
+    outcome = run(world, stop=stop, parallelism=parallelism, wrap=stores(put=nth(3, stopping)))
+    assert outcome.interrupted
+    assert outcome.failed == ()
+    assert 3 <= outcome.done < 3 + parallelism
+    assert outcome.done + outcome.skipped == len(NAMES)
+    assert len(world.state().keys) == outcome.done == len(world.live())
+    assert journal_is_empty(world)
+    assert world.told[-1]["summary"] == {"done": outcome.done, "failed": 0, "skipped": outcome.skipped}
+    assert world.apply().done == outcome.skipped
+    assert not inspect(world)
+
+
+def test_stop_before_anything_changes_nothing(world: World) -> None:
+    world.write(declare("a"))
+    stop = threading.Event()
+    stop.set()
+    outcome = run(world, stop=stop)
+    assert (outcome.interrupted, outcome.skipped) == (True, 1)
+    assert world.live() == {}
+    assert journal_is_empty(world)
+
+
+def test_stop_at_the_last_key_is_no_interruption(world: World) -> None:
+    stop = threading.Event()
+
+    def stopping(real: Any, *args: Any) -> Any:
+        stop.set()
+        return real(*args)
+
+    assert not run(world.write(declare("a")), stop=stop, wrap=stores(put=stopping)).interrupted
+
+
+def test_many_at_once_with_failures_everywhere(world: World) -> None:
+    names = [f"k{n}" for n in range(24)]
+    world.write(declare(*names))
+    store = stores(put=failing("k3", "k11"))
+    service = refuse("POST", body='"name":"k7"')
+    outcome = world.apply(wrap=Wrapping(transport=service.transport, store=store.store), parallelism=8)
+    assert (outcome.done, outcome.skipped) == (21, 0)
+    assert {d.address for d in outcome.failed if d.address} >= {"keys.k3", "keys.k7", "keys.k11"}
+    assert journal_is_empty(world)
+    assert world.apply(parallelism=8).done == 3
+    assert not inspect(world)
+
+
+def test_a_state_locked_by_another_run_is_left_alone(world: World) -> None:
+    world.write(declare("a"))
+    with world.open() as other, other.locked(), pytest.raises(Locked, match="locked by"):
+        world.apply()
+    assert world.live() == {}
+    assert not world.apply().failed
+
+
+def test_a_lock_that_is_broken_in_the_middle_stops_the_run_and_the_next_one_recovers(world: World) -> None:
+    world.write(declare("a", "b", "c"))
+
+    def broken(real: Any, *args: Any) -> Any:
+        with world.open(Wrapping()) as other:
+            holder = other.backend.holder()
+            assert holder is not None
+            states.unlock(other, holder.id)
+        return real(*args)
+
+    with pytest.raises(Conflict, match="broken while this run held it"):
+        world.apply(wrap=stores(put=nth(2, broken)))
+    assert world.state().keys == {}
+    assert not world.apply().failed
+    assert not inspect(world)
+
+
+def test_a_state_that_somebody_else_wrote_is_not_written_over(world: World) -> None:
+    world.write(declare("a")).apply()
+    world.write(declare("a", "b"))
+
+    def meanwhile(real: Any, data: bytes, expect: str | None) -> Any:
+        return real(data, "another version")
+
+    with pytest.raises(Conflict):
+        world.apply(wrap=backend(write=meanwhile))
+    assert set(world.state().keys) == {"keys.a"}
+    assert not journal_is_empty(world)
+    assert not world.apply().failed
+    assert not inspect(world)
+
+
+def test_a_state_that_cannot_be_written_loses_nothing(world: World) -> None:
+    def full(*_: Any) -> Any:
+        raise StateError("the disk is full")
+
+    world.write(declare("a", "b"))
+    with pytest.raises(StateError, match="full"):
+        world.apply(wrap=backend(write=full))
+    assert len(world.live()) == 2
+    outcome = world.apply()
+    assert outcome.plan.empty
+    assert not inspect(world)
+
+
+def test_a_journal_that_cannot_be_written_any_more_leaves_no_stray_key(world: World) -> None:
+    """From some line on every append fails, in whatever step that is."""
+    for at in range(1, 8):
+        world.write(declare("a", "b"))
+        count = [0]
+
+        def full(real: Any, lines: bytes, at: int = at, count: list[int] = count) -> Any:
+            count[0] += 1
+            if count[0] >= at:
+                raise StateError("the disk is full")
+            return real(lines)
+
+        try:
+            outcome = world.apply(wrap=backend(append=full))
+            assert at > 5 or outcome.failed, at
+        except StateError:
+            assert at == 1
+        assert not world.apply().failed
+        assert not inspect(world), at
+        world.write(declare()).apply()
+        assert world.live() == {}
+
+
+def test_the_run_after_a_crash_says_so(world: World) -> None:
+    world.write(declare("a"))
+    assert crash(world, stores(put=die)) == 77
+    assert world.plan().diagnostics[0].code == "recovery-pending"
+    world.apply()
+    told = [event["type"] for event in world.told]
+    assert told[:2] == ["warning", "recovered"]
+    assert codes(world.apply()) == []

@@ -1,0 +1,275 @@
+"""Store failures: nothing is minted, or what was minted is revoked in the same run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keyform.apply import Wrapping
+from keyform.errors import PlanError, StoreError
+from keyform.model import Place, Secret
+from tests.apply.outside import (
+    Hooked,
+    codes,
+    declare,
+    failing,
+    journal_is_empty,
+    requests,
+    stores,
+    summaries,
+    warned,
+)
+from tests.world import World, inspect
+
+
+def put(world: World, path: str, text: str) -> None:
+    with world.open(Wrapping()) as ws:
+        ws.store("local").put(Place("local", path), Secret(text), {})
+
+
+def held(world: World, path: str) -> str | None:
+    with world.open(Wrapping()) as ws:
+        value = ws.store("local").get(Place("local", path))
+        return value.reveal() if value else None
+
+
+def broken(*_: Any) -> Any:
+    raise StoreError("the store is broken", "The test says so.")
+
+
+def test_a_store_that_fails_its_proof_lets_nothing_be_minted(world: World) -> None:
+    world.write(declare("a", "b"))
+    with pytest.raises(StoreError, match="broken"):
+        world.apply(wrap=stores(probe=broken))
+    assert world.live() == {}
+    assert journal_is_empty(world)
+    assert not world.apply().failed
+
+
+def test_a_key_that_cannot_be_stored_is_revoked_and_the_others_go_on(world: World) -> None:
+    world.write(declare("a", "b", "c"))
+    outcome = world.apply(wrap=stores(put=failing("b")))
+    assert (outcome.done, codes(outcome)) == (2, ["store", "mint-undone"])
+    assert {key.spec.name for key in world.live().values()} == {"a", "c"}
+    assert journal_is_empty(world)
+    assert world.apply().done == 1
+    assert not inspect(world)
+
+
+def test_a_write_whose_answer_was_lost_counts(world: World) -> None:
+    def lost(real: Any, *args: Any) -> Any:
+        real(*args)
+        raise StoreError("the answer was lost")
+
+    world.write(declare("a"))
+    assert not world.apply(wrap=stores(put=lost)).failed
+    assert not inspect(world)
+
+
+def test_what_does_not_read_back_is_not_stored(world: World) -> None:
+    def elsewhere(real: Any, place: Place, *args: Any) -> Any:
+        return real(Place(place.store, place.path + "-elsewhere"), *args)
+
+    world.write(declare("a"))
+    outcome = world.apply(wrap=stores(put=elsewhere))
+    assert "does not read back" in summaries(outcome)
+    assert world.live() == {}
+    assert journal_is_empty(world)
+
+
+@pytest.fixture
+def replaced(world: World) -> World:
+    """One key, with an edit pending that needs a new one at the same place."""
+    world.write(declare(a="environment: live, secret: a")).apply()
+    world.write(declare(a="environment: test, secret: a"))
+    return world
+
+
+def still_the_old_one(world: World, value: str | None) -> None:
+    (key,) = world.live().values()
+    assert key.spec.environment == "live"
+    assert held(world, "a") == value
+    assert world.works(Secret(value or ""), key)
+    assert world.state().keys["keys.a"].current.id == key.id
+
+
+def test_a_replacement_that_cannot_be_stored_leaves_the_old_one(replaced: World) -> None:
+    before = held(replaced, "a")
+    assert replaced.apply(wrap=stores(put=failing("a"))).failed
+    still_the_old_one(replaced, before)
+
+
+def test_a_replacement_that_fails_its_proof_leaves_the_old_one(replaced: World) -> None:
+    import httpx
+
+    def answer(request: Any, send: Any) -> Any:
+        if request.url.path == "/v1/verify":
+            return httpx.Response(401, json={"error": {"code": "invalid_api_key", "message": "no"}})
+        return send(request)
+
+    before = held(replaced, "a")
+    assert "mint-undone" in codes(replaced.apply(wrap=requests(answer)))
+    still_the_old_one(replaced, before)
+
+
+def test_a_replacement_that_was_written_and_cannot_be_read_back_brings_the_old_value_back(
+    replaced: World,
+) -> None:
+    """The write is carried out and its answer is lost, and so is that of the look after it."""
+    before = held(replaced, "a")
+    written = []
+
+    def lost(real: Any, *args: Any) -> Any:
+        real(*args)
+        if not written:
+            written.append(1)
+            raise StoreError("the answer was lost")
+
+    def blind(real: Any, *args: Any) -> Any:
+        if len(written) == 1:
+            written.append(2)
+            raise StoreError("cannot read now")
+        return real(*args)
+
+    assert "mint-undone" in codes(replaced.apply(wrap=stores(put=lost, get=blind)))
+    still_the_old_one(replaced, before)
+
+
+def test_a_foreign_value_is_not_written_over(world: World) -> None:
+    world.write(declare("a", "b"))
+    put(world, "a", "somebody else's")
+    with pytest.raises(PlanError) as told:
+        world.apply()
+    assert [d.code for d in told.value.diagnostics] == ["place-taken"]
+    assert world.live() == {}
+    assert held(world, "a") == "somebody else's"
+    assert journal_is_empty(world)
+    assert not world.apply(overwrite=True).failed
+    assert not inspect(world)
+
+
+def test_every_foreign_value_is_named_at_once(world: World) -> None:
+    world.write(declare("a", "b", "c"))
+    put(world, "a", "x")
+    put(world, "c", "x")
+    with pytest.raises(PlanError) as told:
+        world.apply(parallelism=8)
+    assert sorted(d.address or "" for d in told.value.diagnostics) == ["keys.a", "keys.c"]
+
+
+def test_revoking_erases_what_keyform_wrote(world: World) -> None:
+    world.write(declare("a", "b")).apply()
+    world.write(declare("b")).apply()
+    assert held(world, "a") is None
+    assert not inspect(world)
+
+
+def test_revoking_leaves_a_value_that_somebody_else_wrote(world: World) -> None:
+    world.write(declare("a", "b")).apply()
+    put(world, "a", "somebody else's")
+    world.write(declare("b")).apply()
+    assert held(world, "a") == "somebody else's"
+    assert warned(world) == ["value-left"]
+    assert len(world.live()) == 1
+
+
+def test_on_revoke_keep_leaves_the_value(world: World) -> None:
+    world.write(declare("b", a="secret: {path: a, on_revoke: keep}")).apply()
+    before = held(world, "a")
+    world.write(declare("b")).apply()
+    assert held(world, "a") == before is not None
+    assert warned(world) == []
+
+
+def test_a_value_that_cannot_be_erased_keeps_the_key_in_the_state(world: World) -> None:
+    world.write(declare("a", "b")).apply()
+    world.write(declare("b"))
+    assert world.apply(wrap=stores(delete=failing("a"))).failed
+    assert "keys.a" in world.state().keys
+    assert not world.apply().failed
+    assert not inspect(world)
+
+
+# moving a secret
+
+
+@pytest.fixture
+def moved(world: World) -> World:
+    world.write(declare(a="secret: old")).apply()
+    world.write(declare(a="secret: new"))
+    return world
+
+
+def test_a_secret_moves(moved: World) -> None:
+    before = held(moved, "old")
+    assert not moved.apply().failed
+    assert (held(moved, "new"), held(moved, "old")) == (before, None)
+    assert not inspect(moved)
+
+
+@pytest.mark.parametrize("hook", ["put", "delete"])
+def test_a_move_that_fails_half_way_is_finished_by_the_next_apply(moved: World, hook: str) -> None:
+    assert moved.apply(wrap=stores(**{hook: failing("old", "new")})).failed
+    assert moved.state().keys["keys.a"].current.places == (Place("local", "old"),)
+    assert not moved.apply().failed
+    assert held(moved, "old") is None
+    assert not inspect(moved)
+
+
+def test_a_secret_that_is_not_where_it_was_cannot_move(moved: World) -> None:
+    with moved.open(Wrapping()) as ws:
+        ws.store("local").delete(Place("local", "old"))
+    outcome = moved.apply()
+    assert "cannot be moved" in summaries(outcome)
+    assert moved.state().keys["keys.a"].current.places == (Place("local", "old"),)
+
+
+def test_a_secret_does_not_move_over_a_foreign_value(moved: World) -> None:
+    put(moved, "new", "somebody else's")
+    with pytest.raises(PlanError, match="did not write"):
+        moved.apply()
+    assert held(moved, "old") is not None
+
+
+def test_a_secret_that_was_in_a_store_no_longer_declared_says_so(world: World, tmp_path: Path) -> None:
+    more = 'stores: {{{}: {{type: age, path: "{}"}}}}'
+    world.write(declare(a="secret: {store: one, path: a}", rest=more.format("one", "one"))).apply()
+    world.write(declare(a="secret: {store: two, path: a}", rest=more.format("two", "two")))
+    outcome = world.apply()
+    assert codes(outcome) == ["store"]
+    assert "one" in summaries(outcome)
+    assert "no longer declared" in summaries(outcome)
+
+
+def test_the_place_of_an_adopted_key_is_recorded_whatever_it_holds(world: World) -> None:
+    """keyform never saw the secret, so it writes nothing there, and so there is nothing to refuse."""
+    from keyform.model import KeySpec
+
+    spec = KeySpec(kind="secret", environment="live", name="a", scopes=("events:write",))
+    key_id = world.write(declare()).service().create(spec, "other/1").key.id
+    rest = f"imports: [{{key: a, id: {key_id}}}]"
+    world.write(declare("a", rest=rest)).apply()
+    put(world, "right-place", "put by hand")
+    world.write(declare(a="secret: right-place", rest=rest))
+    assert not world.apply().failed
+    assert world.state().keys["keys.a"].current.places == (Place("local", "right-place"),)
+    assert held(world, "right-place") == "put by hand"
+    assert world.plan().empty
+
+
+def test_after_a_refresh_that_forgot_a_key_the_next_apply_mints_it(world: World) -> None:
+    from keyform.engine.sight import Options
+
+    world.write(declare("a")).apply()
+    (key_id,) = world.live()
+    world.service().revoke(key_id)
+    assert not world.apply(Options(mode="refresh-only")).failed
+    assert world.state().keys == {}
+    assert not world.apply().failed
+    assert not inspect(world)
+
+
+def test_hooked_passes_everything_else_through() -> None:
+    assert Hooked("text", {}).upper() == "TEXT"
