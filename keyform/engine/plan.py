@@ -129,7 +129,7 @@ class Step:
             out["overlap_s"] = int(self.overlap.total_seconds())
         if self.gone:
             out["gone"] = True
-        if self.op == SET_ORIGINS:
+        if self.project is not None:
             out["origins"] = list(self.origins)
         return out
 

@@ -9,7 +9,18 @@ import pytest
 
 from keyform.engine.plan import Plan, digest_of, dump_plan, load_plan
 from keyform.errors import PlanError
-from keyform.model import Import, LiveKey, Move, RateLimit, Removal, Rotation, digest
+from keyform.model import (
+    DesiredProject,
+    Import,
+    LiveKey,
+    LiveProject,
+    Move,
+    RateLimit,
+    Removal,
+    Rotation,
+    digest,
+)
+from keyform.state import ProjectRecord
 from tests.engine.scene import (
     BORN,
     DAY,
@@ -26,9 +37,6 @@ from tests.engine.scene import (
 
 def rich_plan() -> Plan:
     """One with every action and nearly every kind of step."""
-    from keyform.model import DesiredProject
-    from keyform.state import ProjectRecord
-
     scene = Scene(
         (
             wanted("new", expires_in=90 * DAY, owner="team", tags=("x",), protect=True),
@@ -67,7 +75,14 @@ def rich_plan() -> Plan:
 
 def refresh_plan() -> Plan:
     drifted = live_of(generation("a"), spec=replace(SPEC, name="x", expires_at=NOW + DAY))
-    return Scene((), (record("a"), record("b")), live={"toy": (drifted,)}).plan(mode="refresh-only")
+    scene = Scene(
+        (),
+        (record("a"), record("b")),
+        live={"toy": (drifted,)},
+        project_records=(ProjectRecord("projects.web", "toy", "web", ()),),
+        live_projects=(LiveProject("web", ("https://a.example",)),),
+    )
+    return scene.plan(mode="refresh-only")
 
 
 @pytest.mark.parametrize(

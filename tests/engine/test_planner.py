@@ -327,6 +327,16 @@ def test_a_place_is_not_free_because_an_old_generation_of_its_holder_ends() -> N
     assert errors(Scene(keys, (holder,)).plan()) == ["place-in-use"]
 
 
+def test_a_place_that_the_key_moves_back_to_is_not_erased_after_its_old_generation() -> None:
+    old = generation("a", 1, places=(place("first"),), revoke_at=NOW)
+    holder = record("a", current=generation("a", 2, places=(place("second"),)), deposed=(old,))
+    plan = Scene((wanted("a", places=(place("first"),)),), (holder,)).plan()
+    assert [(s.op, s.places) for c in plan.changes for s in c.steps] == [
+        ("relocate", (place("first"),)),
+        ("revoke", ()),
+    ]
+
+
 def test_an_untouched_place_may_be_written_by_its_own_replacement() -> None:
     want = wanted(spec=replace(SPEC, environment="test"))
     assert errors(Scene((want,), (record(),)).plan()) == []
