@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from keyform.apply.journal import Intent, JournalWriter
 from keyform.apply.mint import mint
+from keyform.apply.order import Chain, waves
 from keyform.apply.places import erase_secret, move_secret
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error, warning
@@ -24,18 +25,10 @@ from keyform.engine.events import Event
 from keyform.engine.plan import Change, Step
 from keyform.engine.sight import ServiceView
 from keyform.errors import KeyformError
-from keyform.model import LiveKey
+from keyform.model import LiveKey, Place
 from keyform.state import Generation, State
 
 Report = Callable[[dict[str, Any]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """The changes of one address, with the places of their steps in the plan."""
-
-    address: str
-    changes: tuple[tuple[Change, tuple[tuple[int, Step], ...]], ...]
 
 
 @dataclass(slots=True)
@@ -46,19 +39,6 @@ class Results:
     done: int = 0
     failed: list[Diagnostic] = field(default_factory=list)
     skipped: int = 0
-
-
-def chains(changes: Iterable[Change], done: frozenset[int] = frozenset()) -> tuple[Chain, ...]:
-    """The plan's changes by address, in the plan's order; steps numbered in ``done`` are left out."""
-    by_address: dict[str, list[tuple[Change, tuple[tuple[int, Step], ...]]]] = {}
-    index = 0
-    for change in changes:
-        numbered = tuple(enumerate(change.steps, index))
-        index += len(change.steps)
-        left = tuple(entry for entry in numbered if entry[0] not in done)
-        if left:
-            by_address.setdefault(change.address, []).append((change, left))
-    return tuple(Chain(address, tuple(entries)) for address, entries in by_address.items())
 
 
 class Executor:
@@ -83,16 +63,23 @@ class Executor:
             for generation in record.generations()
         }
 
+        # Whose secret each place holds, by the state and by what this run has written.
+        self._holders: dict[Place, set[str]] = {}
+        self._places = {record.address: record.current.places for record in state.keys.values()}
+        for address, places in self._places.items():
+            self._hold(address, places)
+
+    def _hold(self, address: str, places: tuple[Place, ...]) -> None:
+        for place in places:
+            self._holders.setdefault(place, set()).add(address)
+
     def run(
         self, todo: tuple[Chain, ...], parallelism: int, report: Report, stop: threading.Event
     ) -> Results:
-        """Run projects, then keys. ``stop`` lets what is in flight finish and skips the rest."""
+        """Run wave after wave. ``stop`` lets what is in flight finish and skips the rest."""
         results = Results()
-        projects = tuple(chain for chain in todo if chain.address.startswith("projects."))
-        keys = tuple(chain for chain in todo if not chain.address.startswith("projects."))
-        for wave in (projects, keys):
-            if wave:
-                self._run_wave(wave, parallelism, report, stop, results)
+        for wave in waves(todo):
+            self._run_wave(wave, parallelism, report, stop, results)
         return results
 
     def _run_wave(
@@ -171,7 +158,9 @@ class Executor:
 
     def _take(self, index: int, step: Step) -> tuple[Event, tuple[Diagnostic, ...]]:
         if step.op == pl.MINT:
-            return mint(self._ws, self._journal, self._lineage, self._intents[index])
+            minted = mint(self._ws, self._journal, self._lineage, self._intents[index])
+            self._hold(step.address, step.places)
+            return minted
         event, warnings = self._effect(step)
         self._journal.event(index, event)
         return event, warnings
@@ -199,6 +188,8 @@ class Executor:
                 self._generations[(generation.service, live.id)] = generation
                 return Event(ev.ADOPTED, step.address, step.service, generation, terms=step.terms), ()
             case pl.RENAME:
+                for place in self._places.get(step.before or "", ()):
+                    self._holders[place] = self._holders[place] - {step.before or ""} | {step.address}
                 return Event(ev.RENAMED, step.address, before=step.before), ()
             case pl.RELOCATE:
                 self._relocate(step)
@@ -253,9 +244,9 @@ class Executor:
             move_secret(self._ws, step.sources, step.places, generation.fingerprint, labels)
 
     def _erase(self, step: Step) -> tuple[Diagnostic, ...]:
-        key_id = step.key_id
-        generation = self._generations.get((step.service or "", key_id or ""))
-        left = erase_secret(self._ws, step.places, generation.fingerprint if generation else None)
+        generation = self._generations.get((step.service or "", step.key_id or ""))
+        own = tuple(place for place in step.places if self._holders.get(place, set()) <= {step.address})
+        left = erase_secret(self._ws, own, generation.fingerprint if generation else None)
         return tuple(
             warning(
                 "value-left",

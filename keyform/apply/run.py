@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from keyform.apply.check import check_places, check_saved_plan
-from keyform.apply.execute import Chain, Executor, Report, Results, chains
+from keyform.apply.execute import Executor, Report, Results
 from keyform.apply.journal import JournalWriter, Replay, read_journal
 from keyform.apply.mint import new_intent
+from keyform.apply.order import Chain, chains
 from keyform.apply.places import probe_stores
 from keyform.apply.read import look
 from keyform.apply.recover import resolve

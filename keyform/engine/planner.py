@@ -83,9 +83,10 @@ def make_plan(sight: Sight, options: Options) -> Plan:
 
 
 def _spare_claimed(changes: tuple[Change, ...]) -> tuple[Change, ...]:
-    """A place that is written in this plan is not erased after the key that leaves it."""
+    """A place that a key writes is not erased after an older generation of the same key. (Where another key
+    takes a place over, apply erases what the new secret did not replace.)"""
     claimed = {
-        place
+        (step.address, place)
         for change in changes
         for step in change.steps
         if step.op in (MINT, RELOCATE)
@@ -95,7 +96,7 @@ def _spare_claimed(changes: tuple[Change, ...]) -> tuple[Change, ...]:
     def spare(step: Step) -> Step:
         if step.op not in (END, DROP):
             return step
-        kept = tuple(place for place in step.places if place not in claimed)
+        kept = tuple(place for place in step.places if (step.address, place) not in claimed)
         return step if kept == step.places else replace(step, places=kept)
 
     return tuple(replace(change, steps=tuple(map(spare, change.steps))) for change in changes)

@@ -12,10 +12,15 @@ from keyform.errors import PlanError, StoreError
 from keyform.model import Place, Secret
 from tests.apply.outside import (
     Hooked,
+    backend,
     codes,
+    crash,
     declare,
+    die,
     failing,
     journal_is_empty,
+    nth,
+    refuse,
     requests,
     stores,
     summaries,
@@ -273,3 +278,53 @@ def test_after_a_refresh_that_forgot_a_key_the_next_apply_mints_it(world: World)
 
 def test_hooked_passes_everything_else_through() -> None:
     assert Hooked("text", {}).upper() == "TEXT"
+
+
+# a key that takes the place of one that is revoked (a rename without `moved`)
+
+
+@pytest.mark.parametrize("parallelism", [1, 8])
+def test_a_place_changes_hands_without_ever_being_empty(world: World, parallelism: int) -> None:
+    order = []
+
+    def noted(real: Any, place: Place, *args: Any) -> Any:
+        order.append(("put", world.live().keys()))
+        return real(place, *args)
+
+    world.write(declare(old="secret: shared")).apply()
+    (before,) = world.live()
+    world.write(declare(new="secret: shared"))
+    assert not world.apply(wrap=stores(put=noted), parallelism=parallelism).failed
+    assert [before in live for _, live in order] == [True]
+    assert warned(world) == []
+    assert not inspect(world)
+
+
+@pytest.mark.parametrize("parallelism", [1, 8])
+def test_a_place_whose_next_key_fails_is_not_blocked_by_the_last_value(
+    world: World, parallelism: int
+) -> None:
+    world.write(declare(old="secret: shared")).apply()
+    world.write(declare(new="secret: shared"))
+    outcome = world.apply(wrap=refuse("POST"), parallelism=parallelism)
+    assert codes(outcome) == ["service-refused"]
+    assert held(world, "shared") is None
+    assert not world.apply().failed
+    assert not inspect(world)
+
+
+def test_a_place_that_changed_hands_before_a_crash_is_left_alone_and_nobody_is_warned(world: World) -> None:
+    world.write(declare(old="secret: shared")).apply()
+    world.write(declare(new="secret: shared"))
+    assert crash(world, backend(append=nth(4, die))) == 77
+    assert not world.apply().failed
+    assert warned(world) == ["lock-of-dead-process"]
+    assert not inspect(world)
+
+
+def test_a_key_that_is_renamed_and_replaced_leaves_nothing_at_its_old_place(world: World) -> None:
+    world.write(declare(old="secret: old, environment: live")).apply()
+    world.write(declare(rest="moved: [{from: old, to: new}]", new="secret: new, environment: test"))
+    assert not world.apply().failed
+    assert held(world, "old") is None
+    assert not inspect(world)

@@ -278,15 +278,11 @@ def test_a_plan_can_be_made_and_written_and_its_steps_are_safe(sight: Sight, mod
                     assert step.key_id != sight.services[step.service or ""].own_key
                     shown = sight.services[step.service or ""]
                     assert shown.listing.complete or shown.keys[step.key_id or ""].status == REVOKED
-    written = [p for c in plan.changes for s in c.steps if s.op in ("mint", "relocate") for p in s.places]
-    erased = [
-        (c.address, p)
-        for c in plan.changes
-        for s in c.steps
-        if s.op in ("revoke", "forget")
-        for p in s.places
-    ]
-    assert not [entry for entry in erased if entry[1] in written]
+    written, erased = (
+        [(c.address, p) for c in plan.changes for s in c.steps if s.op in ops for p in s.places]
+        for ops in (("mint", "relocate"), ("revoke", "forget"))
+    )
+    assert not set(erased) & set(written)
     assert len(erased) == len(set(erased))
 
 
