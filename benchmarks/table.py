@@ -40,7 +40,7 @@ def table(rows: Sequence[Row], terraform: str | None, *, judging: bool) -> str:
     """A Markdown table that is readable as plain text too."""
     if terraform is None:
         rows = [replace(row, terraform="not on PATH") for row in rows]
-    header = ("measured", "keyform", "beside it", "compared", "target", "", terraform or "Terraform")
+    header = ("measured", "keyform", "beside it", "compared", "target", "verdict", terraform or "Terraform")
     lines = [header, *(row.cells(judging) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
