@@ -37,7 +37,8 @@ def check_saved_plan(
             f"The plan's lineage is {plan.lineage}, the state's is {state.lineage}. Check the folder and "
             f"the `state:` block. {STALE}",
         )
-    if plan.serial != state.serial:
+    # What the interrupted apply of this plan brought about has been written since, and nothing else has.
+    if done is None and plan.serial != state.serial:
         raise PlanError(
             "the plan is stale: the state was written since it was made",
             f"The plan was made at serial {plan.serial}, the state is at {state.serial}. {STALE}",

@@ -52,9 +52,14 @@ class JournalWriter:
         self.run = run
         self.open: set[str] = set()
 
-    def begin(self, lineage: str, plan: str | None, intents: Iterable[Intent]) -> None:
-        """Open the section with all its intents, in one write."""
-        head = {"record": "begin", "run": self.run, "lineage": lineage, "plan": plan}
+    def begin(
+        self, lineage: str, plan: str | None, intents: Iterable[Intent], done: Iterable[int] = ()
+    ) -> None:
+        """Open the section with all its intents, in one write. ``done`` are the plan's steps that an earlier,
+        interrupted run took."""
+        head: dict[str, Any] = {"record": "begin", "run": self.run, "lineage": lineage, "plan": plan}
+        if steps := sorted(done):
+            head["done"] = steps
         intents = tuple(intents)
         self._write(head, *map(_intent_to_json, intents))
         self.open.update(intent.marker for intent in intents)
@@ -102,7 +107,12 @@ class Section:
     run: str
     lineage: str
     plan: str | None
+    done: tuple[int, ...] = ()
     events: tuple[tuple[int, Event], ...] = ()
+
+    def completed(self) -> tuple[int, ...]:
+        """The plan's steps that have come true by the end of the section."""
+        return (*self.done, *(index for index, _ in self.events))
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +175,8 @@ def _replay(
 ) -> None:
     match record["record"]:
         case "begin":
-            heads.append(Section(record["run"], record["lineage"], record["plan"]))
+            done = tuple(record.get("done", ()))
+            heads.append(Section(record["run"], record["lineage"], record["plan"], done))
             events.append([])
         case "intent":
             intents[record["marker"]] = Intent(

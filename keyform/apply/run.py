@@ -76,11 +76,10 @@ def apply(
         state, version, replay = _read(ws)
         done: frozenset[int] | None = None
         if replay is not None:
-            resumed = plan is not None and plan.serial == state.serial and replay.is_of(digest_of(plan))
+            resumed = plan is not None and replay.is_of(digest_of(plan))
             state, version, completed = _recover(ws, state, version, replay, on_event)
-            if plan is not None and resumed:
+            if resumed:
                 done = completed
-                plan = replace(plan, serial=state.serial)
         sight = look(ws, state)
         if plan is None:
             plan = make_plan(sight, options)
@@ -113,7 +112,7 @@ def _recover(
     interrupted run that have come true are returned too."""
     journal = JournalWriter(ws.backend.journal, str(uuid.uuid4()))
     after = replay.folded_into(state)
-    completed = [index for section in replay.sections for index, _ in section.events]
+    completed = [index for section in replay.sections for index in section.completed()]
     if replay.open:
         journal.begin(state.lineage, None, ())
         events, notes = resolve(ws, journal, state.lineage, replay.open)
@@ -148,7 +147,7 @@ def _carry_out(
     journal = JournalWriter(ws.backend.journal, str(uuid.uuid4()))
     intents = {index: new_intent(index, step, ws) for index, step in steps if step.op == MINT}
     if steps:
-        journal.begin(state.lineage, digest_of(plan), intents.values())
+        journal.begin(state.lineage, digest_of(plan), intents.values(), done)
     executor = Executor(ws, journal, state, sight.services, intents)
     results = executor.run(todo, parallelism, on_event, stop)
     if journal.open:

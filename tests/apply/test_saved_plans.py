@@ -173,6 +173,24 @@ def test_the_same_plan_goes_on_after_a_crash(world: World, first: bool, at: int)
     assert world.plan().empty
 
 
+def test_the_same_plan_goes_on_after_a_second_crash(world: World) -> None:
+    world.write(declare("a", "b", "c", "d"))
+    plan = saved(world)
+    for _ in range(3):
+        assert crash(world, stores(put=nth(2, die)), plan) == 77
+    outcome = world.apply(plan=plan)
+    assert (outcome.done, outcome.failed) == (1, ())
+    assert not inspect(world)
+
+
+def test_a_plan_that_was_done_when_the_run_died_has_nothing_left(world: World) -> None:
+    world.write(declare("a"))
+    plan = saved(world)
+    assert crash(world, backend(clear=die), plan) == 77
+    assert world.apply(plan=plan).done == 0
+    assert not inspect(world)
+
+
 def test_another_plan_does_not_pass_for_the_one_that_crashed(world: World) -> None:
     world.write(declare("a", "b"))
     plan = saved(world)
