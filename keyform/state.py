@@ -235,7 +235,7 @@ def load_state(data: bytes, where: str) -> State:
     """
     try:
         raw = json.loads(data)
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise StateError(
             f"{where} is not valid JSON",
             f"{problem}. It may have been edited or cut off; restore it from a backup.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -214,10 +214,10 @@ def _key_digest(key: DesiredKey) -> tuple[Any, ...]:
         rate and (rate.limit, rate.per_seconds),
         spec.metadata,
         [(place.store, place.path, place.field, place.on_revoke) for place in key.places],
-        key.expires_in and key.expires_in.total_seconds(),
+        _seconds(key.expires_in),
         rotation
         and [
-            span and span.total_seconds()
+            _seconds(span)
             for span in (
                 rotation.every,
                 rotation.before_expiry,
@@ -229,3 +229,7 @@ def _key_digest(key: DesiredKey) -> tuple[Any, ...]:
         key.tags,
         key.protect,
     )
+
+
+def _seconds(span: timedelta | None) -> float | None:
+    return None if span is None else span.total_seconds()

@@ -42,6 +42,8 @@ from keyform.state import KeyRecord, State
 
 Planned = Change | Diagnostic
 
+SHOWN_STRAYS = 5
+
 
 def make_plan(sight: Sight, options: Options) -> Plan:
     """Plan. Pure: the same arguments give the same plan."""
@@ -245,16 +247,18 @@ def _unmanaged(sight: Sight) -> tuple[tuple[tuple[str, int], ...], list[Diagnost
         ]
         if others:
             counts.append((name, len(others)))
-        strays += [
-            warning(
-                "stray",
-                f"{name} key {key.id} carries this state's label, and the state does not know it",
-                "The state may have been restored from an older copy. Adopt the key with an `imports` "
-                "entry, or revoke it at the service.",
+        marked = [key.id for key in others if key.label and key.label.startswith(ours)]
+        if marked:
+            named = ", ".join(marked[:SHOWN_STRAYS]) + (" and others" if len(marked) > SHOWN_STRAYS else "")
+            strays.append(
+                warning(
+                    "stray",
+                    f"{name} has live keys with this state's label that the state does not know "
+                    f"({len(marked)}): {named}",
+                    "They were forgotten on purpose, belong to another entry for the same service, or the "
+                    "state is an older copy. Adopt them with `imports`, or revoke them at the service.",
+                )
             )
-            for key in others
-            if key.label and key.label.startswith(ours)
-        ]
     return tuple(counts), strays
 
 

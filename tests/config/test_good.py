@@ -399,3 +399,11 @@ keys:
     )
     def test_it_changes_with_everything_else(self, config: Loader, change: dict[str, object]) -> None:
         assert self.digest(config) != self.digest(config, **change)
+
+
+def test_a_rotation_needs_no_overlap(config: Loader) -> None:
+    keys = "keys: {{a: {{{read}, secret: a, rotation: {{every: 30d}}}}}}\n"
+    loaded = config(HEAD + keys.format(read=READ))
+    assert loaded.desired.keys[0].rotation == Rotation(every=timedelta(days=30))
+    longer = config(HEAD + keys.format(read=READ).replace("30d", "31d"))
+    assert loaded.digest != longer.digest
