@@ -12,13 +12,13 @@ import contextlib
 import fcntl
 import json
 import os
+import stat
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from keyform import files
 from keyform.errors import Conflict, Locked, StateError
@@ -26,6 +26,7 @@ from keyform.model import instant, parse_instant
 from keyform.ports import LockRecord
 
 _PATIENCE = 10.0  # seconds to wait for the mutex, which a healthy process holds for one disk write
+_POLL = 0.005
 
 
 class StateLock:
@@ -37,6 +38,7 @@ class StateLock:
         self._info = path.with_name(path.name + ".lock.info")
         self._threads = threading.Lock()
         self._held: int | None = None  # descriptor of the record file that this process made
+        self._mutex_fd: int | None = None
         _alive.add(self)
 
     def take(self, record: LockRecord) -> LockRecord | None:
@@ -107,20 +109,21 @@ class StateLock:
     @contextlib.contextmanager
     def _mutex(self) -> Iterator[None]:
         with self._threads:
-            mutex = FileLock(self._mutex_path, mode=0o600, timeout=_PATIENCE, poll_interval=0.005)
+            self._mutex_fd = fd = _open_private(self._mutex_path)
             try:
-                mutex.acquire()
-            except Timeout:
-                found = self._record()
-                raise Locked(
-                    f"The state {self._path} has been in the middle of a write for {_PATIENCE:.0f} seconds, "
-                    f"by {_who(found) if found else 'another process'}",
-                    "If that process is hung, end it (kill -9); its lock ends with it.",
-                ) from None
-            try:
+                if not _taken(fd):
+                    found = self._record()
+                    raise Locked(
+                        f"The state {self._path} has been in the middle of a write for {_PATIENCE:.0f} "
+                        f"seconds, by {_who(found) if found else 'another process'}",
+                        "If that process is hung, end it (kill -9); its lock ends with it.",
+                    )
                 yield
             finally:
-                mutex.release()
+                if self._mutex_fd is not None:
+                    fcntl.flock(fd, fcntl.LOCK_UN)  # in a child that was forked meanwhile, too
+                    os.close(fd)
+                    self._mutex_fd = None
 
     def _held_here(self) -> bool:
         """Whether the record file is the one that this process made."""
@@ -174,7 +177,31 @@ class StateLock:
         # The child shares the parent's OS lock through the descriptor; closing it here leaves the
         # parent's in force, and lets it end with the parent.
         self._threads = threading.Lock()
+        if self._mutex_fd is not None:
+            os.close(self._mutex_fd)
+            self._mutex_fd = None
         self._drop()
+
+
+def _open_private(path: Path) -> int:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    if stat.S_IMODE(os.fstat(fd).st_mode) != 0o600:  # the umask may have taken bits away
+        os.fchmod(fd, 0o600)
+    return fd
+
+
+def _taken(fd: int) -> bool:
+    """Whether the OS lock on ``fd`` could be had within the patience."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL)
+        else:
+            return True
 
 
 _alive: weakref.WeakSet[StateLock] = weakref.WeakSet()
