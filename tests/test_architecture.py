@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "conformance": {"model", "diagnostics", "errors", "profile", "ports"},
     "registry": {"config", "ports", "services", "stores", "states"},
     "apply": {
-        "model", "diagnostics", "errors", "profile", "ports", "state", "engine", "config", "registry", "services",
+        "model", "diagnostics", "errors", "profile", "ports", "state", "engine", "config", "registry",
+        "services",
     },
     "report": {"model", "diagnostics", "profile", "ports", "state", "engine"},
     "reference": set(),
