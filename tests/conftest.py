@@ -42,7 +42,7 @@ def pytest_configure() -> None:
 
     def remembering(self: Secret, text: str) -> None:
         original(self, text)
-        _seen.update(MINTED.findall(text.encode()))
+        _seen.update(MINTED.findall(text.encode(errors="surrogatepass")))
 
     Secret.__init__ = remembering  # type: ignore[method-assign]
 
