@@ -8,10 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from keyform.apply import Workspace
 from keyform.cli.main import run
-from keyform.model import KeySpec
-from keyform.registry import load_config
 from tests.world import START, MovedClock, World
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -41,6 +38,7 @@ def test_every_folder_is_run_by_a_test_here() -> None:
     [
         ("quickstart", (), 6),
         ("web-app", (), 4),
+        ("adopt", (), 1),
         ("teams", (), 3),
         ("teams", ("--var-file", "live.vars"), 3),
     ],
@@ -68,30 +66,31 @@ def test_an_example_applies_rests_and_is_destroyed(
 
 @pytest.mark.parametrize("folder", ["adopt"], indirect=True)
 def test_the_story_of_adopting(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    clock = MovedClock(START)
-    config = load_config(folder, clock, variables={})
-    with Workspace(config, clock, "test") as ws:
-        spec = KeySpec(kind="read", environment="live", name="old report", scopes=("reports:read",))
-        made = ws.service("sandbox").create(spec, "somebody/1").key.id
-    legacy = ("--var", f"legacy_id={made}")
+    assert keyform(folder, "apply", "--auto-approve") == 0
+    assert keyform(folder, "state", "rm", "reporting") == 0
+    world = World(folder, MovedClock(START))
+    (made,) = world.live()
 
+    capsys.readouterr()
     assert keyform(folder, "generate", "sandbox") == 0
     assert made in capsys.readouterr().out
-    assert keyform(folder, "apply", "--auto-approve", *legacy) == 0
-    assert "secret" in capsys.readouterr().err
-    assert keyform(folder, "plan", "--detailed-exitcode", *legacy) == 0
-    world = World(folder, clock)
-    live = world.live()
-    assert live[made].spec.name == "Reporting"
 
     file = folder / "keyform.yaml"
     text = file.read_text()
-    renamed = text.replace("  reporting:\n", "  weekly-reporting:\n").split("imports:")[0]
+    file.write_text(
+        text.replace("name: Reporting", "name: Weekly") + f"imports: [{{key: reporting, id: {made}}}]\n"
+    )
+    assert keyform(folder, "apply", "--auto-approve") == 0
+    assert "the secret of" in capsys.readouterr().err
+    assert keyform(folder, "plan", "--detailed-exitcode") == 0
+    assert [key.spec.name for key in world.live().values()] == ["Weekly"]
+
+    renamed = file.read_text().replace("  reporting:\n", "  weekly-reporting:\n").split("imports:")[0]
     file.write_text(renamed + "moved: [{from: reporting, to: weekly-reporting}]\n")
-    assert keyform(folder, "apply", "--auto-approve", *legacy) == 0
+    assert keyform(folder, "apply", "--auto-approve") == 0
     assert keys_in_state(folder) == ["keys.weekly-reporting"]
 
     file.write_text(renamed.split("keys:")[0] + "removed: [{key: weekly-reporting, revoke: false}]\n")
-    assert keyform(folder, "apply", "--auto-approve", *legacy) == 0
+    assert keyform(folder, "apply", "--auto-approve") == 0
     assert keys_in_state(folder) == []
     assert made in world.live()
