@@ -17,6 +17,7 @@ from keyform.diagnostics import Diagnostic, error, warning
 from keyform.engine.events import MINTED, Event
 from keyform.engine.plan import Step
 from keyform.errors import AnswerLost, KeyformError, ServiceError
+from keyform.masking import gives_away, mask_diagnostics
 from keyform.model import LiveKey, Place, Secret, fingerprint, ownership_label
 from keyform.ports import Service
 from keyform.state import Generation
@@ -46,6 +47,11 @@ def mint(
         raise
     intent, key, secret = _create(ws, journal, service, lineage, intent)
     try:
+        if gives_away(key, secret):
+            raise ServiceError(
+                f"{step.address}: {service.name} shows the new secret among what anybody may read",
+                "Nothing of that answer was kept. Tell whoever runs the service.",
+            )
         receipt = Receipt(key.id, key.spec, key.created_at or ws.clock.now(), fingerprint(secret))
         journal.receipt(intent.marker, receipt)
         if service.profile.proves:
@@ -185,7 +191,8 @@ def _undo(
             journal.void(intent.marker)
         except KeyformError as failure:
             left += failure.diagnostics
-    return KeyformError((*cause, *left))
+    # A store or a service may have quoted what it was given.
+    return KeyformError(mask_diagnostics((*cause, *left), (secret, *before.values())))
 
 
 def _granted_otherwise(service: Service, step: Step, key: LiveKey) -> tuple[Diagnostic, ...]:

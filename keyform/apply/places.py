@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic
 from keyform.errors import StoreError
+from keyform.masking import mask_error
 from keyform.model import Place, Secret, fingerprint_matches
 
 
@@ -19,8 +20,9 @@ def put_secret(ws: Workspace, places: Iterable[Place], secret: Secret, labels: d
         store = ws.store(place.store)
         try:
             store.put(place, secret, labels)
-        except StoreError:
+        except StoreError as problem:
             if not _holds(ws, place, secret):
+                mask_error(problem, (secret,))
                 raise
             continue
         if store.get(place) != secret:
@@ -88,6 +90,7 @@ def take_back(
             else:
                 store.delete(place)
         except StoreError as problem:
+            mask_error(problem, before.values())
             problems += problem.diagnostics
     if problems:
         raise StoreError(tuple(problems))
