@@ -20,6 +20,7 @@ from keyform.model import LiveKey, Secret
 
 _HIDDEN = "[hidden]"
 _COMPARED = re.compile("[A-Za-z0-9]")
+_ESCAPED = re.compile(rb"\\(?:u00([0-7][0-9a-fA-F])|(.))", re.DOTALL)
 _SHORTEST = 8  # letters and digits; a shorter secret is compared as it stands
 _GIVES_AWAY = 16  # so many in a row of a secret are masked; longer than the start that services show
 
@@ -62,6 +63,19 @@ def gives_away(key: LiveKey, secret: Secret) -> bool:
         if any(form[at : at + size] in compared for at in range(len(form) - size + 1)):
             return True
     return False
+
+
+def in_json(document: bytes, secret: Secret) -> bool:
+    """Whether a JSON document holds ``secret`` in any case, escapes or not. One of fewer than 16 characters
+    is not looked for, since it may be an ordinary word."""
+    sought = secret.reveal().lower().encode("utf-8", "surrogatepass")
+    if len(sought) < _GIVES_AWAY:
+        return False
+    return sought in (_ESCAPED.sub(_unescaped, document) if b"\\" in document else document).lower()
+
+
+def _unescaped(found: re.Match[bytes]) -> bytes:
+    return bytes.fromhex(found[1].decode()) if found[1] else found[2]
 
 
 def _repeats(text: str, secret: Secret) -> Iterator[tuple[int, int]]:

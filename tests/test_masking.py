@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
 from urllib.parse import quote
 
 import pytest
 
 from keyform.diagnostics import error
 from keyform.errors import Refused
-from keyform.masking import gives_away, mask_error, masked
+from keyform.masking import gives_away, in_json, mask_error, masked
 from keyform.model import KeySpec, LiveKey, Secret
 
 START = "sk_live_abcdefgh"
@@ -97,3 +98,18 @@ def test_an_id_or_a_start_that_a_secret_begins_with_does_not() -> None:
     )
     assert not gives_away(key, secret)
     assert not gives_away(LiveKey("sk_live_s", KeySpec()), Secret("s"))
+
+
+def test_a_credential_is_found_in_a_document_with_and_without_escapes() -> None:
+    credential = Secret('root/"\\canary" 0123456789')
+    text = json.dumps({"a": [credential.reveal().upper()]})
+    escaped = "".join(rf"\u{ord(c):04x}" for c in credential.reveal())
+    for document in (text, text.replace("/", r"\/"), f'{{"x": "{escaped}"}}'):
+        assert in_json(document.encode(), credential)
+    for document in (
+        '{"a": "root/"}',
+        rf'{{"x": "{escaped[:-6]}"}}',
+        text.replace("CANARY", r"can\\u0061ry"),
+    ):
+        assert not in_json(document.encode(), credential)
+    assert not in_json(b'{"a": "dev"}', Secret("dev"))

@@ -1,5 +1,6 @@
-"""The log under ``-v``: keyform's own lines, and one per HTTP request. Nothing below that is logged,
-since the libraries under it would log headers, and headers hold credentials."""
+"""The log under ``-v``: keyform's own lines, of which each HTTP request has one. What the libraries under it
+log is left out: they would log whole addresses, headers and what a service says, and those may hold
+credentials."""
 
 from __future__ import annotations
 
@@ -27,14 +28,12 @@ class _ToConsole(logging.Handler):
 
 def log_to(console: Console, verbose: int) -> None:
     """Send the log of this run to ``console``: nothing at 0, INFO at 1, DEBUG from 2 on."""
-    level = logging.INFO if verbose == 1 else logging.DEBUG
-    for name, lowest in (("keyform", level), ("httpx", logging.INFO)):
-        logger = logging.getLogger(name)
-        for handler in [h for h in logger.handlers if isinstance(h, _ToConsole)]:
-            logger.removeHandler(handler)
-        if verbose:
-            logger.setLevel(lowest)
-            logger.addHandler(_ToConsole(console))
+    logger = logging.getLogger("keyform")
+    for handler in [h for h in logger.handlers if isinstance(h, _ToConsole)]:
+        logger.removeHandler(handler)
+    if verbose:
+        logger.setLevel(logging.INFO if verbose == 1 else logging.DEBUG)
+        logger.addHandler(_ToConsole(console))
 
 
 def frames(problem: BaseException) -> str:

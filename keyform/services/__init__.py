@@ -82,6 +82,6 @@ def open_service(
         transport, credential = open_embedded(name, folder / str(options.get("path", DATA)), clock)
     if wrap_transport is not None:
         transport = wrap_transport(transport)
-    return ContractService(
-        name, profile, Http(name, endpoint, credential, clock, transport, wire.error_envelope)
-    )
+    prefixes = tuple(sorted({kind.prefix for kind in profile.kinds.values()}))
+    http = Http(name, endpoint, credential, clock, transport, wire.error_envelope, prefixes=prefixes)
+    return ContractService(name, profile, http)

@@ -20,6 +20,8 @@ from keyform.services.http import Call, Http
 
 _PAGE = 1000
 _MOST_PAGES = 10_000
+_MOST_ENTRIES = 200_000
+_MOST_BYTES = 256 << 20
 _CANNOT_BE_USED = (401, 403, 404)
 
 _PROOF_STEPS = {
@@ -165,12 +167,19 @@ class ContractService:
         found: dict[str, _T] = {}
         cursors: set[str | None] = {None}
         cursor: str | None = None
+        seen = size = 0
         for number in range(1, _MOST_PAGES + 1):
             params: dict[str, str | int] = {"limit": _PAGE}
             if cursor is not None:
                 params["cursor"] = cursor
             try:
-                entries, cursor = wire.page(self._http.call(Call(doing, "GET", path, params=params)).body)
+                answer = self._http.call(Call(doing, "GET", path, params=params))
+                entries, cursor = wire.page(answer.body)
+                seen, size = seen + len(entries), size + answer.size
+                if seen > _MOST_ENTRIES or size > _MOST_BYTES:
+                    return tuple(found.values()), self._gap(
+                        doing, f"it has not ended after {_MOST_ENTRIES} entries or {_MOST_BYTES >> 20} MiB"
+                    )
                 found.update((entry.id, entry) for entry in map(read, entries))
             except wire.Unintelligible as problem:
                 return tuple(found.values()), self._gap(doing, f"page {number} holds {problem}")

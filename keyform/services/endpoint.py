@@ -8,6 +8,9 @@ from urllib.parse import SplitResult, urlsplit
 from keyform.errors import ConfigError
 from keyform.model import Secret
 
+_LOOPBACK_4 = ipaddress.ip_network("127.0.0.0/8")
+_LOOPBACK_6 = ipaddress.ip_address("::1")
+
 
 def check_endpoint(service: str, endpoint: str, *, insecure: bool = False) -> str:
     """The endpoint without a trailing slash. Raises ``ConfigError`` for one that no credential may go to:
@@ -41,11 +44,13 @@ def check_endpoint(service: str, endpoint: str, *, insecure: bool = False) -> st
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine."""
+    """Whether a host is this machine: ``localhost``, 127.0.0.0/8 or ::1. A name like ``x.localhost`` may be
+    resolved elsewhere."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+        return host == "localhost"
+    return address in _LOOPBACK_4 or address == _LOOPBACK_6
 
 
 def check_credential(service: str, credential: Secret) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import socket
 import ssl
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from keyform.errors import AnswerLost, Refused, ServiceError, Unreachable
+from keyform.masking import masked
 from keyform.model import Secret
 
 READ, WRITE, CREATE = "read", "write", "create"
@@ -16,6 +17,10 @@ READ, WRITE, CREATE = "read", "write", "create"
 REFUSED, NO_ANSWER, BAD_ANSWER = "refused", "no answer", "bad answer"
 
 _LONGEST = 200
+_MOST_READ = 16_000
+
+Show = Callable[[str], str]
+"""Makes foreign text fit for a message: :func:`safe`, with what a call has to hide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,52 +53,54 @@ class Failure:
         return ServiceError(summary, self.next_step)
 
 
-def safe(text: str, hide: Iterable[Secret] = ()) -> str:
-    """Foreign text for a message: secrets masked, control and format characters gone, at most 200 long."""
-    for secret in hide:
-        text = text.replace(secret.reveal(), "[hidden]")
-    text = text[: 20 * _LONGEST]
-    kept = "".join(" " if char.isspace() else char for char in text if char.isspace() or char.isprintable())
+def safe(text: str, hide: Iterable[Secret] = (), prefixes: Iterable[str] = ()) -> str:
+    """Foreign text for a message: control and format characters gone, what repeats a secret of ``hide`` or
+    looks like a key with one of ``prefixes`` masked, at most 200 long."""
+    cut = text[:_MOST_READ]
+    kept = "".join(" " if char.isspace() else char for char in cut if char.isspace() or char.isprintable())
     kept = " ".join("".join(char for char in kept if unicodedata.category(char)[0] != "C").split())
+    if len(text) > _MOST_READ and len(kept) < _MOST_READ // 2:
+        return "…"  # mostly what cannot be shown; half of a secret might stand where it was cut
+    kept = masked(kept, hide, prefixes)
     return kept if len(kept) <= _LONGEST else kept[: _LONGEST - 1] + "…"
 
 
-def not_connected(problem: Exception, host: str) -> Failure:
+def not_connected(problem: Exception, host: str, show: Show) -> Failure:
     """The connection could not be made, so nothing was sent."""
     causes = tuple(_causes(problem))
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
         return Failure(
             NO_ANSWER,
-            f"the certificate of {host} is not trusted: {safe(str(problem))}",
+            f"the certificate of {host} is not trusted: {show(str(problem))}",
             "Check the endpoint. For a private certificate authority set SSL_CERT_FILE to its certificate.",
         )
     if any(isinstance(cause, ssl.SSLError) for cause in causes):
         return Failure(
             NO_ANSWER,
-            f"{host} does not speak TLS as expected: {safe(str(problem))}",
+            f"{host} does not speak TLS as expected: {show(str(problem))}",
             "Check the endpoint: its scheme and its port.",
         )
     names = [cause for cause in causes if isinstance(cause, socket.gaierror)]
     if names:
         return Failure(
             NO_ANSWER,
-            f"the host name {host} cannot be found: {safe(str(problem))}",
+            f"the host name {host} cannot be found: {show(str(problem))}",
             "Check the endpoint, and that this machine can resolve names.",
             again=any(cause.errno == socket.EAI_AGAIN for cause in names),
         )
     return Failure(
         NO_ANSWER,
-        f"cannot connect to {host}: {safe(str(problem)) or type(problem).__name__}",
+        f"cannot connect to {host}: {show(str(problem)) or type(problem).__name__}",
         "Check the endpoint, and that the service is running and reachable from here.",
         again=True,
     )
 
 
-def no_answer(problem: Exception, repeatable: bool) -> Failure:
+def no_answer(problem: Exception, repeatable: bool, show: Show) -> Failure:
     """The request went out and no whole answer came back."""
     return Failure(
         NO_ANSWER,
-        f"the connection broke before an answer came ({safe(str(problem)) or type(problem).__name__})",
+        f"the connection broke before an answer came ({show(str(problem)) or type(problem).__name__})",
         "Run the command again; if it stays so, ask whoever runs the service.",
         again=repeatable,
         perhaps_done=True,
@@ -155,6 +162,16 @@ def unintelligible(what: str, *, again: bool = False, perhaps_done: bool = True)
         "Check that the service's `endpoint` is a key service, not a web page or a proxy.",
         again=again,
         perhaps_done=perhaps_done,
+    )
+
+
+def repeated_credential(status: int) -> Failure:
+    """An answer that holds keyform's own credential, so that nothing of it can be used."""
+    return Failure(
+        BAD_ANSWER,
+        f"{status}: the answer repeats keyform's own credential",
+        "Whoever may read there can use it: find where the service shows it, and replace the credential.",
+        perhaps_done=True,
     )
 
 

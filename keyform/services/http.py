@@ -21,6 +21,7 @@ import httpx
 import tenacity
 
 from keyform import __version__
+from keyform.masking import in_json
 from keyform.model import Secret
 from keyform.ports import Clock
 from keyform.services import failures
@@ -65,10 +66,11 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A successful answer (2xx) with its JSON body, which may hold a secret."""
+    """A successful answer (2xx) with its JSON body, which may hold a secret. ``size`` in bytes."""
 
     status: int
     body: Any = field(repr=False)
+    size: int = 0
 
 
 ErrorReader = Callable[[Any], tuple[str, str]]
@@ -87,15 +89,18 @@ class Http:
         transport: httpx.BaseTransport,
         read_error: ErrorReader,
         *,
+        prefixes: tuple[str, ...] = (),
         timeout: float = 30.0,
     ) -> None:
-        """``timeout``: seconds that the service may stay silent."""
+        """``prefixes`` are those of the service's keys: what looks like one is hidden from every message.
+        ``timeout``: seconds that the service may stay silent."""
         self._service = service
         self._base = base_url
         self._host = httpx.URL(base_url).netloc.decode("ascii")
         self._credential = credential
         self._clock = clock
         self._read_error = read_error
+        self._prefixes = prefixes
         self._budget = Budget(clock)
         self._dated: tuple[str, datetime] | None = None  # the last Date header, and when it came
         self._client = httpx.Client(
@@ -158,6 +163,7 @@ class Http:
         return outcome
 
     def _send(self, call: Call) -> tuple[Answer | Failure, Allowance | None]:
+        show = self._show(call)
         headers = dict(call.headers)
         if call.managed and self._credential is not None:
             headers["Authorization"] = f"Bearer {self._credential.reveal()}"
@@ -167,21 +173,23 @@ class Http:
         try:
             response = self._client.send(request, stream=True)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as problem:
-            return failures.not_connected(problem, self._host), None
+            return failures.not_connected(problem, self._host, show), None
         except httpx.HTTPError as problem:
-            return failures.no_answer(problem, call.repeatable), None
+            return failures.no_answer(problem, call.repeatable, show), None
         try:
             content = self._read(response)
         except httpx.HTTPError as problem:
-            return failures.no_answer(problem, call.repeatable), None
+            return failures.no_answer(problem, call.repeatable, show), None
         finally:
             response.close()
         if content is None:
             return failures.unintelligible("the answer is too long or takes too long"), None
+        if _log.isEnabledFor(logging.INFO):
+            _log.info("%s %s: %d", call.method, show(self._base + call.path), response.status_code)
         if date := response.headers.get("Date"):
             self._dated = (date, self._clock.now())
         pause = self._retry_after(response.headers.get("Retry-After"))
-        return self._judge(call, response, content, pause), _allowance(response, pause)
+        return self._judge(call, response, content, pause, show), _allowance(response, pause)
 
     def _read(self, response: httpx.Response) -> bytes | None:
         """The body; None when it is beyond all measure in size or time."""
@@ -195,19 +203,23 @@ class Http:
         return b"".join(parts)
 
     def _judge(
-        self, call: Call, response: httpx.Response, content: bytes, pause: float | None
+        self, call: Call, response: httpx.Response, content: bytes, pause: float | None, show: failures.Show
     ) -> Answer | Failure:
         status = response.status_code
         is_json, body = _json(content)
         if 200 <= status < 300:
-            return Answer(status, body) if is_json else self._not_json(call, response, content)
+            if not is_json:
+                return self._not_json(call, response, content, show)
+            if call.managed and self._credential is not None and in_json(content, self._credential):
+                return failures.repeated_credential(status)
+            return Answer(status, body, len(content))
         if 300 <= status < 400:
-            to = safe(response.headers.get("Location", "").partition("?")[0], self._hide(call))
+            to = show(response.headers.get("Location", "").partition("?")[0])
             return failures.unintelligible(
                 f"{status}: the service sends the request on" + (f" to {to}" if to else ""),
                 perhaps_done=False,
             )
-        reason, message = (safe(text, self._hide(call)) for text in self._read_error(body))
+        reason, message = (show(text) for text in self._read_error(body))
         patient = pause is None or pause <= LONGEST_WAIT
         if pause is not None and not patient:
             message = f"{message} (asks to wait {pause:.0f} s)".strip()
@@ -224,8 +236,8 @@ class Http:
             pause=0.0 if call.managed else pause,
         )
 
-    def _not_json(self, call: Call, response: httpx.Response, content: bytes) -> Failure:
-        kind = safe(response.headers.get("Content-Type", "").partition(";")[0])
+    def _not_json(self, call: Call, response: httpx.Response, content: bytes, show: failures.Show) -> Failure:
+        kind = show(response.headers.get("Content-Type", "").partition(";")[0])
         if kind.endswith("json") or not content:
             # Cut short on the way, perhaps; another attempt may see it whole.
             what = "the answer is not whole JSON" if content else "the answer is empty"
@@ -245,8 +257,9 @@ class Http:
         except (ValueError, OverflowError):
             return None
 
-    def _hide(self, call: Call) -> tuple[Secret, ...]:
-        return tuple(secret for secret in (self._credential, call.secret) if secret is not None)
+    def _show(self, call: Call) -> failures.Show:
+        hide = tuple(secret for secret in (self._credential, call.secret) if secret is not None)
+        return functools.partial(safe, hide=hide, prefixes=self._prefixes)
 
 
 def network_transport(endpoint: str) -> httpx.BaseTransport:

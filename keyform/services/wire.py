@@ -7,7 +7,7 @@ does not have the agreed form raises :class:`Unintelligible`, never a ``TypeErro
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from keyform.model import (
@@ -26,6 +26,9 @@ from keyform.model import (
 CHANGEABLE = (
     "name", "description", "scopes", "allowed_origins", "expires_at", "metadata", "rate_limit",
 )  # fmt: skip
+# No key service is older, and what is reckoned from a time within stays within what a calendar holds.
+_FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MOMENT = datetime(9000, 1, 1, tzinfo=UTC)
 _STATUSES = frozenset((ACTIVE, EXPIRED, REVOKED))
 
 
@@ -162,10 +165,12 @@ def _moment(value: object, name: str) -> datetime | None:
         return None
     try:
         if type(value) is str:
-            return parse_instant(value)
+            moment = parse_instant(value)
+            if _FIRST_MOMENT <= moment < _LAST_MOMENT:
+                return moment
     except (ValueError, OverflowError):
         pass
-    raise Unintelligible(f"a key whose {name} is no time")
+    raise Unintelligible(f"a key whose {name} is no time between the years 1970 and 9000")
 
 
 def _rate_limit(value: object) -> RateLimit | None:

@@ -289,7 +289,7 @@ def test_doctor_finds_nothing_wrong_and_then_something(
 
 def test_a_log_ends_with_its_run(keyform: Keyform, one_key: Path) -> None:
     loud = keyform("-v", "plan")
-    assert "info: httpx: HTTP Request: GET" in loud.err
+    assert "info: keyform.services.http: GET http://embedded.localhost/v1/keys: 200" in loud.err
     quiet = keyform("apply", "--auto-approve")
     assert (quiet.code, "info: " in quiet.err) == (0, False)
 

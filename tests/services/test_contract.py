@@ -263,6 +263,8 @@ def test_a_listing_without_a_way_to_the_service_raises(answering: Callable[..., 
             {"description": 1.5}, {"scopes": "events:read"}, {"scopes": [1]}, {"scopes": [["a"]]},
             {"scopes": {"a": 1}}, {"allowed_origins": [None]}, {"expires_at": "soon"}, {"expires_at": 7},
             {"expires_at": "2026-01-01T00:00:00"}, {"created_at": "9999-12-31T23:59:59-23:59"},
+            {"created_at": "9999-12-31T23:59:59Z"}, {"expires_at": "9000-01-01T00:00:00Z"},
+            {"last_used_at": "0001-01-01T00:00:00Z"}, {"expires_at": "1969-12-31T23:59:59Z"},
             {"metadata": []}, {"metadata": "x"}, {"metadata": {"a": 1}}, {"metadata": {"keyform": None}},
             {"rate_limit": 5}, {"rate_limit": {}}, {"rate_limit": {"limit": True, "per_seconds": 1}},
             {"start": 5}, {"last_used_at": False},
@@ -328,3 +330,39 @@ def test_a_listing_that_never_ends_is_given_up(
     listing = answering(answer).list()
     assert not listing.complete
     assert len(listing.keys) == 20
+
+
+@pytest.mark.parametrize(("name", "most"), [("_MOST_ENTRIES", 55), ("_MOST_BYTES", 8_000)])
+def test_a_listing_beyond_all_measure_is_given_up(
+    answering: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, name: str, most: int
+) -> None:
+    monkeypatch.setattr(f"keyform.services.contract.{name}", most)
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        number = len(asked)
+        asked.append(number)
+        keys = ({**KEY, "id": f"key_{number}_{n}"} for n in range(10))
+        return httpx.Response(200, json=page(*keys, following=str(number + 1)))
+
+    listing = answering(answer).list()
+    assert not listing.complete
+    assert "has not ended after" in listing.problem.summary
+    assert len(asked) <= 6
+    assert len(listing.keys) <= 50
+
+
+def test_an_answer_that_repeats_the_credential_is_not_used(answering: Callable[..., Any]) -> None:
+    credential = "canary-credential-of-the-contract"
+    listing = answering(paged(page({**KEY, "name": credential})), credential=credential).list()
+    assert not listing.complete
+    assert listing.keys == ()
+    assert "repeats keyform's own credential" in listing.problem.summary
+    cursors = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        cursors.append(request.url.params.get("cursor"))
+        return httpx.Response(200, json=page(KEY, following=credential))
+
+    assert not answering(answer, credential=credential).list().complete
+    assert cursors == [None]

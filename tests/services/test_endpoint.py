@@ -53,7 +53,8 @@ def test_plain_http_on_purpose() -> None:
 
 @pytest.mark.parametrize(
     ("host", "local"),
-    [("localhost", True), ("a.localhost", True), ("127.9.9.9", True), ("::1", True), ("10.0.0.1", False),
+    [("localhost", True), ("a.localhost", False), ("127.9.9.9", True), ("::1", True), ("10.0.0.1", False),
+     ("localhost.", False), ("::ffff:127.0.0.1", False), ("::", False),
      ("localhost.example.com", False), ("127.0.0.1.example.com", False)],
 )  # fmt: skip
 def test_loopback(host: str, local: bool) -> None:
