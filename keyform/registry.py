@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from keyform.config import Config, load
+from keyform.config import Config, StoreConfig, load
+from keyform.errors import StoreError
+from keyform.model import Place
 from keyform.ports import Clock, StateBackend, Store
 from keyform.services.profiles import known_types, load_profile
 
@@ -41,8 +44,35 @@ def load_config(
         store_types=_types(_STORES, "keyform.stores"),
         state_types=_types(_STATES, "keyform.states"),
         service_types=known_types(),
+        check_place=_place_check(folder),
+        folder_of=_folder_of,
         offline=offline,
     )
+
+
+def _place_check(folder: Path) -> Callable[[StoreConfig, Place], None]:
+    """Ask the store itself, opened when the first place of it comes. One that cannot be opened (its
+    credential may be missing here) is passed over; an apply opens it before it changes anything."""
+    opened: dict[str, Store | None] = {}
+
+    def check(declared: StoreConfig, place: Place) -> None:
+        if declared.name not in opened:
+            opened[declared.name] = None
+            with suppress(StoreError):
+                opened[declared.name] = open_store(declared.name, declared.type, declared.options, folder)
+        store = opened[declared.name]
+        if store is not None:
+            store.check(place)
+
+    return check
+
+
+def _folder_of(declared: StoreConfig, folder: Path) -> Path | None:
+    if declared.type != "age":
+        return None
+    from keyform.stores.age import folder_of
+
+    return folder_of(declared.options, folder, os.environ)
 
 
 def open_store(name: str, type_name: str, options: Mapping[str, Any], folder: Path) -> Store:

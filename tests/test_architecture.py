@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "stores": {"model", "diagnostics", "errors", "ports", "files"},
     "states": {"model", "diagnostics", "errors", "ports", "files"},
     "conformance": {"model", "diagnostics", "errors", "profile", "ports"},
-    "registry": {"config", "ports", "services", "stores", "states"},
+    "registry": {"model", "errors", "config", "ports", "services", "stores", "states"},
     "apply": {
         "model", "diagnostics", "errors", "masking", "profile", "ports", "state", "engine", "config",
         "registry", "services",

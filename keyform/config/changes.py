@@ -23,6 +23,11 @@ class Changes:
     ) -> None:
         self._merged = merged
         self._declared = declared
+        self._instances: dict[str, list[str]] = {}
+        """The addresses of the keys of each `for_each`, by its bare address."""
+        for address in declared:
+            if "[" in address:
+                self._instances.setdefault(address.partition("[")[0], []).append(address)
         self._interpolator = fill
         self._problems = problems
 
@@ -75,11 +80,15 @@ class Changes:
                 continue
             self._once(arrivals, after, entry, "to", f"two keys move to {after}")
             steps[before] = (after, entry)
-        return tuple(
-            Move(before, end, entry.at())
-            for before, (_, entry) in steps.items()
-            if (end := self._end(before, steps)) is not None
-        )
+        found: dict[str, Move] = {}
+        for before, (_, entry) in steps.items():
+            end = self._end(before, steps)
+            for address in self._instances.get(end, (end,)) if end is not None else ():
+                former = before + address[len(end or "") :]
+                if found.setdefault(former, Move(former, address, entry.at())).after != address:
+                    detail = "Keep one of the two."
+                    self._problems.error("bad-move", entry.at("from"), f"{former} is moved twice", detail)
+        return tuple(found.values())
 
     def _end(self, before: str, steps: Mapping[str, tuple[str, Entry]]) -> str | None:
         after, entry = steps[before]
@@ -96,7 +105,7 @@ class Changes:
                     )
                 return None
             after = steps[after][0]
-        if before in self._declared:
+        if before in self._declared or before in self._instances:
             self._problems.error(
                 "bad-move",
                 entry.at("from"),
@@ -105,7 +114,9 @@ class Changes:
             )
             return None
         last = steps[trail[-1]][1]
-        self._must_be_declared(after, last, "to", "a move")
+        # All keys of a `for_each` move together when both sides name it without an entry.
+        if after not in self._instances or "[" in before:
+            self._must_be_declared(after, last, "to", "a move")
         return after
 
     def removals(self) -> tuple[Removal, ...]:
@@ -165,7 +176,7 @@ class Changes:
     def _must_be_declared(self, address: str, entry: Entry, field: str, what: str) -> None:
         if address in self._declared or self._merged.incomplete or self._is_unusable(address):
             return
-        instances = [name for name in self._declared if name.startswith(address + "[")]
+        instances = self._instances.get(address, ())
         hint = (
             f"It has a `for_each`; name one of its keys, like `{instances[0]}`."
             if instances

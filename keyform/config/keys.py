@@ -10,7 +10,7 @@ from keyform.config.declared import Declared, declared
 from keyform.config.defaults import DEPENDS_ON_SERVICE, Defaults, Values
 from keyform.config.interpolate import UNRESOLVED, Each, Interpolator
 from keyform.config.merge import Entry, Merged
-from keyform.config.places import Places
+from keyform.config.places import CheckPlace, Places
 from keyform.config.problems import Problems
 from keyform.config.projects import Projects, rules_for
 from keyform.config.rotation import Lifetimes
@@ -34,6 +34,7 @@ class Keys:
         values: Values,
         problems: Problems,
         now: datetime,
+        check_place: CheckPlace,
     ) -> None:
         self._merged = merged
         self._rules = rules
@@ -42,7 +43,7 @@ class Keys:
         self._fill = fill
         self._values = values
         self._problems = problems
-        self._places = Places(merged, defaults.store)
+        self.places = Places(merged, defaults.store, check_place)
         self._lifetimes = Lifetimes(defaults, values, problems, now)
         self.addresses: dict[str, str | None] = {}
         """Every declared key address, and its service where that is known."""
@@ -106,7 +107,7 @@ class Keys:
         service = get("service")
         rules = self._rules.get(service) if service is not None else None
         self.addresses[key.address] = rules.name if rules else None
-        place = self._places.of(key)
+        place = self.places.of(key)
         if rules is None:
             rules_for(key, self._rules, self._merged)
             return None

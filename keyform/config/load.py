@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,7 +17,9 @@ from keyform.config.keys import Keys
 from keyform.config.locate import Sources
 from keyform.config.merge import Merged, merge
 from keyform.config.merge import Path as NodePath
+from keyform.config.overlap import FolderOf, report_overlaps
 from keyform.config.parse import collector_paused, parse
+from keyform.config.places import CheckPlace
 from keyform.config.problems import MOST_PROBLEMS, Problem, Problems, Spot, TooManyProblems
 from keyform.config.projects import Projects
 from keyform.config.read import config_files, read_text
@@ -27,7 +29,7 @@ from keyform.config.sections import ProfileOf, Sections, digestible
 from keyform.config.variables import Variables, read_var_files
 from keyform.diagnostics import Diagnostic, error
 from keyform.errors import ConfigError
-from keyform.model import Desired, DesiredKey, Location, digest
+from keyform.model import Desired, DesiredKey, Location, Place, digest
 
 
 def load(
@@ -41,14 +43,18 @@ def load(
     store_types: Collection[str],
     state_types: Collection[str],
     service_types: Collection[str],
+    check_place: Callable[[StoreConfig, Place], None],
+    folder_of: FolderOf,
     offline: bool = False,
 ) -> Config:
     """Read, merge and check every ``*.yaml`` and ``*.yml`` file of ``folder``.
 
     ``variables`` win over ``var_files``, a later var file over an earlier one, both over defaults.
-    ``profile_of`` gives the profile of a service type, None if there is none. With ``offline`` an unset
-    environment variable is a warning, and the fields that need it are left out. Locations name files relative
-    to ``folder``. Raises :class:`ConfigError` with every diagnostic of all files, sorted by place.
+    ``profile_of`` gives the profile of a service type, None if there is none. ``check_place`` raises
+    ``StoreError`` for a place that its store cannot hold; ``folder_of`` gives the folder of a store that
+    keeps files, else None. With ``offline`` an unset environment variable is a warning, and the fields that
+    need it are left out. Locations name files relative to ``folder``. Raises :class:`ConfigError` with every
+    diagnostic of all files, sorted by place.
     """
     problems = Problems()
     texts: dict[str, str] = {}
@@ -71,7 +77,14 @@ def load(
             state = sections.state(merged, state_types)
             stores = sections.stores(merged, store_types)
             services = sections.services(merged, folder, profile_of, service_types)
-            desired = _desired(merged, services, fill, problems, now)
+            usable = {name: store for name, store in stores.items() if store.type in store_types}
+
+            def held(place: Place) -> None:
+                if place.store in usable:
+                    check_place(usable[place.store], place)
+
+            desired, used = _desired(merged, services, fill, problems, now, held)
+            report_overlaps(merged, usable, used, folder, folder_of, problems)
             sources = Sources(texts, problems.broken_files)
             config = Config(
                 folder=folder,
@@ -99,17 +112,20 @@ def _desired(
     fill: Interpolator,
     problems: Problems,
     now: datetime,
-) -> Desired:
+    check_place: CheckPlace,
+) -> tuple[Desired, set[str]]:
+    """What the configuration declares, and which stores its keys use."""
     values = Values(problems)
     defaults = read_defaults(merged, fill, values, problems)
     rules = {name: ServiceRules(service, problems) for name, service in services.items()}
     projects = Projects(merged, rules, fill, problems)
-    builder = Keys(merged, rules, projects, defaults, fill, values, problems, now)
+    builder = Keys(merged, rules, projects, defaults, fill, values, problems, now, check_place)
     keys = builder.desired()
     if keys and not problems.any_error:
         report_unused(defaults, problems)
     changes = Changes(merged, builder.addresses, fill, problems)
-    return Desired(keys, projects.desired(), changes.imports(), changes.moves(), changes.removals())
+    desired = Desired(keys, projects.desired(), changes.imports(), changes.moves(), changes.removals())
+    return desired, builder.places.stores
 
 
 def _read(

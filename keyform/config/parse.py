@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from yaml.events import (
@@ -25,7 +25,7 @@ from yaml.events import (
 )
 
 from keyform.config.problems import Problems, Spot, brief
-from keyform.config.scalars import SPECIAL_STARTS, plain_scalar
+from keyform.config.scalars import DATE, SPECIAL_STARTS, plain_scalar
 from keyform.config.sensitive import is_sensitive
 from keyform.config.syntax import syntax_problem
 from keyform.model import SourceRef
@@ -58,7 +58,7 @@ def parse(text: str, file: str, problems: Problems) -> Any:
         problems.broken_files.add(file)
     except yaml.YAMLError as failure:
         problems.broken_files.add(file)
-        syntax_problem(failure, text, file, problems)
+        syntax_problem(failure, text, file, problems, Loader)
     return None
 
 
@@ -102,7 +102,8 @@ class _Composer:
                         value = self._tagged(event)
                 elif not value or value[0] in special:
                     value, surprise = plain_scalar(value)
-                    if surprise:
+                    # A day where a time belongs is refused there; quotes would not mend it.
+                    if surprise and not (surprise == DATE and key == "expires_at"):
                         self._surprise(event, key, surprise)
                 elif value == "<<" and type(container) is dict and key is _NO_KEY:
                     key = _MERGE
@@ -187,7 +188,7 @@ class _Composer:
         mark = event.start_mark
         return Spot(self._file, mark.line + 1, mark.column + 1)
 
-    def _stop(self, code: str, event: Any, summary: str, detail: str) -> None:
+    def _stop(self, code: str, event: Any, summary: str, detail: str) -> NoReturn:
         self._problems.error(code, self._spot(event), summary, detail)
         raise _Stop
 
@@ -221,15 +222,13 @@ class _Composer:
         kind = (event.tag or "").removeprefix(_STANDARD)
         if event.tag in ("!", _STANDARD + "str"):
             return event.value
-        if kind in ("int", "float", "bool", "null") and event.tag != kind:
-            return plain_scalar(event.value)[0]
-        self._refuse_tag(event)
-        return event.value
+        if kind not in ("int", "float", "bool", "null") or event.tag == kind:
+            self._refuse_tag(event)
+        return plain_scalar(event.value)[0]
 
-    def _refuse_tag(self, event: Any) -> None:
-        self._problems.error(
-            "tag", self._spot(event), f"YAML tags are not supported: `{brief(event.tag)}`", "Remove the tag."
-        )
+    def _refuse_tag(self, event: Any) -> NoReturn:
+        # What the tag would have made of the value is not known, so nothing more can be said about it.
+        self._stop("tag", event, f"YAML tags are not supported: `{brief(event.tag)}`", "Remove the tag.")
 
     def _aliased(self, event: Any) -> tuple[Any, int]:
         name = event.anchor

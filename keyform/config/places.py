@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
 
 from keyform.config.declared import Declared
 from keyform.config.merge import Merged
 from keyform.config.problems import did_you_mean
 from keyform.config.values import Bad, has_control, secret_path
+from keyform.errors import StoreError
 from keyform.model import Place
+
+CheckPlace = Callable[[Place], None]
+"""Raises ``StoreError`` for a place that its store cannot hold."""
 
 LONGEST_FIELD = 200
 
@@ -16,7 +21,8 @@ LONGEST_FIELD = 200
 class Places:
     """Reads the ``secret`` of each key and remembers it, so that a second key cannot take its place."""
 
-    def __init__(self, merged: Merged, default_store: str | None) -> None:
+    def __init__(self, merged: Merged, default_store: str | None, check: CheckPlace) -> None:
+        self._check = check
         self._stores = merged.stores.keys() | merged.unusable["stores"] | {"local"}
         self._may_be_elsewhere = merged.incomplete
         self._default_store = default_store
@@ -77,7 +83,19 @@ class Places:
                 hint = did_you_mean(store, self._stores)
                 key.error("unknown-store", ("secret", "store"), f"there is no store `{store}`", hint)
             return None
-        return Place(store, path, field, on_revoke)
+        place = Place(store, path, field, on_revoke)
+        try:
+            self._check(place)
+        except StoreError as refused:
+            for found in refused.diagnostics:
+                key.error("bad-place", ("secret",), found.summary, found.detail)
+            return None
+        return place
+
+    @property
+    def stores(self) -> set[str]:
+        """The stores that keys use."""
+        return {store for store, _ in self._taken}
 
     def _take(self, place: Place, key: Declared) -> None:
         # File systems and secrets managers differ in what they call equal, so case and Unicode form

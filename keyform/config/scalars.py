@@ -25,6 +25,8 @@ _ODD_NUMBER = re.compile(
 SPECIAL_STARTS = frozenset("-+.~0123456789yYnNtTfFoO")
 """A plain scalar that starts with another character is text."""
 
+DATE = "a date"
+
 Scalar = str | int | float | bool | None
 
 
@@ -44,7 +46,7 @@ def plain_scalar(text: str) -> tuple[Scalar, str | None]:
     if _CLOCK.match(text):
         return text, "a number in base 60"
     if _DATE.match(text):
-        return text, "a date"
+        return text, DATE
     if _ODD_NUMBER.match(text):
         return text, "a number"
     return text, None

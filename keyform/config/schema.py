@@ -128,7 +128,7 @@ def _sentences(failure: Any, path: Path) -> Iterable[tuple[str, Path, bool, str,
                 path,
                 False,
                 f"{thing} must be {_expected(wanted)}, not {_actual(found)}",
-                _type_hint(wanted, found, path),
+                _type_hint(wanted, found, path, failure.schema),
             )
         ]
     if rule == "enum":
@@ -171,6 +171,11 @@ def _sentences(failure: Any, path: Path) -> Iterable[tuple[str, Path, bool, str,
 
 def _unknown_hint(name: str, known: Mapping[str, Any], path: Path) -> str:
     hint = did_you_mean(name, known)
+    home = next((field for field, its in known.items() if name in its.get("properties", {})), None)
+    if home is not None and (path or not hint.startswith("Did")):
+        examples = (shape for shape in known[home].get("examples", ()) if isinstance(shape, dict))
+        shown = next((f", like `{home}: {_flow(shape)}`" for shape in examples), "")
+        return f"It belongs under `{home}`{shown}."
     if not path and hint.startswith("Known"):
         hint += " If this file is not keyform's, move it into a folder of its own."
     return hint
@@ -200,7 +205,7 @@ def _actual(found: Any) -> str:
     return "text" if isinstance(found, str) else "a list" if isinstance(found, list) else "a mapping"
 
 
-def _type_hint(wanted: str | list[str], found: Any, path: Path) -> str:
+def _type_hint(wanted: str | list[str], found: Any, path: Path, schema: Mapping[str, Any]) -> str:
     if found is None:
         return "Write a value, or leave the field out."
     name = next((part for part in reversed(path) if isinstance(part, str)), "")
@@ -216,4 +221,20 @@ def _type_hint(wanted: str | list[str], found: Any, path: Path) -> str:
         )
     if wanted == "boolean" and isinstance(found, str):
         return "Write `true` or `false` without quotes."
-    return ""
+    if not path:
+        return "Write `version: 1`, and below it sections like `services:` and `keys:`."
+    example = next(iter(schema.get("examples", ())), None)
+    if example is None:
+        return ""
+    named = "" if isinstance(path[-1], int) else f"{path[-1]}: "
+    return f"Write it like `{named}{_flow(example)}`."
+
+
+def _flow(value: Any) -> str:
+    """An example of the schema as YAML on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {_flow(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return f'"{text}"' if isinstance(value, str) and ("${" in text or ": " in text) else text

@@ -5,9 +5,8 @@ Every function gives the value or raises :class:`Bad` with a summary and what to
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 from keyform.model import parse_instant
@@ -16,9 +15,12 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 _DURATION = re.compile(r"([0-9]{1,12})([ydhms])\Z")
 _SECONDS = {"y": 365 * 86400, "d": 86400, "h": 3600, "m": 60, "s": 1}
 _LONGEST = 100 * 365 * 86400
-_HOST = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\Z")
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_HOST = re.compile(r"(?=.{1,253}\Z)(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*\Z")
+_LOOPBACK = frozenset({"localhost", "127.0.0.1"})
 _DEFAULT_PORT = {"https": 443, "http": 80}
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
+LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+"""Spans are added to times, and after the year 9999 there are none."""
 LONGEST_PATH = 512
 LONGEST_EACH = 200
 
@@ -47,6 +49,11 @@ def has_control(text: str) -> str | None:
     return None
 
 
+def has_invisible(text: str) -> str | None:
+    """The first character that a reader cannot see or that reorders others, as ``U+200B``, or None."""
+    return next((f"U+{ord(character):04X}" for character in text if not character.isprintable()), None)
+
+
 def duration(text: str, *, zero: bool = False) -> timedelta | None:
     """A span like ``90d``; None for ``never``. ``zero`` allows ``0s``."""
     if text == "never":
@@ -72,13 +79,17 @@ def future(text: str, now: datetime) -> datetime:
     try:
         moment = parse_instant(text)
     except (ValueError, OverflowError):
+        if _DAY.match(text):
+            raise Bad(f"`{text}` is a day, not a time", f"Write `{text}T00:00:00Z`.") from None
         zoneless = _is_zoneless(text)
         raise Bad(
             f"`{text}` has no time zone" if zoneless else f"`{text}` is not a time",
             "Write it in UTC, like 2027-01-31T00:00:00Z.",
         ) from None
     if moment <= now:
-        raise Bad(f"`{text}` is in the past", "Write a time to come, or remove the key.")
+        raise Bad(f"`{text}` is in the past", "Write a time in the future, or remove the key.")
+    if moment >= LATEST:
+        raise Bad(f"`{text}` is too far away", "Write `expires_in: never` for a key that does not expire.")
     return moment
 
 
@@ -124,8 +135,8 @@ def origin(text: str, *, wildcard: bool = False, http: str = "localhost") -> str
             f"`{text}` is an international name, and browsers send its ASCII form", _punycode(text, host)
         )
     if ":" in host:
-        host = _ipv6(text, host)
-    elif not _HOST.match(host[2:] if host.startswith("*.") else host):
+        raise Bad(f"`{text}` is an IPv6 address, and key services take host names only", shape)
+    if not _HOST.match(host[2:] if host.startswith("*.") else host):
         if "*" in host:
             raise Bad(
                 f"`{text}` is not an origin: `*` is not allowed there",
@@ -163,16 +174,6 @@ def _punycode(text: str, host: str) -> str:
     return f"Write `{scheme}://{ascii_host}`."
 
 
-def _ipv6(text: str, host: str) -> str:
-    try:
-        return f"[{ipaddress.IPv6Address(host).compressed}]"
-    except ValueError:
-        raise Bad(
-            f"`{text}` is not an origin: its address cannot be read",
-            "Write an IPv6 address in brackets, like https://[2001:db8::1].",
-        ) from None
-
-
 def secret_path(text: str) -> str:
     """A path in a store: relative, no empty, ``.`` or ``..`` segment, no backslash, at most 512 long."""
     if not text:
@@ -181,6 +182,8 @@ def secret_path(text: str) -> str:
         )
     if control := has_control(text):
         raise Bad(f"the path of a secret contains a control character ({control})", "Remove it.")
+    if hidden := has_invisible(text):
+        raise Bad(f"the path of a secret contains an invisible character ({hidden})", "Remove it.")
     if len(text) > LONGEST_PATH:
         raise Bad(f"the path of a secret has {len(text)} characters; at most {LONGEST_PATH} are allowed")
     if "\\" in text:

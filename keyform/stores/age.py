@@ -29,6 +29,15 @@ _LARGEST = 1 << 20  # bytes; no secret comes near, and a wrong file is not read 
 _HEADERS = (b"age-encryption.org/v1", b"-----BEGIN AGE ENCRYPTED FILE-----")
 
 
+def folder_of(options: Mapping[str, Any], project_folder: Path, env: Mapping[str, str]) -> Path:
+    """Where a store with these options keeps its files."""
+    return _located(options.get("path", ".keyform/secrets"), project_folder, env)
+
+
+def _located(text: str, project_folder: Path, env: Mapping[str, str]) -> Path:
+    return project_folder / (age_identity.home(env) / text[2:] if text.startswith("~/") else text)
+
+
 def open_store(
     name: str, options: Mapping[str, Any], project_folder: Path, env: Mapping[str, str]
 ) -> AgeStore:
@@ -39,10 +48,7 @@ def open_store(
     except reading recipients files. Raises ``StoreError``.
     """
 
-    def located(text: str) -> Path:
-        return project_folder / (age_identity.home(env) / text[2:] if text.startswith("~/") else text)
-
-    folder = located(options.get("path", ".keyform/secrets"))
+    folder = folder_of(options, project_folder, env)
     if options.get("identity"):
         origin = f"`identity` of store {name!r}"
         identity = project_folder / age_identity.identity_path(options["identity"], origin, env)
@@ -58,7 +64,9 @@ def open_store(
         folder,
         identity=identity,
         recipients=tuple(options.get("recipients", ())),
-        recipients_files=tuple(located(text) for text in options.get("recipients_files", ())),
+        recipients_files=tuple(
+            _located(text, project_folder, env) for text in options.get("recipients_files", ())
+        ),
     )
 
 
@@ -92,6 +100,7 @@ class AgeStore:
     def check(self, place: Place) -> None:
         """See :class:`~keyform.ports.Store`."""
         age_names.file_parts(self.name, self._folder, place)
+        age_names.check_portable(self.name, place)
 
     def probe(self) -> None:
         """See :class:`~keyform.ports.Store`. Also clears away what killed processes left half written."""

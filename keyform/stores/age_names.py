@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from keyform.errors import StoreError
@@ -10,6 +11,25 @@ from keyform.model import Place
 
 SUFFIX = ".age"
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes, the limits of common file systems
+
+_DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?\Z", re.IGNORECASE)
+_NOT_ON_WINDOWS = frozenset('<>:"|?*')
+
+
+def check_portable(store: str, place: Place) -> None:
+    """Refuse (``StoreError``) a new place that some file system, Windows's above all, cannot hold or takes
+    for another one, since the folder may be checked out there."""
+    for part in place.path.split("/"):
+        if _DEVICES.match(part):
+            why, do = f"Windows takes `{part}` for a device", "Choose another name."
+        elif _NOT_ON_WINDOWS & set(part):
+            why = f"Windows cannot have `{next(c for c in part if c in _NOT_ON_WINDOWS)}` in a file name"
+            do = "Write it without that character."
+        elif part != part.rstrip(". "):
+            why, do = f"Windows drops the dot or space at the end of `{part}`", "Take it off."
+        else:
+            continue
+        raise StoreError(f"Store {store!r} cannot keep {place}: {why}", do)
 
 
 def file_parts(store: str, folder: Path, place: Place) -> tuple[str, ...]:

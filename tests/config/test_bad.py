@@ -46,6 +46,104 @@ CASES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     ),
     "tab indentation": ("keys:\n\ta: 1\n", "yaml-syntax", "4:1", ("tab", "spaces")),
     "bad syntax": ("keys: {a: [1, 2}\n", "yaml-syntax", "3:16", ("not valid YAML",)),
+    "bracket never closed": (
+        key(SECRET + "scopes: [events:read\nname: n"),
+        "yaml-syntax",
+        "9:13",
+        ("`[` is not closed before line 10", "`]`"),
+    ),
+    "brace never closed": ("stores: {a: {type: age}\nkeys: {}\n", "yaml-syntax", "3:9", ("`{`", "`}`")),
+    "quote never closed": (key(SECRET + 'name: "n\nowner: o'), "yaml-syntax", "9:11", ("quote is never",)),
+    "quote closed too late": (
+        key(SECRET + 'name: "n\nowner: "o"'),
+        "yaml-syntax",
+        "9:11",
+        ("closed only on line 10",),
+    ),
+    "field without a colon": (key(SECRET + "name n\nowner: o"), "yaml-syntax", "9:5", ("no `:` after",)),
+    "first field without a colon": (
+        "keys:\n  k:\n    service app\n    secret: x\n",
+        "yaml-syntax",
+        "5:5",
+        ("no `:` after",),
+    ),
+    "two colons in a line": (key(SECRET + "name: a: b"), "yaml-syntax", "9:12", ("quotes around",)),
+    "indented too far": (key(SECRET + "name: a\n  owner: b"), "yaml-syntax", "10:12", ("indented further",)),
+    "text after a quote": (key(SECRET + 'name: "a" b'), "yaml-syntax", "9:15", ("inside the quotes",)),
+    "at sign": (key(SECRET + "owner: @me"), "yaml-syntax", "9:12", ("quotes around",)),
+    "keys as a list": ("keys: [{service: app}]\n", "wrong-type", "3:1", ("`keys: {worker: {service:",)),
+    "rate limit as a number": (
+        key(SECRET + "rate_limit: 100"),
+        "wrong-type",
+        "9:17",
+        ("`rate_limit: {limit: 600, per: 1m}`",),
+    ),
+    "rotation as a span": (key(SECRET + "rotation: 60d"), "wrong-type", "9:15", ("`rotation: {every: 60d,",)),
+    "owner as a list": (key(SECRET + "owner: [a]"), "wrong-type", "9:5", ("`owner: payments-team`",)),
+    "metadata in metadata": (
+        key(SECRET + "metadata: {a: {b: c}}"),
+        "wrong-type",
+        "9:16",
+        ("`a: payments`",),
+    ),
+    "text as a move": ("moved: [a]\n", "wrong-type", "3:9", ("`{from: old-name, to: checkout}`",)),
+    "store on the key": (
+        key(SECRET + "store: a"),
+        "unknown-field",
+        "9:5",
+        ("under `secret`, like `secret: {",),
+    ),
+    "on_revoke on the key": (key(SECRET + "on_revoke: keep"), "unknown-field", "9:5", ("under `secret`",)),
+    "every on the key": (key(SECRET + "every: 1d"), "unknown-field", "9:5", ("under `rotation`",)),
+    "a day without quotes": (
+        key(SECRET + "expires_at: 2030-01-01"),
+        "bad-time",
+        "9:17",
+        ("a day, not a time", "`2030-01-01T00:00:00Z`"),
+    ),
+    "a time too far away": (
+        key(SECRET + "expires_at: 9999-12-31T23:59:59Z"),
+        "bad-time",
+        "9:17",
+        ("`expires_in: never`",),
+    ),
+    "tag on a path": ("state: {path: !!binary aGk=}\n", "tag", "3:15", ("tags are not supported",)),
+    "invisible in a path": (
+        'keys: {k: {service: plain, secret: "a\\u200bb"}}\n',
+        "bad-path",
+        "3:36",
+        ("U+200B",),
+    ),
+    "reordered path": ('keys: {k: {service: plain, secret: "a\\u202eb"}}\n', "bad-path", "3:36", ("U+202E",)),
+    "same options": (
+        "stores: {a: {type: vault, mount: x}, b: {mount: x, type: vault}}\n",
+        "same-store",
+        "3:38",
+        ("`a` and `b`", "keyform.yaml:3:10"),
+    ),
+    "for_each moved twice": (
+        """moved: [{from: a, to: r}, {from: 'a["x"]', to: k}]\n"""
+        + key(SECRET)
+        + "  r: {service: plain, secret: '${each.key}', for_each: [x, y]}\n",
+        "bad-move",
+        "3:34",
+        ('keys.a["x"] is moved twice',),
+    ),
+    "for_each moved away and declared": (
+        "moved: [{from: r, to: k}]\n"
+        + key(SECRET)
+        + "  r: {service: plain, secret: '${each.key}', for_each: [x, y]}\n",
+        "bad-move",
+        "3:16",
+        ("still declared",),
+    ),
+    "one key moved to a for_each": (
+        """moved: [{from: 'a["x"]', to: r}]\n"""
+        "keys: {r: {service: plain, secret: '${each.key}', for_each: [x, y]}}\n",
+        "undeclared-key",
+        "3:30",
+        ('like `keys.r["x"]`',),
+    ),
     "template without quotes": (
         "stores: {s: {type: vault, address: ${env:A}}}\n",
         "yaml-syntax",
@@ -441,7 +539,7 @@ CASES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
         ("`environment`",),
     ),
     "several stores": (
-        "stores: {a: {type: vault}, b: {type: vault}}\n" + key(SECRET),
+        "stores: {a: {type: vault}, b: {type: age}}\n" + key(SECRET),
         "missing-store",
         "7:13",
         ("`defaults.store`",),

@@ -31,7 +31,7 @@ keys:
     name: Snippet
     description: "for the\\npage"
     scopes: [events:write, events:write]
-    allowed_origins: ["http://localhost:8080", "https://[2001:DB8::1]:8443"]
+    allowed_origins: ["http://localhost:8080", "https://A.example:8443"]
     expires_in: 1y
     rotation: {every: 60d, before_expiry: 14d, overlap: 72h, revoke_when_unused_for: 24h}
     rate_limit: {limit: 600, per: 1m}
@@ -55,7 +55,7 @@ keys:
     )
     assert (spec.project, spec.name, spec.description) == ("proj_1", "Snippet", "for the\npage")
     assert spec.scopes == ("events:write",)
-    assert spec.allowed_origins == ("http://localhost:8080", "https://[2001:db8::1]:8443")
+    assert spec.allowed_origins == ("http://localhost:8080", "https://a.example:8443")
     assert (key.expires_in, spec.expires_at) == (timedelta(days=365), None)
     assert key.rotation == Rotation(
         timedelta(days=60), timedelta(days=14), timedelta(hours=72), timedelta(hours=24)
@@ -407,3 +407,17 @@ def test_a_rotation_needs_no_overlap(config: Loader) -> None:
     assert loaded.desired.keys[0].rotation == Rotation(every=timedelta(days=30))
     longer = config(HEAD + keys.format(read=READ).replace("30d", "31d"))
     assert loaded.digest != longer.digest
+
+
+def test_a_for_each_moves_as_a_whole(config: Loader) -> None:
+    loaded = config(
+        "version: 1\nservices: {app: {type: plain}}\n"
+        "moved: [{from: old, to: r}, {from: oldest, to: old}]\n"
+        "keys: {r: {service: app, secret: '${each.key}', for_each: [x, y]}}\n"
+    )
+    assert [(move.before, move.after) for move in loaded.desired.moves] == [
+        ('keys.old["x"]', 'keys.r["x"]'),
+        ('keys.old["y"]', 'keys.r["y"]'),
+        ('keys.oldest["x"]', 'keys.r["x"]'),
+        ('keys.oldest["y"]', 'keys.r["y"]'),
+    ]

@@ -60,7 +60,7 @@ def files_below(folder: Path) -> list[str]:
 
 
 def test_one_file_per_secret_named_by_its_path(store: AgeStore, folder: Path) -> None:
-    for path in ("checkout", "checkout/next", "Ünïcode name/ключ 🔑", "a:b*c?", "x" * 251):
+    for path in ("checkout", "checkout/next", "Ünïcode name/ключ 🔑", "a,b+c!", "x" * 251):
         store.check(at(path))
         store.put(at(path), Secret(TEXT), {"address": "keys.checkout"})
         file = folder / f"{path}.age"

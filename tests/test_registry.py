@@ -1,0 +1,92 @@
+"""Declared stores: no two of them in one place, and no secret where its store cannot keep it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from keyform.clock import SystemClock
+from keyform.config import Config
+from keyform.diagnostics import Diagnostic
+from keyform.errors import ConfigError
+from keyform.registry import load_config
+
+HEAD = "version: 1\nservices: {s: {type: embedded}}\n"
+
+
+def load(folder: Path, text: str) -> Config:
+    (folder / "keyform.yaml").write_text(HEAD + text)
+    return load_config(folder, SystemClock(), offline=True)
+
+
+def refused(folder: Path, text: str) -> tuple[Diagnostic, ...]:
+    with pytest.raises(ConfigError) as caught:
+        load(folder, text)
+    return caught.value.diagnostics
+
+
+def stores(one: str, two: str) -> str:
+    return (
+        f"stores:\n  one: {{type: age, path: {one}}}\n  two: {{type: age, path: {two}}}\n"
+        "keys: {k: {service: s, secret: {store: one, path: k}}}\n"
+    )
+
+
+@pytest.mark.parametrize(("one", "two"), [("sec", "./sec/"), ("sec", "sec/p"), ("a/b", "a"), ("sec", "link")])
+def test_two_stores_in_one_folder_are_refused_with_both_places(tmp_path: Path, one: str, two: str) -> None:
+    (tmp_path / "sec").mkdir()
+    (tmp_path / "link").symlink_to("sec")
+    (found,) = refused(tmp_path, stores(one, two))
+    assert (found.code, str(found.location)) == ("same-store", "keyform.yaml:5:3")
+    assert "`one` and `two`" in found.summary
+    assert "keyform.yaml:4:3" in found.detail
+
+
+def test_stores_beside_each_other_and_of_unknown_path_are_fine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(tmp_path, stores("sec", "secrets"))
+    monkeypatch.delenv("ELSEWHERE", raising=False)
+    load(tmp_path, stores('"${env:ELSEWHERE}"', ".keyform/secrets"))
+
+
+def test_the_store_that_need_not_be_declared_counts_where_it_is_used(tmp_path: Path) -> None:
+    declared = "stores: {one: {type: age}}\n"
+    load(tmp_path, declared + "keys: {k: {service: s, secret: k}}\n")
+    (found,) = refused(tmp_path, declared + "keys: {k: {service: s, secret: {store: local, path: k}}}\n")
+    assert (found.code, str(found.location)) == ("same-store", "keyform.yaml:3:10")
+    assert "without being declared" in found.detail
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "x.age/y",
+        "a/" + "b" * 256,
+        "{path: x, field: y}",
+        "con",
+        "a/NUL",
+        "aux.txt",
+        '"C:x"',
+        "a.",
+        '"a "',
+        "a./b",
+        "com1",
+    ],
+)
+def test_a_place_that_the_store_cannot_hold_is_an_error_where_it_is_written(
+    tmp_path: Path, secret: str
+) -> None:
+    (found,) = refused(tmp_path, f"keys:\n  k:\n    service: s\n    secret: {secret}\n")
+    column = 5 if secret.startswith("{") else 13
+    assert (found.code, str(found.location)) == ("bad-place", f"keyform.yaml:6:{column}")
+    assert found.address == "keys.k"
+    assert found.detail
+
+
+def test_each_of_a_for_each_is_asked_for(tmp_path: Path) -> None:
+    (found,) = refused(
+        tmp_path, 'keys: {k: {service: s, for_each: [a, b.age, c], secret: "${each.key}/x"}}\n'
+    )
+    assert found.address == 'keys.k["b.age"]'
