@@ -16,7 +16,8 @@ class Diagnostic:
 
     ``code`` is a stable word for machines (``unknown-field``); ``summary`` one line that says what;
     ``detail`` what to do next, or empty; ``snippet`` the user's own line, shown with a caret under
-    ``location.column``, or None. No part of it ever holds a secret.
+    ``location.column``, or None; ``also`` a second place and the words that lead up to it. No part of it
+    ever holds a secret.
     """
 
     severity: str
@@ -26,12 +27,19 @@ class Diagnostic:
     address: str | None = None
     location: Location | None = None
     snippet: str | None = None
+    also: tuple[str, Location] | None = None
+
+    @property
+    def explanation(self) -> str:
+        """The second place, and what to do."""
+        second = f"{self.also[0]} {self.also[1]}. " if self.also else ""
+        return (second + self.detail).rstrip()
 
     def as_json(self) -> dict[str, Any]:
         """The form used in plan files and in ``--format json``; absent parts are left out."""
         out: dict[str, Any] = {"severity": self.severity, "code": self.code, "summary": self.summary}
-        if self.detail:
-            out["detail"] = self.detail
+        if self.explanation:
+            out["detail"] = self.explanation
         if self.address:
             out["address"] = self.address
         if self.location:

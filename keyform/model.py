@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import hmac
 import json
+import re
 import secrets as _random
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -256,6 +257,21 @@ class LiveProject:
 def key_address(name: str, each: str | None = None) -> str:
     """``keys.NAME``, or ``keys.NAME["EACH"]`` for one of a ``for_each``."""
     return f"keys.{name}" if each is None else f"keys.{name}[{json.dumps(each, ensure_ascii=False)}]"
+
+
+_ADDRESS = re.compile(r'(?:(keys)|projects)\.[A-Za-z_][A-Za-z0-9_-]{0,127}(?(1)(\["(?:[^"\\]|\\.)+"\])?)\Z')
+
+
+def is_address(text: str) -> bool:
+    """Whether ``text`` can be the address of a key or a project, in the one form that addresses have."""
+    found = _ADDRESS.match(text)
+    if found is None or found[2] is None:
+        return found is not None
+    try:
+        (each,) = json.loads(found[2])
+    except ValueError:
+        return False
+    return text == key_address(text[len("keys.") : found.start(2)], each)
 
 
 def normal_address(text: str) -> str:

@@ -228,8 +228,9 @@ def dump_state(state: State) -> bytes:
     ).encode()
 
 
-def load_state(data: bytes, where: str) -> State:
-    """The state in a file's bytes. ``where`` names the file in messages.
+def load_state(data: bytes, where: str, advice: str = "Check the path in `state:`.") -> State:
+    """The state in a file's bytes. ``where`` names the file in messages, ``advice`` says what to do when
+    it is none.
 
     Raises :class:`StateError` for bytes that are no state, and for one of a newer version.
     """
@@ -241,7 +242,7 @@ def load_state(data: bytes, where: str) -> State:
             f"{problem}. It may have been edited or cut off; restore it from a backup.",
         ) from None
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-        raise StateError(f"{where} is not a keyform state file", "Check the path in `state:`.")
+        raise StateError(f"{where} is not a keyform state file", advice)
     version = raw.get("version")
     if not isinstance(version, int) or version > VERSION:
         raise StateError(

@@ -40,7 +40,7 @@ def test_two_stores_in_one_folder_are_refused_with_both_places(tmp_path: Path, o
     (found,) = refused(tmp_path, stores(one, two))
     assert (found.code, str(found.location)) == ("same-store", "keyform.yaml:5:3")
     assert "`one` and `two`" in found.summary
-    assert "keyform.yaml:4:3" in found.detail
+    assert "keyform.yaml:4:3" in found.explanation
 
 
 def test_stores_beside_each_other_and_of_unknown_path_are_fine(

@@ -58,7 +58,7 @@ def pull(ws: Workspace) -> bytes:
 
 def push(ws: Workspace, data: bytes, force: bool) -> None:
     """Make ``data`` the state. Without ``force`` it must be of the same lineage and no older."""
-    pushed = load_state(data, "the state to push")
+    pushed = load_state(data, "the file to push", "Give one that `keyform state pull` wrote.")
     with ws.locked():
         snapshot = ws.backend.read()
         if not force:
@@ -73,7 +73,8 @@ def push(ws: Workspace, data: bytes, force: bool) -> None:
                 )
             if pushed.serial < now.serial:
                 raise StateError(
-                    f"the state to push is older: serial {pushed.serial}, and there is {now.serial}",
+                    f"the state to push is older: serial {pushed.serial}, and the present one has "
+                    f"{now.serial}",
                     "Pull the newer one and edit that, or use --force.",
                 )
         version = snapshot.version if snapshot else None

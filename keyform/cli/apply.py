@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 @click.command("apply")
 @click.argument("planfile", required=False)
 @execution_options
+@click.option(
+    "--overwrite-secrets",
+    is_flag=True,
+    help="Write over values in the stores that keyform did not write.",
+)
 @plan_options
 @variable_options
 @click.pass_obj

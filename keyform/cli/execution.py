@@ -13,7 +13,7 @@ from keyform.cli.interrupt import finishing_first
 from keyform.cli.main import ERROR, INTERRUPTED, OK
 from keyform.cli.options import JSON, TEXT, check_targets, format_option
 from keyform.cli.progress import Events, follower
-from keyform.cli.showing import one_line, print_plan
+from keyform.cli.showing import as_json, one_line, print_plan
 from keyform.engine.plan import Plan
 from keyform.engine.sight import DESTROY, Options
 from keyform.errors import KeyformError, PlanError
@@ -27,13 +27,8 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def execution_options(command: _Command) -> _Command:
-    """``--auto-approve``, ``--parallelism``, ``--overwrite-secrets`` and ``--format``."""
+    """``--auto-approve``, ``--parallelism`` and ``--format``."""
     command = format_option(TEXT, JSON)(command)
-    command = click.option(
-        "--overwrite-secrets",
-        is_flag=True,
-        help="Write over values in the stores that keyform did not write.",
-    )(command)
     command = click.option(
         "--parallelism",
         type=click.IntRange(1, 256),
@@ -53,7 +48,7 @@ def carry_out(
     saved: Plan | None = None,
     auto_approve: bool,
     parallelism: int,
-    overwrite: bool,
+    overwrite: bool = False,
     output: str,
     variables: Sequence[str],
     var_files: Sequence[str],
@@ -109,8 +104,7 @@ def carry_out(
             )
     except KeyformError as problem:
         if output == JSON:
-            told = [diagnostic.as_json() for diagnostic in problem.diagnostics]
-            session.console.data(one_line({"type": "error", "diagnostics": told}))
+            session.console.data(one_line({"type": "error", "diagnostics": as_json(problem.diagnostics)}))
         raise
     if not shown and saved is None:
         if output != JSON:

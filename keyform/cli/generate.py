@@ -62,6 +62,7 @@ def command(session: Session, service: str, variables: tuple[str, ...], var_file
             listing.projects,
             projects={p.id: p.address.removeprefix("projects.") for p in declared if p.service == service},
             taken=taken,
+            lineage=state.lineage,
             now=session.clock.now(),
         )
     )

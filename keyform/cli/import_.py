@@ -14,6 +14,7 @@ from keyform.model import normal_address
 
 if TYPE_CHECKING:
     from keyform.cli.session import Session
+    from keyform.engine.plan import Plan
 
 
 @click.command("import")
@@ -33,8 +34,13 @@ def command(
 
     config = session.load(variables, var_files)
     events = LineEvents(session.console, session.tell_all)
+
+    def begin(plan: Plan) -> bool:
+        print_plan(session, plan, TEXT)
+        session.tell_all(plan.diagnostics)
+        events.expect(len(plan.changes))
+        return True
+
     with session.workspace(config, "import") as ws:
-        outcome = adopt(ws, normal_address(address), key_id, events.take)
-    print_plan(session, outcome.plan, TEXT)
-    session.tell_all(outcome.plan.diagnostics)
+        outcome = adopt(ws, normal_address(address), key_id, events.take, begin)
     return finish(session, "import", outcome, events, TEXT)

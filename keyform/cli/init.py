@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from keyform.config.read import is_config_file
 from keyform.errors import ConfigError
-from keyform.files import advice, make_folders, reason, write_private
+from keyform.files import advice, reason
 from keyform.schemas_location import schema_text
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from keyform.cli.session import Session
 
 _FILE = "keyform.yaml"
-_SCHEMA = ".keyform/config.schema.json"
+_SCHEMA = "keyform.schema.json"
 _IGNORED = ".keyform/"
 _IGNORE = f"# Secrets, state and the embedded key service: nothing for a repository.\n{_IGNORED}\n"
 
@@ -102,26 +103,26 @@ def command(session: Session, directory: str) -> None:
         _write(folder)
     except OSError as problem:
         raise ConfigError(f"{folder} cannot be written: {reason(problem)}", advice(problem)) from None
-    session.console.data(f"Wrote {folder / _FILE} and {folder / '.gitignore'}.\n")
+    session.console.data(f"Wrote {folder / _FILE}, {folder / _SCHEMA} and {folder / '.gitignore'}.\n")
     here = replace(session, folder=folder)
     session.console.tell(f"Look into it, then:\n  {here.command('plan')}\n  {here.command('apply')}")
 
 
 def _write(folder: Path) -> None:
-    make_folders(folder)
-    found = sorted(path.name for path in folder.iterdir() if path.suffix in (".yaml", ".yml"))
+    folder.mkdir(parents=True, exist_ok=True)
+    found = sorted(path.name for path in folder.iterdir() if is_config_file(path))
     if found:
         raise ConfigError(
             f"{folder} has a configuration already: {', '.join(found)}",
             "Choose another folder, or go on with the one there.",
         )
-    make_folders(folder / ".keyform")
-    write_private(folder / _SCHEMA, schema_text("config.schema.json").encode())
     ignore = folder / ".gitignore"
     lines = ignore.read_text(encoding="utf-8") if ignore.exists() else ""
     if _IGNORED not in lines.splitlines():
         gap = "" if not lines or lines.endswith("\n") else "\n"
         with ignore.open("a", encoding="utf-8") as file:
             file.write(f"{gap}{_IGNORE}")
+    # Beside the configuration and committed with it, so that every editor finds it.
+    (folder / _SCHEMA).write_text(schema_text("config.schema.json"), encoding="utf-8")
     with (folder / _FILE).open("x", encoding="utf-8") as file:
         file.write(STARTER)

@@ -29,7 +29,10 @@ def finishing_first(stop: threading.Event, events: Events, console: Console) -> 
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if stop.is_set():
-            console.tell_now(f"{_SHOW_CURSOR}\n" if console.bar else "\n")
+            cursor = _SHOW_CURSOR if console.bar else ""
+            console.tell_now(
+                f"{cursor}\nStopped at once. The next `keyform apply` settles what was under way.\n"
+            )
             os._exit(INTERRUPTED)
         stop.set()
         count = events.in_flight

@@ -6,6 +6,7 @@ Nothing but click is imported until a verb is run, so that ``--help`` and ``--ve
 from __future__ import annotations
 
 import contextlib
+import difflib
 import gc
 import os
 import sys
@@ -42,7 +43,22 @@ VERBS = {
 """Verbs in the order of ``--help``, with the first line of their help."""
 
 
-class Verbs(click.Group):
+class Suggesting(click.Group):
+    """A group that names the nearest command when one is mistyped."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as problem:
+            close = difflib.get_close_matches(args[0], self.list_commands(ctx), 1)
+            if not close or "Did you mean" in problem.format_message():
+                raise
+            raise click.UsageError(f"{problem.message} Did you mean {close[0]!r}?", ctx) from None
+
+
+class Verbs(Suggesting):
     """The verbs, each in the module of its name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -18,8 +19,9 @@ from keyform.cli.options import (
     planning,
     variable_options,
 )
-from keyform.cli.showing import print_plan
-from keyform.engine.plan import Plan, dump_plan
+from keyform.cli.showing import errors_as_json, print_plan
+from keyform.config.values import LATEST
+from keyform.engine.plan import Plan, dump_plan, is_plan
 from keyform.errors import PlanError
 from keyform.files import advice, reason, write_private
 from keyform.model import parse_instant
@@ -27,6 +29,8 @@ from keyform.model import parse_instant
 if TYPE_CHECKING:
     from keyform.cli.session import Session
     from keyform.ports import Clock
+
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @click.command("plan")
@@ -64,11 +68,14 @@ def command(
                 "--at and --out exclude each other: a plan for another time is not applied."
             )
         session.clock = _Fixed(session.clock, _moment(at))
+    if out is not None:
+        _refuse_other_files(session.path(out))
     options = planning(targets, refresh_only, allow_mass_change)
-    config = session.load(variables, var_files)
-    with session.workspace(config, "plan") as ws:
-        check_targets(ws, options.targets)
-        plan = plan_now(ws, options)
+    with errors_as_json(session, output):
+        config = session.load(variables, var_files)
+        with session.workspace(config, "plan") as ws:
+            check_targets(ws, options.targets)
+            plan = plan_now(ws, options)
     print_plan(session, plan, output)
     session.tell_all(plan.diagnostics)
     if plan.failed:
@@ -78,6 +85,21 @@ def command(
     if out is not None:
         _save(session, plan, out)
     return CHANGES if detailed_exitcode and not plan.empty else OK
+
+
+def _refuse_other_files(path: Path) -> None:
+    """A plan may take the place of an older plan and of nothing else: not of the state, not of a key."""
+    try:
+        if not path.exists():
+            return
+        old = path.read_bytes() if path.is_file() else b"?"
+    except OSError as problem:
+        raise PlanError(f"the plan cannot be saved to {path}: {reason(problem)}", advice(problem)) from None
+    if old and not is_plan(old):
+        raise PlanError(
+            f"{path} exists and is not a keyform plan, so it is not written over",
+            "Choose another file for --out, or remove that one.",
+        )
 
 
 def _save(session: Session, plan: Plan, out: str) -> None:
@@ -93,9 +115,14 @@ def _save(session: Session, plan: Plan, out: str) -> None:
 
 def _moment(text: str) -> datetime:
     try:
-        return parse_instant(text)
-    except ValueError:
+        moment = parse_instant(text)
+    except (ValueError, OverflowError):
         raise click.UsageError(f"--at {text!r} is no time; write it like 2027-01-31T00:00:00Z.") from None
+    if not _EARLIEST <= moment < LATEST:
+        raise click.UsageError(
+            f"--at {text!r} is outside of the years {_EARLIEST.year} to {LATEST.year - 1}."
+        )
+    return moment
 
 
 class _Fixed:

@@ -14,7 +14,7 @@ from keyform.cli.console import Console
 from keyform.cli.logs import log_to
 from keyform.clock import SystemClock
 from keyform.diagnostics import ERROR, Diagnostic
-from keyform.errors import KeyformError
+from keyform.errors import ConfigError, KeyformError
 from keyform.model import Location
 from keyform.report.diagnostics import diagnostics_text
 
@@ -65,6 +65,16 @@ class Session:
             self.tell_all(self.config.diagnostics)
         return self.config
 
+    def state_workspace(
+        self, operation: str, variables: Sequence[str], var_files: Sequence[str]
+    ) -> Workspace:
+        """For what only looks at the state: nothing but where that is must be known."""
+        config = self.load(variables, var_files, offline=True, quiet=True)
+        if not config.state.known:
+            unset = (d for d in config.diagnostics if d.code in ("unset-environment", "missing-variable"))
+            raise ConfigError(tuple(replace(diagnostic, severity=ERROR) for diagnostic in unset))
+        return self.workspace(config, operation)
+
     def workspace(self, config: Config, operation: str) -> Workspace:
         """The services, stores and state that ``config`` declares."""
         from keyform.apply import Workspace
@@ -89,9 +99,14 @@ class Session:
             sources += [p.source for p in desired.projects if p.address == diagnostic.address]
             if sources and sources[0] is not None:
                 location, snippet = self.config.locate(sources[0])
-        if location is not None and str(self.folder) != ".":
-            location = Location(str(self.folder / location.file), location.line, location.column)
-        return replace(diagnostic, location=location, snippet=snippet)
+        also = diagnostic.also and (diagnostic.also[0], self._from_here(diagnostic.also[1]))
+        return replace(
+            diagnostic, location=location and self._from_here(location), snippet=snippet, also=also
+        )
+
+    def _from_here(self, location: Location) -> Location:
+        """A place in the folder as seen from where the command was given."""
+        return replace(location, file=str(self.folder / location.file))
 
 
 def open_session(

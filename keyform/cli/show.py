@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from keyform.cli.options import JSON, MARKDOWN, TEXT, format_option
+from keyform.cli.options import JSON, MARKDOWN, TEXT, format_option, variable_options
 from keyform.cli.session import read_bytes
 from keyform.cli.showing import pretty, print_plan
 from keyform.engine.plan import load_plan
@@ -21,8 +21,15 @@ if TYPE_CHECKING:
 @click.command("show")
 @click.argument("planfile", required=False)
 @format_option(TEXT, JSON, MARKDOWN)
+@variable_options
 @click.pass_obj
-def command(session: Session, planfile: str | None, output: str) -> None:
+def command(
+    session: Session,
+    planfile: str | None,
+    output: str,
+    variables: tuple[str, ...],
+    var_files: tuple[str, ...],
+) -> None:
     """Show the state, or the saved plan PLANFILE. No service is asked."""
     if planfile is not None:
         path = session.path(planfile)
@@ -32,8 +39,7 @@ def command(session: Session, planfile: str | None, output: str) -> None:
         return
     from keyform.apply.states import read_state
 
-    config = session.load(offline=True, quiet=True)
-    with session.workspace(config, "show") as ws:
+    with session.state_workspace("show", variables, var_files) as ws:
         state, where = read_state(ws) or State.fresh(), ws.backend.describe()
     if output == JSON:
         session.console.data(pretty(json.loads(dump_state(state))))

@@ -6,21 +6,27 @@ from typing import TYPE_CHECKING
 
 import click
 
-from keyform.cli.options import variable_options
+from keyform.cli.options import JSON, TEXT, format_option, variable_options
+from keyform.cli.showing import as_json, errors_as_json, pretty
 
 if TYPE_CHECKING:
     from keyform.cli.session import Session
 
 
 @click.command("validate")
+@format_option(TEXT, JSON)
 @variable_options
 @click.pass_obj
-def command(session: Session, variables: tuple[str, ...], var_files: tuple[str, ...]) -> None:
+def command(session: Session, output: str, variables: tuple[str, ...], var_files: tuple[str, ...]) -> None:
     """Check the configuration without touching any service, store or state.
 
     Every error of every file is shown with its place. Environment variables need not be set.
     """
-    config = session.load(variables, var_files, offline=True)
+    with errors_as_json(session, output):
+        config = session.load(variables, var_files, offline=True)
+    if output == JSON:
+        session.console.data(pretty({"diagnostics": as_json(config.diagnostics)}))
+        return
     counts = [
         f"{len(found)} {name}{'' if len(found) == 1 else 's'}"
         for found, name in (

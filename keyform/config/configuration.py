@@ -15,10 +15,12 @@ from keyform.profile import Profile
 
 @dataclass(frozen=True, slots=True)
 class StateConfig:
-    """Where the state lives. Options that are credentials are :class:`Secret`."""
+    """Where the state lives. Options that are credentials are :class:`Secret`. ``known`` False: something
+    in it needs a variable that is not set here."""
 
     backend: str
     options: Mapping[str, Any]
+    known: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,9 +52,9 @@ def load(
     ``variables`` win over ``var_files``, a later var file over an earlier one, both over defaults.
     ``profile_of`` gives the profile of a service type, None if there is none. ``check_place`` raises
     ``StoreError`` for a place that its store cannot hold; ``folder_of`` gives the folder of a store that
-    keeps files, else None. With ``offline`` an unset environment variable is a warning, and the fields that
-    need it are left out. Locations name files relative to ``folder``. Raises :class:`ConfigError` with every
-    diagnostic of all files, sorted by place.
+    keeps files, else None. With ``offline`` an unset environment variable, or a variable without a value, is
+    a warning, and the fields that need it are left out. Locations name files relative to ``folder``. Raises
+    :class:`ConfigError` with every diagnostic of all files, sorted by place.
     """
     problems = Problems()
     texts: dict[str, str] = {}
@@ -179,7 +179,7 @@ def _diagnostics(problems: Problems, sources: Sources) -> tuple[Diagnostic, ...]
 
 
 def _diagnostic(problem: Problem, sources: Sources) -> Diagnostic:
-    location, snippet, detail = None, None, problem.detail
+    location, snippet, also = None, None, None
     if isinstance(problem.where, Spot):
         location = Location(problem.where.file, problem.where.line, problem.where.column)
         index = sources.index(location.file)
@@ -188,9 +188,16 @@ def _diagnostic(problem: Problem, sources: Sources) -> Diagnostic:
         location, snippet = sources.locate(problem.where, problem.on_name)
     if problem.also is not None:
         phrase, other = problem.also
-        detail = f"{phrase} {sources.locate(other, on_name=True)[0]}. {detail}".rstrip()
+        also = (phrase, sources.locate(other, on_name=True)[0])
     return Diagnostic(
-        problem.severity, problem.code, problem.summary, detail, problem.address, location, snippet
+        problem.severity,
+        problem.code,
+        problem.summary,
+        problem.detail,
+        problem.address,
+        location,
+        snippet,
+        also,
     )
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 from keyform.config.configuration import StoreConfig
-from keyform.config.interpolate import UNRESOLVED
-from keyform.config.merge import Entry, Merged
+from keyform.config.merge import Merged
 from keyform.config.problems import Problems
-from keyform.config.sections import digestible
+from keyform.config.sections import digestible, is_known
 from keyform.model import canonical_json
 
 FolderOf = Callable[[StoreConfig, Path], Path | None]
@@ -33,7 +31,7 @@ def report_overlaps(
         entry = merged.stores.get(name)
         if entry is None and name not in used:
             continue
-        if entry is not None and not _whole(store, entry):
+        if entry is not None and not is_known(entry.body.keys() - {"type"}, store.options):
             continue
         path = folder_of(store, folder)
         if path is not None:
@@ -60,16 +58,3 @@ def report_overlaps(
             on_name=True,
             also=(f"`{twin}` is at", there.at()) if there else None,
         )
-
-
-def _whole(store: StoreConfig, entry: Entry) -> bool:
-    """Whether every option is known here; one that needs an unset variable is not."""
-    return len(store.options) == len(entry.body.keys() - {"type"}) and _known(store.options)
-
-
-def _known(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return all(map(_known, value.values()))
-    if isinstance(value, tuple):
-        return all(map(_known, value))
-    return value is not UNRESOLVED

@@ -94,10 +94,11 @@ class Problems:
         summary: str,
         detail: str = "",
         *,
+        on_name: bool = False,
         address: str | None = None,
     ) -> None:
         """Record a warning."""
-        self._record(Problem(WARNING, code, summary, detail, where, address=address))
+        self._record(Problem(WARNING, code, summary, detail, where, on_name, address))
 
     def _record(self, problem: Problem) -> None:
         summary, detail = self._presentable(problem.summary), self._presentable(problem.detail)

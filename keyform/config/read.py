@@ -11,6 +11,11 @@ LARGEST = 16 * 1024 * 1024
 """The largest file that is read, in bytes."""
 
 
+def is_config_file(path: Path) -> bool:
+    """Whether a file of this name in the folder is part of the configuration."""
+    return path.suffix in (".yaml", ".yml") and not path.name.startswith(".") and not path.is_dir()
+
+
 def config_files(folder: Path, problems: Problems) -> list[Path]:
     """The ``*.yaml`` and ``*.yml`` files directly in ``folder``, sorted; hidden ones and folders are not."""
     try:
@@ -31,11 +36,7 @@ def config_files(folder: Path, problems: Problems) -> list[Path]:
             "Give the folder that holds the configuration with -C.",
         )
         return []
-    found = [
-        entry
-        for entry in entries
-        if entry.suffix in (".yaml", ".yml") and not entry.name.startswith(".") and not entry.is_dir()
-    ]
+    found = [entry for entry in entries if is_config_file(entry)]
     if not found:
         problems.error(
             "no-config",

@@ -44,9 +44,10 @@ class Sections:
                 did_you_mean(backend, types),
             )
         options = self._options(entry, ("backend",))
+        known = isinstance(backend, str) and is_known(entry.body.keys() - {"backend"}, options)
         if backend == "local":
             options.setdefault("path", ".keyform/state.json")
-        return StateConfig(str(backend), MappingProxyType(options))
+        return StateConfig(str(backend), MappingProxyType(options), known)
 
     def stores(self, merged: Merged, types: Collection[str]) -> dict[str, StoreConfig]:
         """The declared stores, and ``local`` if it is not declared."""
@@ -235,6 +236,19 @@ class Sections:
             summary,
             'Write exactly one "${env:NAME}", and set NAME outside the repository.',
         )
+
+
+def is_known(given: Collection[str], options: Mapping[str, Any]) -> bool:
+    """Whether every one of the ``given`` options has a value; one that needs an unset variable has none."""
+    return options.keys() >= set(given) and _filled(options)
+
+
+def _filled(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_filled, value.values()))
+    if isinstance(value, tuple):
+        return all(map(_filled, value))
+    return value is not UNRESOLVED
 
 
 def digestible(value: Any) -> Any:

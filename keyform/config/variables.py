@@ -55,7 +55,8 @@ def read_var_files(
 
 
 class Variables:
-    """Works out each declared variable once, following references between defaults."""
+    """Works out each declared variable once, following references between defaults. With ``offline`` one
+    without a value is a warning."""
 
     def __init__(
         self,
@@ -69,6 +70,7 @@ class Variables:
     ) -> None:
         self._declared = declared
         self._problems = problems
+        self._offline = offline
         self._values: dict[str, str | None] = {}
         self._fill = Interpolator(env, self._values, problems, offline=offline)
         for name, (text, where) in given.items():
@@ -111,7 +113,8 @@ class Variables:
             where = SourceRef(entry.file, (*entry.path, "default"))
             default = default.get("default")
         if default is None:
-            self._problems.error(
+            record = self._problems.warning if self._offline else self._problems.error
+            record(
                 "missing-variable",
                 SourceRef(entry.file, entry.path),
                 f"the variable `{name}` has no value",

@@ -42,6 +42,18 @@ _IN_STATE = {
     REFRESH: "take note in the state",
 }
 
+_LEGEND = {
+    CREATE: "create",
+    UPDATE: "update in place",
+    REPLACE: "create a new key, then revoke the old one",
+    ROTATE: "rotate",
+    REVOKE: "revoke",
+    IMPORT: "import",
+    MOVE: "rename",
+    FORGET: "forget",
+    REFRESH: "take note of what changed outside",
+}
+
 DONE = {
     CREATE: "created",
     UPDATE: "updated",
@@ -128,6 +140,12 @@ def done_words(counts: dict[str, int]) -> str:
     return ", ".join(f"{counts[action]} {word}" for action, word in DONE.items() if counts.get(action))
 
 
+def legend(plan: Plan) -> list[tuple[str, str]]:
+    """Each action that occurs in the plan, and what it means."""
+    found = {change.action for change in plan.changes}
+    return [(action, words) for action, words in _LEGEND.items() if action in found]
+
+
 def groups(plan: Plan) -> list[tuple[str, tuple[Change, ...]]]:
     """The changes that somebody asked for, and apart from them those that undo what happened outside."""
     intended = tuple(change for change in plan.changes if not change.drift)
@@ -148,6 +166,8 @@ def nothing_to_do(plan: Plan) -> str:
         return "No changes. The services show what the state records."
     if plan.failed:
         return "No changes could be planned; see the errors."
+    if plan.targets:
+        return f"No changes to {', '.join(map(visible, plan.targets))}."
     return "No changes. Every declared key is as declared."
 
 

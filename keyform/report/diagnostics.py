@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from keyform.diagnostics import Diagnostic
+from keyform.diagnostics import ERROR, Diagnostic
 from keyform.report.safe import columns, visible
 from keyform.report.style import Style
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 _TAB = "    "
+_MANY, _NAMED = 3, 8
+"""Warnings of one kind that are told as one, and how many of their addresses are named."""
 
 
 def diagnostics_text(diagnostics: Sequence[Diagnostic], style: Style) -> str:
     """All of them, a blank line between two, and a line that counts them when there are several."""
     if not diagnostics:
         return ""
-    blocks = [diagnostic_text(diagnostic, style) for diagnostic in diagnostics]
+    blocks = [diagnostic_text(first, style, like_it) for first, like_it in _alike(diagnostics)]
     if len(diagnostics) > 1:
         blocks.append(style.paint(f"{count_line(diagnostics)}.", "bold"))
     return "\n\n".join(blocks) + "\n"
@@ -28,8 +30,25 @@ def count_line(diagnostics: Sequence[Diagnostic]) -> str:
     return ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for count, name in counts if count)
 
 
-def diagnostic_text(diagnostic: Diagnostic, style: Style) -> str:
-    """One diagnostic, without a line break at its end."""
+def _alike(diagnostics: Sequence[Diagnostic]) -> list[tuple[Diagnostic, list[str]]]:
+    """Each diagnostic with the addresses of those that it stands for: many warnings of one kind about many
+    keys are told once."""
+    kinds: dict[tuple[str, str, str], list[Diagnostic]] = {}
+    for diagnostic in diagnostics:
+        if diagnostic.severity != ERROR and diagnostic.address:
+            kind = (diagnostic.severity, diagnostic.code, diagnostic.detail)
+            kinds.setdefault(kind, []).append(diagnostic)
+    first_of = {id(found[0]): found for found in kinds.values() if len(found) >= _MANY}
+    told = {id(diagnostic) for found in first_of.values() for diagnostic in found[1:]}
+    return [
+        (diagnostic, [other.address or "" for other in first_of.get(id(diagnostic), [])[1:]])
+        for diagnostic in diagnostics
+        if id(diagnostic) not in told
+    ]
+
+
+def diagnostic_text(diagnostic: Diagnostic, style: Style, like_it: Sequence[str] = ()) -> str:
+    """One diagnostic, without a line break at its end. ``like_it`` are addresses that the same holds for."""
     head = style.paint(f"{diagnostic.severity}:", _COLOURS.get(diagnostic.severity, "red"), "bold")
     summary = visible(diagnostic.summary)
     place = visible(str(diagnostic.location)) + ": " if diagnostic.location else ""
@@ -38,8 +57,12 @@ def diagnostic_text(diagnostic: Diagnostic, style: Style) -> str:
     out = [f"{place}{head} {style.paint(summary, 'bold')}"]
     if diagnostic.location and diagnostic.snippet is not None:
         out += _excerpt(diagnostic.snippet, diagnostic.location.line, diagnostic.location.column, style)
-    for paragraph in diagnostic.detail.splitlines():
+    for paragraph in diagnostic.explanation.splitlines():
         out += style.wrapped(visible(paragraph), "  ")
+    if like_it:
+        named = ", ".join(map(visible, like_it[:_NAMED]))
+        rest = f" and {len(like_it) - _NAMED} more" if len(like_it) > _NAMED else ""
+        out += style.wrapped(f"The same holds for {named}{rest}.", "  ")
     return "\n".join(out)
 
 

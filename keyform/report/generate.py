@@ -17,6 +17,10 @@ _HEADER = (
     "# `keyform plan`: it adopts the keys and changes none of them. Their secrets are not known to keyform;",
     "# `secret` says where the first rotation puts a new one.",
 )
+_PROJECTS = (
+    "# The projects of these keys are not declared yet. keyform manages the allowed origins of a declared",
+    "# project; below they are as the service has them now.",
+)
 
 
 def generated_yaml(
@@ -27,12 +31,14 @@ def generated_yaml(
     *,
     projects: Mapping[str, str],
     taken: Collection[str],
+    lineage: str,
     now: datetime,
 ) -> str:
     """Declarations of the live ``keys``, and ``imports`` that adopt them.
 
     ``projects`` maps the ids of declared projects of the service to their names; ``taken`` are names in
-    use. Revoked keys are left out; keys that no configuration can declare are named in comments.
+    use, ``lineage`` that of this state. Revoked keys are left out, and so are those that carry the label of
+    another state, which are counted; keys that no configuration can declare are named in comments.
     """
     names = _Names(taken)
     blocks: list[str] = []
@@ -41,8 +47,12 @@ def generated_yaml(
     known = dict(projects)
     new_projects: list[str] = []
     origins = {project.id: project.allowed_origins for project in live_projects}
+    elsewhere = 0
     for key in keys:
         if key.status == REVOKED:
+            continue
+        if key.label is not None and not key.label.startswith(f"{lineage}/"):
+            elsewhere += 1
             continue
         problem = _undeclarable(key, profile, now)
         if problem:
@@ -55,7 +65,7 @@ def generated_yaml(
         name = names.new(key.spec.name or key.spec.kind or "key")
         blocks.append("\n".join(_key(name, service, profile, key, known)))
         imports.append(f"  - {{key: {name}, id: {scalar(key.id)}}}")
-    return "\n".join(_document(service, now, new_projects, blocks, imports, left_out)) + "\n"
+    return "\n".join(_document(service, now, new_projects, blocks, imports, left_out, elsewhere)) + "\n"
 
 
 def _document(
@@ -65,14 +75,18 @@ def _document(
     blocks: list[str],
     imports: list[str],
     left_out: list[str],
+    elsewhere: int,
 ) -> Iterator[str]:
     yield f"# Keys that {visible(service)} had on {instant(now)} and that the state does not own."
     if not blocks:
         yield "# There are none to declare."
     else:
         yield from _HEADER
+    if elsewhere:
+        whose = "1 more carries" if elsewhere == 1 else f"{elsewhere} more carry"
+        yield f"# {whose} the label of another keyform state, which manages what carries it."
     if projects:
-        yield from ("", "projects:", *projects)
+        yield from ("", *_PROJECTS, "projects:", *projects)
     if blocks:
         yield from ("", "keys:", "\n\n".join(blocks), "", "imports:", *imports)
     if left_out:
@@ -124,9 +138,10 @@ def _undeclarable(key: LiveKey, profile: Profile, now: datetime) -> str:
         return "it has expired"
     if profile.kinds and spec.kind not in profile.kinds:
         return f"kind {visible(str(spec.kind))} is unknown"
-    words = [key.id, spec.project or "", spec.environment or "", *spec.scopes, *spec.allowed_origins]
+    words = [key.id, spec.project or "", spec.environment or "", spec.name]
+    words += [*spec.scopes, *spec.allowed_origins]
     words += [name for name, _ in spec.metadata]
-    prose = [spec.name, spec.description, *(text for _, text in spec.metadata)]
+    prose = [spec.description, *(text for _, text in spec.metadata)]
     words += [text.replace("\n", "").replace("\t", "") for text in prose]
     if any(map(_has_control, words)):
         return "it holds control characters"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from keyform.diagnostics import Diagnostic
 from keyform.engine.plan import ACTIONS, Change, Plan
 from keyform.report.changes import counted, groups, heading, nothing_to_do, rows
-from keyform.report.diagnostics import diagnostic_text
+from keyform.report.diagnostics import diagnostics_text
 from keyform.report.safe import code_span, fenced
 from keyform.report.style import SYMBOLS, Style
 
@@ -59,12 +59,11 @@ def _section(action: str, changes: list[Change], room: int) -> list[str]:
             continue
         room -= size
         lines += block
-    title = f"{len(changes)} to {action}"
-    out = [f"#### {title}", ""]
+    out = [f"#### {action.capitalize()}", ""]
     if lines:
         folded = len(lines) > _FOLD_FROM
         if folded:
-            out += ["<details>", f"<summary>Show {title}</summary>", ""]
+            out += ["<details>", f"<summary>Show {len(changes)}</summary>", ""]
         out += [*fenced(lines, "diff"), ""]
         if folded:
             out += ["</details>", ""]
@@ -74,7 +73,7 @@ def _section(action: str, changes: list[Change], room: int) -> list[str]:
 
 
 def _change(change: Change) -> list[str]:
-    mark = _DIFF_MARKS.get(SYMBOLS[change.action][-1], "!")
+    mark = _DIFF_MARKS.get(SYMBOLS[change.action][0], "!")
     out = [f"{mark} {change.address}  {heading(change)}", f"    # {change.reason}"]
     for row in rows(change):
         remark = f"  ({row.remark})" if row.remark else ""
@@ -85,7 +84,5 @@ def _change(change: Change) -> list[str]:
 def _diagnostics(diagnostics: tuple[Diagnostic, ...]) -> list[str]:
     if not diagnostics:
         return []
-    lines: list[str] = []
-    for diagnostic in diagnostics:
-        lines += diagnostic_text(diagnostic, Style(width=100)).split("\n")
+    lines = diagnostics_text(diagnostics, Style(width=100)).rstrip("\n").split("\n")
     return ["### Messages", "", *fenced(lines), ""]

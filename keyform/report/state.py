@@ -13,6 +13,7 @@ from keyform.report.table import markdown_table, table
 from keyform.state import Generation, KeyRecord, State, spec_to_json
 
 _HEADER = ("address", "service", "key", "expires", "secret")
+_PROJECT_HEADER = ("project", "service", "allowed origins")
 
 
 def state_text(state: State, where: str, style: Style) -> str:
@@ -23,20 +24,27 @@ def state_text(state: State, where: str, style: Style) -> str:
     if state.keys:
         out += "\n" + table(_HEADER, [*_lines(state)], style)
     if state.projects:
-        lines = [
-            (project.address, project.service, ", ".join(project.allowed_origins) or "none")
-            for _, project in sorted(state.projects.items())
-        ]
-        out += "\n" + table(("project", "service", "allowed origins"), lines, style)
+        out += "\n" + table(_PROJECT_HEADER, [*_project_lines(state)], style)
     return out
 
 
 def state_markdown(state: State, where: str) -> str:
     """The same as Markdown."""
     out = f"## keyform state\n\nState {code_span(where)}, serial {state.serial}.\n\n"
-    if not state.keys:
+    if not state.keys and not state.projects:
         return out + "It owns no key yet.\n"
-    return out + markdown_table(_HEADER, [[code_span(cell) for cell in line] for line in _lines(state)])
+    tables = []
+    if state.keys:
+        tables.append(markdown_table(_HEADER, [list(map(code_span, line)) for line in _lines(state)]))
+    if state.projects:
+        lines = [list(map(code_span, line)) for line in _project_lines(state)]
+        tables.append(markdown_table(_PROJECT_HEADER, lines))
+    return out + "\n".join(tables)
+
+
+def _project_lines(state: State) -> Iterator[Sequence[str]]:
+    for _, project in sorted(state.projects.items()):
+        yield project.address, project.service, ", ".join(project.allowed_origins) or "none"
 
 
 def _lines(state: State) -> Iterator[Sequence[str]]:

@@ -23,7 +23,7 @@ _CODES = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan
 SYMBOLS = {
     CREATE: "+",
     UPDATE: "~",
-    REPLACE: "-/+",
+    REPLACE: "+/-",
     ROTATE: "↻",
     REVOKE: "-",
     IMPORT: "←",

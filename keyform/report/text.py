@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from keyform.engine.plan import REFRESH, Change, Plan
-from keyform.report.changes import groups, heading, rows, summary_line, unmanaged_lines
+from keyform.report.changes import groups, heading, legend, rows, summary_line, unmanaged_lines
 from keyform.report.safe import visible
 from keyform.report.style import Style, colour_of
 
@@ -13,6 +13,11 @@ _MARKS = {"+": "green", "-": "red", "~": "yellow"}
 def plan_text(plan: Plan, style: Style) -> str:
     """The plan, change by change, ending with the summary line. Diagnostics are left to their own report."""
     out: list[str] = []
+    if plan.changes:
+        marks = [f"{style.symbol(action)} {words}" for action, words in legend(plan)]
+        if any(change.drift and change.action != REFRESH for change in plan.changes):
+            marks.append("! changed outside keyform")
+        out += [*style.wrapped(f"Symbols: {'; '.join(marks)}."), ""]
     for title, changes in groups(plan):
         out += [style.paint(f"{title}:", "bold"), ""]
         for change in changes:

@@ -236,8 +236,8 @@ def _locked(path: Path, record: LockRecord) -> Locked:
     age = timedelta(seconds=max(0, int((datetime.now(UTC) - record.since).total_seconds())))
     return Locked(
         f"The state {path} is locked by {_who(record)}, since {instant(record.since)} ({age} ago)",
-        "Wait until that run is over. If it is hung for good, break its lock: "
-        f"keyform state unlock {record.id}",
+        "Wait until that run is over. If it is hung for good, break its lock with "
+        f"`keyform state unlock {record.id}`.",
     )
 
 

@@ -18,7 +18,9 @@ Edit = Callable[[str, str], None]
 def test_what_init_writes_is_valid_applies_and_then_is_done(keyform: Keyform, folder: Path) -> None:
     assert keyform("init").code == 0
     assert ".keyform/" in (folder / ".gitignore").read_text().splitlines()
-    assert (folder / ".keyform/config.schema.json").is_file()
+    named = (folder / "keyform.yaml").read_text().partition("$schema=")[2].split()[0]
+    assert json.loads((folder / named).read_text())["title"] == "keyform configuration"
+    assert not named.startswith(".keyform/")
     assert keyform("validate").out == "The configuration is valid: 5 keys, 1 project, 1 service, 1 store.\n"
     applied = keyform("apply", "--auto-approve")
     assert (applied.code, applied.out.splitlines()[-1]) == (0, "Apply complete: 6 created.")
@@ -77,7 +79,7 @@ def test_a_plan_with_errors_is_shown_and_not_saved(
     edit("    secret: backend\n", "    secret: backend\n    protect: true\n    environment: test\n")
     failed = keyform("plan", "--out", "p", "--detailed-exitcode")
     assert failed.code == 1
-    assert "-/+ keys.backend" in failed.out
+    assert "+/- keys.backend" in failed.out
     assert f"{folder}/keyform.yaml:4:3: error: keys.backend is protected" in failed.err
     assert "    4 |   backend:\n      |   ^\n" in failed.err
     assert "p was not written" in failed.err

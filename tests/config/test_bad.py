@@ -652,11 +652,11 @@ OTHERS_TOO = {
 def test_bad_input_gets_one_clear_error_at_its_place(case: str, refused: Refuser) -> None:
     text, code, place, words = CASES[case]
     found = refused(OWN_SERVICES.get(case) or HEAD + text)
-    shown = "\n".join(f"{d.code} {d.location}: {d.summary} | {d.detail}" for d in found)
+    shown = "\n".join(f"{d.code} {d.location}: {d.summary} | {d.explanation}" for d in found)
     matching = [d for d in found if d.code == code and str(d.location) == f"keyform.yaml:{place}"]
     assert len(matching) == 1, shown
     assert len(found) == 1 or case in OTHERS_TOO, shown
-    told = f"{matching[0].summary} {matching[0].detail}"
+    told = f"{matching[0].summary} {matching[0].explanation}"
     for word in words:
         assert word in told, shown
     line = (OWN_SERVICES.get(case) or HEAD + text).split("\n")[matching[0].location.line - 1]

@@ -157,8 +157,8 @@ def test_a_name_in_two_files_shows_both(refused: Refuser) -> None:
         ("duplicate-name", "b.yaml:2:3"),
         ("duplicate-name", "c.yaml:1:1"),
     ]
-    assert "a.yaml:4:3" in found[0].detail
-    assert "b.yaml:3:1" in found[1].detail
+    assert "a.yaml:4:3" in found[0].explanation
+    assert "b.yaml:3:1" in found[1].explanation
 
 
 def test_all_errors_of_all_files_come_in_one_run(refused: Refuser) -> None:

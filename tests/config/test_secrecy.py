@@ -36,7 +36,7 @@ TEXTS = {
 @pytest.mark.parametrize("case", TEXTS)
 def test_a_credential_in_clear_text_is_never_shown(case: str, refused: Refuser) -> None:
     found = refused(TEXTS[case], env={"A": "x"})
-    shown = "\n".join(f"{d.summary}\n{d.detail}\n{d.snippet}" for d in found)
+    shown = "\n".join(f"{d.summary}\n{d.explanation}\n{d.snippet}" for d in found)
     assert CANARY not in shown
     assert "0777123456" not in shown
 
@@ -60,7 +60,7 @@ def test_a_value_from_the_environment_is_never_shown(case: str, refused: Refuser
         f"    {line}\n" for line in lines
     )
     found = refused(text, env={"LEAK": "Hunter2Canary"})
-    shown = "\n".join(f"{d.summary}\n{d.detail}\n{d.snippet}" for d in found)
+    shown = "\n".join(f"{d.summary}\n{d.explanation}\n{d.snippet}" for d in found)
     assert "hunter2canary" not in shown.lower()
     assert "${env:LEAK}" in shown
 

@@ -32,7 +32,14 @@ NOW = datetime(2027, 1, 1, tzinfo=UTC)
 
 def written(*keys: LiveKey, taken: tuple[str, ...] = ()) -> str:
     return generated_yaml(
-        "svc", PROFILE, keys, [LiveProject("p", ("https://a.example",))], projects={}, taken=taken, now=NOW
+        "svc",
+        PROFILE,
+        keys,
+        [LiveProject("p", ("https://a.example",))],
+        projects={},
+        taken=taken,
+        lineage="mine",
+        now=NOW,
     )
 
 
@@ -74,3 +81,29 @@ def test_what_cannot_be_declared_is_named_with_its_reason() -> None:
     assert "#   key_3 (): scope z is unknown\n" in text
     assert "#   key_4 (bell\\x07\\nkeys: {}): it holds control characters\n" in text
     assert "key_5" not in text
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\tb", "a\r\n# b"])
+def test_a_name_that_no_configuration_can_write_is_left_out(name: str) -> None:
+    text = written(
+        LiveKey("key_1", KeySpec("secret", name=name)), LiveKey("key_2", KeySpec("secret", name="ok"))
+    )
+    assert list(yaml.safe_load(text)["keys"]) == ["ok"]
+    assert "key_1" in text
+    assert "control characters" in text
+
+
+def test_keys_of_another_state_are_counted_and_those_of_this_one_written() -> None:
+    text = written(
+        LiveKey("key_1", KeySpec("secret", name="theirs"), label="other/m1"),
+        LiveKey("key_2", KeySpec("secret", name="ours"), label="mine/m2"),
+        LiveKey("key_3", KeySpec("secret", name="nobodys")),
+    )
+    assert list(yaml.safe_load(text)["keys"]) == ["ours", "nobodys"]
+    assert "# 1 more carries the label of another keyform state" in text
+
+
+def test_the_header_tells_what_becomes_of_projects() -> None:
+    with_project = written(LiveKey("key_1", KeySpec("secret", name="a", project="p")))
+    assert "keyform manages the allowed origins" in with_project
+    assert "keyform manages" not in written(LiveKey("key_1", KeySpec("secret", name="a")))

@@ -18,7 +18,7 @@ def shown(*changes: Change, style: Style | None = None, **rest: object) -> str:
     [
         ("create", "+", "create at sandbox"),
         ("update", "~", "update in place at sandbox"),
-        ("replace", "-/+", "replace by a new key at sandbox"),
+        ("replace", "+/-", "replace by a new key at sandbox"),
         ("rotate", "↻", "rotate: a new generation at sandbox"),
         ("revoke", "-", "revoke at sandbox"),
         ("import", "←", "import from sandbox"),
