@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from keyform.cli import complete
 from keyform.cli.execution import carry_out, execution_options
 from keyform.cli.options import plan_options, planning, variable_options
 from keyform.cli.session import read_bytes
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command("apply")
-@click.argument("planfile", required=False)
+@click.argument("planfile", required=False, shell_complete=complete.files)
 @execution_options
 @click.option(
     "--overwrite-secrets",

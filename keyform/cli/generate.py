@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from keyform.cli import complete
 from keyform.cli.options import variable_options
 from keyform.diagnostics import warning
 from keyform.errors import ServiceError
@@ -24,7 +25,7 @@ _MISSING = warning(
 
 
 @click.command("generate")
-@click.argument("service")
+@click.argument("service", shell_complete=complete.services)
 @variable_options
 @click.pass_obj
 def command(session: Session, service: str, variables: tuple[str, ...], var_files: tuple[str, ...]) -> None:

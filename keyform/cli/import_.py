@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from keyform.cli import complete
 from keyform.cli.execution import finish
 from keyform.cli.options import TEXT, variable_options
 from keyform.cli.progress import LineEvents
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("import")
-@click.argument("address", metavar="ADDR")
+@click.argument("address", metavar="ADDR", shell_complete=complete.undone)
 @click.argument("key_id", metavar="ID")
 @variable_options
 @click.pass_obj

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from keyform import __version__
 
@@ -77,7 +78,15 @@ class Verbs(Suggesting):
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("-C", "--chdir", "folder", metavar="DIR", default=".", help="Work in DIR instead of here.")
+@click.option(
+    "-C",
+    "--chdir",
+    "folder",
+    metavar="DIR",
+    default=".",
+    shell_complete=lambda ctx, param, incomplete: [CompletionItem(incomplete, type="dir")],
+    help="Work in DIR instead of here.",
+)
 @click.option("-v", "--verbose", count=True, help="Log what is done to stderr; never a secret. Repeatable.")
 @click.option("--no-color", is_flag=True, help="No colour and no progress bar (as under NO_COLOR).")
 @click.version_option(__version__, "--version", prog_name="keyform", message="%(prog)s %(version)s")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from keyform.cli import complete
 from keyform.engine.sight import NORMAL, REFRESH_ONLY, Options
 from keyform.errors import PlanError
 from keyform.model import normal_address
@@ -39,6 +40,7 @@ def variable_options(command: _Command) -> _Command:
         "var_files",
         multiple=True,
         metavar="FILE",
+        shell_complete=complete.files,
         help="Read variables from a YAML or JSON file.",
     )(command)
     return click.option(
@@ -62,7 +64,12 @@ def plan_options(command: _Command) -> _Command:
 def target_option(command: _Command) -> _Command:
     """``--target``."""
     return click.option(
-        "--target", "targets", multiple=True, metavar="ADDR", help="Only this address. Repeatable."
+        "--target",
+        "targets",
+        multiple=True,
+        metavar="ADDR",
+        shell_complete=complete.targets,
+        help="Only this address. Repeatable.",
     )(command)
 
 

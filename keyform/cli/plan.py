@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from keyform.cli import complete
 from keyform.cli.main import CHANGES, ERROR, OK
 from keyform.cli.options import (
     JSON,
@@ -34,7 +35,12 @@ _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @click.command("plan")
-@click.option("--out", metavar="FILE", help="Save the plan, to be applied exactly as it is.")
+@click.option(
+    "--out",
+    metavar="FILE",
+    shell_complete=complete.files,
+    help="Save the plan, to be applied exactly as it is.",
+)
 @format_option(TEXT, JSON, MARKDOWN)
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there are changes.")
 @click.option(

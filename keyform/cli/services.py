@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from keyform.cli import complete
 from keyform.errors import KeyformError
 from keyform.report.profile import profile_text, profiles_text
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command("services")
-@click.argument("type_name", metavar="[TYPE]", required=False)
+@click.argument("type_name", metavar="[TYPE]", required=False, shell_complete=complete.types)
 @click.pass_obj
 def command(session: Session, type_name: str | None) -> None:
     """List the service types, or tell what keyform knows of TYPE: its rules and their sources.

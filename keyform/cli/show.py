@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from keyform.cli import complete
 from keyform.cli.options import JSON, MARKDOWN, TEXT, format_option, variable_options
 from keyform.cli.session import read_bytes
 from keyform.cli.showing import pretty, print_plan
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command("show")
-@click.argument("planfile", required=False)
+@click.argument("planfile", required=False, shell_complete=complete.files)
 @format_option(TEXT, JSON, MARKDOWN)
 @variable_options
 @click.pass_obj

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from keyform.cli import complete
 from keyform.cli.main import Suggesting
 from keyform.cli.options import variable_options
 from keyform.cli.session import read_bytes
@@ -41,7 +42,7 @@ def list_(session: Session, variables: tuple[str, ...], var_files: tuple[str, ..
 
 
 @command.command()
-@click.argument("address", metavar="ADDR")
+@click.argument("address", metavar="ADDR", shell_complete=complete.addresses)
 @variable_options
 @click.pass_obj
 def show(session: Session, address: str, variables: tuple[str, ...], var_files: tuple[str, ...]) -> None:
@@ -64,7 +65,7 @@ def show(session: Session, address: str, variables: tuple[str, ...], var_files: 
 
 
 @command.command()
-@click.argument("before", metavar="ADDR")
+@click.argument("before", metavar="ADDR", shell_complete=complete.addresses)
 @click.argument("after", metavar="NEW")
 @variable_options
 @click.pass_obj
@@ -83,7 +84,7 @@ def mv(
 
 
 @command.command()
-@click.argument("addresses", metavar="ADDR...", nargs=-1, required=True)
+@click.argument("addresses", metavar="ADDR...", nargs=-1, required=True, shell_complete=complete.addresses)
 @variable_options
 @click.pass_obj
 def rm(
@@ -112,7 +113,7 @@ def pull_(session: Session, variables: tuple[str, ...], var_files: tuple[str, ..
 
 
 @command.command("push")
-@click.argument("file")
+@click.argument("file", shell_complete=complete.files)
 @click.option("--force", is_flag=True, help="Push a state of another lineage, or an older one.")
 @variable_options
 @click.pass_obj

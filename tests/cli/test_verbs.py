@@ -302,3 +302,122 @@ def test_completion(keyform: Keyform, shell: str) -> None:
     assert ran.code == 0
     assert "_KEYFORM_COMPLETE" in ran.out
     assert f"keyform completion {shell} > " in ran.err
+
+
+@pytest.mark.parametrize("content", ['{"format": "keyform-state"}', "version: 1\n", "[]"])
+def test_a_plan_takes_the_place_of_no_other_file(
+    keyform: Keyform, one_key: Path, folder: Path, content: str
+) -> None:
+    (folder / "other").write_text(content)
+    refused = keyform("plan", "--out", "other")
+    assert (refused.code, refused.out) == (1, "")
+    assert "is not a keyform plan" in refused.err
+    assert (folder / "other").read_text() == content
+    (folder / "other").write_text("")
+    assert keyform("plan", "--out", "other").code == 0
+    assert keyform("plan", "--out", "other").code == 0
+
+
+@pytest.mark.parametrize(
+    "time", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "9500-01-01T00:00:00Z"]
+)
+def test_a_time_that_nothing_can_be_added_to_is_refused(keyform: Keyform, one_key: Path, time: str) -> None:
+    ran = keyform("plan", "--at", time)
+    assert ran.code == 1
+    assert "--at" in ran.err
+
+
+def test_errors_of_plan_and_validate_are_json_too(keyform: Keyform, one_key: Path, edit: Edit) -> None:
+    assert json.loads(keyform("validate", "--format", "json").out) == {"diagnostics": []}
+    edit("kind: secret", "kind: nonsense")
+    for verb in ("plan", "validate"):
+        ran = keyform(verb, "--format", "json")
+        assert ran.code == 1
+        (found,) = json.loads(ran.out)["diagnostics"]
+        assert (found["code"], found["location"]["line"]) == ("unknown-kind", 6)
+        assert "error:" in ran.err
+
+
+@pytest.mark.parametrize(
+    "address", ["keys.a b", "keys.", 'keys.a["x"', r'keys.a["\u0041"]', 'projects.a["x"]']
+)
+def test_a_key_is_not_renamed_to_what_is_no_address(keyform: Keyform, one_key: Path, address: str) -> None:
+    keyform("apply", "--auto-approve")
+    ran = keyform("state", "mv", "backend", address)
+    assert ran.code == 1
+    assert "is not an address" in ran.err
+    assert keyform("state", "list").out == "keys.backend\n"
+
+
+def test_a_key_is_renamed_to_one_of_a_for_each(keyform: Keyform, one_key: Path) -> None:
+    keyform("apply", "--auto-approve")
+    assert keyform("state", "mv", "backend", 'r["ü x"]').code == 0
+    assert keyform("state", "list").out == 'keys.r["ü x"]\n'
+
+
+def test_a_plan_for_a_target_speaks_of_the_target(keyform: Keyform, one_key: Path) -> None:
+    keyform("apply", "--auto-approve")
+    assert keyform("plan", "--target", "backend").out.endswith("No changes to keys.backend.\n")
+
+
+def test_the_state_is_shown_without_the_variables_of_the_rest(
+    keyform: Keyform, one_key: Path, folder: Path, edit: Edit
+) -> None:
+    keyform("apply", "--auto-approve")
+    edit("name: Backend", 'name: "${var.name}"')
+    (folder / "more.yaml").write_text("variables: {name: {}}\n")
+    assert keyform("plan").code == 1
+    assert "keys.backend" in keyform("show").out
+    assert keyform("state", "list").out == "keys.backend\n"
+
+
+def test_a_state_whose_place_is_not_known_is_not_looked_for_elsewhere(
+    keyform: Keyform, one_key: Path, folder: Path
+) -> None:
+    keyform("apply", "--auto-approve")
+    (folder / "more.yaml").write_text('variables: {place: {}}\nstate: {path: "${var.place}"}\n')
+    ran = keyform("state", "list")
+    assert (ran.code, ran.out) == (1, "")
+    assert "the variable `place` has no value" in ran.err
+    assert keyform("state", "list", "--var", "place=.keyform/state.json").out == "keys.backend\n"
+
+
+def test_hidden_files_are_no_configuration_for_any_verb(keyform: Keyform, folder: Path) -> None:
+    (folder / ".hidden.yaml").write_text("version: 1\n")
+    assert "there is no configuration" in keyform("validate").err
+    assert keyform("init").code == 0
+
+
+def test_what_init_makes_is_like_any_other_folder(keyform: Keyform, folder: Path) -> None:
+    keyform("init", "new")
+    (folder / "plain").mkdir()
+    assert (folder / "new").stat().st_mode == (folder / "plain").stat().st_mode
+
+
+def test_both_places_of_an_error_are_seen_from_where_the_command_was_given(
+    keyform: Keyform, folder: Path
+) -> None:
+    (folder / "keyform.yaml").write_text("version: 1\nkeys: {}\nkeys: {}\n")
+    ran = keyform("validate")
+    assert f"{folder}/keyform.yaml:3:1: error" in ran.err
+    assert f"The first is at {folder}/keyform.yaml:2:1." in " ".join(ran.err.split())
+
+
+@pytest.mark.parametrize(("argv", "meant"), [(["aply"], "apply"), (["state", "lst"], "list")])
+def test_a_mistyped_verb_gets_a_suggestion(keyform: Keyform, argv: list[str], meant: str) -> None:
+    ran = keyform(*argv)
+    assert ran.code == 1
+    assert f"Did you mean '{meant}'?" in ran.err
+
+
+def test_destroy_writes_no_secrets_and_has_no_option_for_it(keyform: Keyform, one_key: Path) -> None:
+    assert "No such option" in keyform("destroy", "--overwrite-secrets").err
+
+
+def test_a_file_that_is_no_state_is_not_pushed(keyform: Keyform, one_key: Path, folder: Path) -> None:
+    keyform("apply", "--auto-approve")
+    (folder / "f").write_text("{}")
+    ran = keyform("state", "push", "f")
+    assert ran.code == 1
+    assert "state:" not in ran.err
+    assert "keyform state pull" in ran.err
