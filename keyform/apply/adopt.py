@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 
 from keyform.apply.execute import Report
 from keyform.apply.run import Outcome, apply
 from keyform.apply.workspace import Workspace
-from keyform.engine.plan import Plan
 from keyform.engine.sight import Options
 from keyform.errors import PlanError
 from keyform.model import Import
 
 
-def adopt(
-    ws: Workspace, address: str, key_id: str, on_event: Report, approve: Callable[[Plan], bool]
-) -> Outcome:
+def adopt(ws: Workspace, address: str, key_id: str, on_event: Report) -> Outcome:
     """Record the live key ``key_id`` as ``address``, which must be declared and not be in the state, and
     make it what is declared where that goes in place. Raises ``KeyformError``."""
     if all(want.address != address for want in ws.desired.keys):
@@ -36,7 +32,7 @@ def adopt(
     return apply(
         ws,
         Options(targets=(address,)),
-        approve=approve,
+        approve=lambda plan: True,
         on_event=on_event,
         stop=threading.Event(),
     )

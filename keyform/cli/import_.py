@@ -15,7 +15,6 @@ from keyform.model import normal_address
 
 if TYPE_CHECKING:
     from keyform.cli.session import Session
-    from keyform.engine.plan import Plan
 
 
 @click.command("import")
@@ -35,13 +34,9 @@ def command(
 
     config = session.load(variables, var_files)
     events = LineEvents(session.console, session.tell_all)
-
-    def begin(plan: Plan) -> bool:
-        print_plan(session, plan, TEXT)
-        session.tell_all(plan.diagnostics)
-        events.expect(len(plan.changes))
-        return True
-
+    events.expect(1)
     with session.workspace(config, "import") as ws:
-        outcome = adopt(ws, normal_address(address), key_id, events.take, begin)
+        outcome = adopt(ws, normal_address(address), key_id, events.take)
+    print_plan(session, outcome.plan, TEXT)
+    session.tell_all(outcome.plan.diagnostics)
     return finish(session, "import", outcome, events, TEXT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from keyform.cli.options import (
 )
 from keyform.cli.showing import errors_as_json, print_plan
 from keyform.config.values import LATEST
-from keyform.engine.plan import Plan, dump_plan, is_plan
+from keyform.engine.plan import FORMAT, Plan, dump_plan
 from keyform.errors import PlanError
 from keyform.files import advice, reason, write_private
 from keyform.model import parse_instant
@@ -101,11 +102,20 @@ def _refuse_other_files(path: Path) -> None:
         old = path.read_bytes() if path.is_file() else b"?"
     except OSError as problem:
         raise PlanError(f"the plan cannot be saved to {path}: {reason(problem)}", advice(problem)) from None
-    if old and not is_plan(old):
+    if old and not _is_plan(old):
         raise PlanError(
             f"{path} exists and is not a keyform plan, so it is not written over",
             "Choose another file for --out, or remove that one.",
         )
+
+
+def _is_plan(data: bytes) -> bool:
+    """Whether a file's bytes claim to be a plan, of whatever version and however damaged."""
+    try:
+        raw = json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(raw, dict) and raw.get("format") == FORMAT
 
 
 def _save(session: Session, plan: Plan, out: str) -> None:

@@ -261,21 +261,15 @@ def dump_plan(plan: Plan) -> bytes:
     return json.dumps(plan.as_json(), indent=1, ensure_ascii=False).encode() + b"\n"
 
 
-def is_plan(data: bytes) -> bool:
-    """Whether a file's bytes claim to be a plan, of whatever version and however damaged."""
-    try:
-        raw = json.loads(data)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(raw, dict) and raw.get("format") == FORMAT
-
-
 def load_plan(data: bytes, where: str) -> Plan:
     """The plan in a file's bytes. Raises :class:`PlanError` when it is none, was altered after it was
     made, or is of a newer version."""
-    if not is_plan(data):
+    try:
+        raw = json.loads(data)
+    except (ValueError, RecursionError):
+        raw = None
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise PlanError(f"{where} is not a keyform plan file", "Make one with `keyform plan --out FILE`.")
-    raw = json.loads(data)
     version = raw.get("version")
     if not isinstance(version, int) or version > VERSION:
         raise PlanError(
