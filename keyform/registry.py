@@ -24,6 +24,9 @@ from keyform.services.profiles import known_types, load_profile
 _STORES = {"age": "keyform.stores.age"}
 _STATES = {"local": "keyform.states.local"}
 
+_LOCATED_BY = {"age": {"path": ".keyform/secrets"}}
+"""For the built-in stores, the options that say where a store is, with what they are unless declared."""
+
 
 def load_config(
     folder: Path,
@@ -87,6 +90,17 @@ def open_backend(type_name: str, options: Mapping[str, Any], folder: Path) -> St
     opener = _opener(_STATES, "keyform.states", type_name, "open_backend")
     backend: StateBackend = opener(options, folder)
     return backend
+
+
+def store_whereabouts(type_name: str, options: Mapping[str, Any]) -> str:
+    """Which store it is, in words without secrets: its type and the options that say where it is. Of a
+    plug-in, those are all that hold plain text or a number."""
+    located_by = _LOCATED_BY.get(type_name)
+    if located_by is None:
+        known = {name: value for name, value in options.items() if isinstance(value, str | int)}
+    else:
+        known = {**located_by, **{name: options[name] for name in located_by if name in options}}
+    return " ".join([type_name, *(f"{name}={known[name]}" for name in sorted(known))])
 
 
 def _types(built_in: Mapping[str, str], group: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from keyform.errors import StateError
-from keyform.model import KeySpec, Place, RateLimit, instant, parse_instant
+from keyform.model import KeySpec, Place, RateLimit, Rotation, instant, parse_instant
 
 FORMAT = "keyform-state"
 VERSION = 1
@@ -49,6 +49,7 @@ class KeyRecord:
     owner: str | None = None
     tags: tuple[str, ...] = ()
     protect: bool = False
+    rotation: Rotation | None = None
 
     def generations(self) -> tuple[Generation, ...]:
         """Every generation, the current one last."""
@@ -68,13 +69,16 @@ class ProjectRecord:
 @dataclass(frozen=True, slots=True)
 class State:
     """``lineage`` names the series of states for ever; ``serial`` counts its writes. ``run`` is the id of
-    the apply that wrote it last, by which recovery knows whether a journal is in it already."""
+    the apply that wrote it last, by which recovery knows whether a journal is in it already. ``services``
+    and ``stores`` say by name where those are that hold something of this state (no secrets)."""
 
     lineage: str
     serial: int = 0
     run: str | None = None
     keys: Mapping[str, KeyRecord] = field(default_factory=dict)
     projects: Mapping[str, ProjectRecord] = field(default_factory=dict)
+    services: Mapping[str, str] = field(default_factory=dict)
+    stores: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
     def fresh() -> State:
@@ -174,6 +178,21 @@ def generation_from_json(data: Mapping[str, Any]) -> Generation:
     )
 
 
+_SPANS = ("every", "before_expiry", "overlap", "revoke_when_unused_for")
+
+
+def rotation_to_json(rotation: Rotation) -> dict[str, int]:
+    """Its spans in seconds; an absent one is left out."""
+    spans = {name: getattr(rotation, name) for name in _SPANS}
+    return {f"{name}_s": int(span.total_seconds()) for name, span in spans.items() if span is not None}
+
+
+def rotation_from_json(data: Mapping[str, Any]) -> Rotation:
+    """The inverse of :func:`rotation_to_json`."""
+    spans = {name: timedelta(seconds=data[f"{name}_s"]) for name in _SPANS if f"{name}_s" in data}
+    return Rotation(**spans)
+
+
 def _record_to_json(record: KeyRecord) -> dict[str, Any]:
     out: dict[str, Any] = {"current": generation_to_json(record.current)}
     if record.deposed:
@@ -186,6 +205,8 @@ def _record_to_json(record: KeyRecord) -> dict[str, Any]:
         out["tags"] = list(record.tags)
     if record.protect:
         out["protect"] = True
+    if record.rotation is not None:
+        out["rotation"] = rotation_to_json(record.rotation)
     return out
 
 
@@ -199,6 +220,7 @@ def _record_from_json(address: str, data: Mapping[str, Any]) -> KeyRecord:
         data.get("owner"),
         tuple(data.get("tags", ())),
         data.get("protect", False),
+        rotation_from_json(data["rotation"]) if "rotation" in data else None,
     )
 
 
@@ -224,6 +246,7 @@ def dump_state(state: State) -> bytes:
         f'{{\n  "format": {json.dumps(FORMAT)},\n  "version": {VERSION},\n'
         f'  "lineage": {json.dumps(state.lineage)},\n  "serial": {state.serial},\n'
         f'  "run": {json.dumps(state.run)},\n'
+        f'  "services": {block(state.services)},\n  "stores": {block(state.stores)},\n'
         f'  "projects": {projects},\n  "keys": {keys}\n}}\n'
     ).encode()
 
@@ -261,6 +284,8 @@ def load_state(data: bytes, where: str, advice: str = "Check the path in `state:
                 )
                 for address, record in raw["projects"].items()
             },
+            dict(raw.get("services", {})),
+            dict(raw.get("stores", {})),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise StateError(

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "files": set(),
     "clock": set(),
     "schemas_location": set(),
-    "engine": {"model", "diagnostics", "errors", "profile", "ports", "state"},
+    "engine": {"model", "diagnostics", "errors", "profile", "ports", "state", "schemas_location"},
     "config": {"model", "diagnostics", "errors", "profile", "schemas_location"},
     "services": {
         "", "model", "diagnostics", "errors", "masking", "profile", "ports", "schemas_location", "reference",

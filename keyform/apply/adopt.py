@@ -8,14 +8,15 @@ from dataclasses import replace
 from keyform.apply.execute import Report
 from keyform.apply.run import Outcome, apply
 from keyform.apply.workspace import Workspace
-from keyform.engine.sight import Options
+from keyform.engine.sight import IMPORT_ONLY, Options
 from keyform.errors import PlanError
 from keyform.model import Import
 
 
 def adopt(ws: Workspace, address: str, key_id: str, on_event: Report) -> Outcome:
-    """Record the live key ``key_id`` as ``address``, which must be declared and not be in the state, and
-    make it what is declared where that goes in place. Raises ``KeyformError``."""
+    """Record the live key ``key_id`` as ``address``, which must be declared and not be in the state. The key
+    stays as it is; where it differs from the declaration, the next plan shows it. Raises
+    ``KeyformError``."""
     if all(want.address != address for want in ws.desired.keys):
         raise PlanError(
             f"{address} is not declared",
@@ -31,7 +32,7 @@ def adopt(ws: Workspace, address: str, key_id: str, on_event: Report) -> Outcome
     ws.desired = replace(ws.desired, imports=(*others, Import(address, key_id)))
     return apply(
         ws,
-        Options(targets=(address,)),
+        Options(IMPORT_ONLY, targets=(address,)),
         approve=lambda plan: True,
         on_event=on_event,
         stop=threading.Event(),

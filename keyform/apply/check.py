@@ -6,16 +6,16 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from keyform.apply.places import find_secret
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error
 from keyform.engine import plan as pl
 from keyform.engine.diff import changed_fields
 from keyform.engine.plan import ALTER, END, MINT, RELOCATE, SET_ORIGINS, Change, Plan, Step
 from keyform.engine.sight import Sight, presence, seen_digest
-from keyform.errors import PlanError
-from keyform.model import REVOKED, Place
-from keyform.state import State
+from keyform.engine.vetting import vet
+from keyform.errors import PlanError, Refused
+from keyform.model import REVOKED, Place, Secret, fingerprint_matches
+from keyform.state import Generation, State
 
 STALE = "Make a new plan with `keyform plan --out FILE`, and have that one reviewed."
 
@@ -23,9 +23,10 @@ STALE = "Make a new plan with `keyform plan --out FILE`, and have that one revie
 def check_saved_plan(
     plan: Plan, sight: Sight, no_state_yet: bool, done: frozenset[int] | None = None
 ) -> State:
-    """Refuse a plan that has errors, or that was made from another configuration, another state, or
-    services that have moved since. ``done`` are the steps that an interrupted apply of this same plan took,
-    or None when there was none. Returns the state to work on: the first apply has the plan's lineage."""
+    """Refuse a plan that has errors, that was made from another configuration, another state, or services
+    that have moved since, or that holds what planning would not have put there. ``done`` are the steps that
+    an interrupted apply of this same plan took, or None when there was none. Returns the state to work on:
+    the first apply has the plan's lineage."""
     state = sight.state
     if plan.failed:
         raise PlanError(tuple(d for d in plan.diagnostics if d.severity == "error"))
@@ -64,8 +65,9 @@ def check_saved_plan(
                     address=change.address,
                 )
             )
-    if moved:
-        raise PlanError(tuple(moved))
+    problems = (*moved, *vet(plan, replace(sight, state=state), done))
+    if problems:
+        raise PlanError(tuple(dict.fromkeys(problems)))
     return state
 
 
@@ -110,34 +112,30 @@ def _seen(change: Change, sight: Sight) -> str:
     return seen_digest(view.keys.get(change.key_id or ""))
 
 
-def check_places(ws: Workspace, state: State, steps: Iterable[Step], parallelism: int) -> None:
+def check_places(ws: Workspace, sight: Sight, steps: Iterable[Step], parallelism: int) -> None:
     """Refuse to write where there is a value that keyform did not write. Raises ``PlanError`` naming
     every such place."""
-    recorded = {
-        place
-        for record in state.keys.values()
-        for generation in record.generations()
-        for place in generation.places
-    }
-    fingerprints = {
-        generation.id: generation.fingerprint
-        for record in state.keys.values()
-        for generation in record.generations()
-    }
+    generations = [g for record in sight.state.keys.values() for g in record.generations()]
+    by_key = {(generation.service, generation.id): generation for generation in generations}
+    by_place: dict[Place, list[Generation]] = {}
+    for generation in generations:
+        for place in generation.places:
+            by_place.setdefault(place, []).append(generation)
     wanted = [
         (place, step)
         for step in steps
         if step.op != RELOCATE or step.sources  # else nothing is written: keyform never saw that secret
         for place in step.places
-        if place not in recorded
     ]
 
     def foreign(entry: tuple[Place, Step]) -> Diagnostic | None:
         place, step = entry
-        if ws.store(place.store).get(place) is None:
+        value = ws.store(place.store).get(place)
+        if value is None:
             return None
-        ours = fingerprints.get(step.key_id or "") if step.op == RELOCATE else None
-        if ours is not None and find_secret(ws, (place,), ours) is not None:
+        moving = by_key.get((step.service or "", step.key_id or "")) if step.op == RELOCATE else None
+        known = [*by_place.get(place, ()), *([moving] if moving else [])]
+        if any(_is_of(ws, sight, value, generation) for generation in known):
             return None
         return error(
             "place-taken",
@@ -152,3 +150,18 @@ def check_places(ws: Workspace, state: State, steps: Iterable[Step], parallelism
             problems = tuple(found for found in pool.map(foreign, wanted) if found is not None)
         if problems:
             raise PlanError(problems)
+
+
+def _is_of(ws: Workspace, sight: Sight, value: Secret, generation: Generation) -> bool:
+    """Whether a stored value is the secret of this generation. Of an adopted one only its service can
+    tell."""
+    if generation.fingerprint is not None:
+        return fingerprint_matches(value, generation.fingerprint)
+    view = sight.services.get(generation.service)
+    live = view.keys.get(generation.id) if view else None
+    if view is None or live is None or not view.profile.proves:
+        return False
+    try:
+        return ws.service(generation.service).prove(value, live) == generation.id
+    except Refused:
+        return False

@@ -172,7 +172,7 @@ class Executor:
                 return self._alter(step), ()
             case pl.END:
                 self._ws.service(step.service or "").revoke(step.key_id or "")
-                return Event(ev.REVOKED, step.address, key_id=step.key_id), self._erase(step)
+                return Event(ev.REVOKED, step.address, step.service, key_id=step.key_id), self._erase(step)
             case pl.DROP:
                 return Event(ev.FORGOTTEN, step.address), self._erase(step)
             case pl.ADOPT:
@@ -205,6 +205,8 @@ class Executor:
                 return self._origins_event(step), ()
             case pl.DROP_PROJECT:
                 return Event(ev.PROJECT_FORGOTTEN, step.address), ()
+            case pl.READDRESS:
+                return Event(ev.READDRESSED, step.address, where=step.where), ()
             case unknown:
                 raise KeyformError(
                     f"the plan has a step {unknown!r} that this keyform does not know",

@@ -7,6 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from keyform.apply.workspace import Workspace
 from keyform.engine.sight import ServiceView, Sight
+from keyform.engine.whereabouts import Whereabouts
+from keyform.registry import store_whereabouts
+from keyform.services import service_whereabouts
 from keyform.state import State
 
 
@@ -33,7 +36,18 @@ def view_services(ws: Workspace, names: Iterable[str]) -> dict[str, ServiceView]
         return dict(zip(ordered, pool.map(view, ordered), strict=True))
 
 
-def look(ws: Workspace, state: State) -> Sight:
-    """Everything that a plan is made from, as it is now."""
+def look(ws: Workspace, state: State, pending: frozenset[str] = frozenset()) -> Sight:
+    """Everything that a plan is made from, as it is now. ``pending``: see :class:`Sight`."""
     views = view_services(ws, touched_services(ws, state))
-    return Sight(ws.desired, state, views, ws.clock.now(), ws.config.digest)
+    return Sight(ws.desired, state, views, ws.clock.now(), ws.config.digest, whereabouts(ws), pending)
+
+
+def whereabouts(ws: Workspace) -> Whereabouts:
+    """Which services and stores the configuration declares."""
+    return Whereabouts(
+        {
+            name: service_whereabouts(service.type, service.endpoint, service.options)
+            for name, service in ws.config.services.items()
+        },
+        {name: store_whereabouts(store.type, store.options) for name, store in ws.config.stores.items()},
+    )

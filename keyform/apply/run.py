@@ -13,15 +13,18 @@ from keyform.apply.journal import JournalWriter, Replay, read_journal
 from keyform.apply.mint import new_intent
 from keyform.apply.order import Chain, chains
 from keyform.apply.places import probe_stores
-from keyform.apply.read import look
+from keyform.apply.read import look, whereabouts
 from keyform.apply.recover import resolve
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error, warning
 from keyform.engine.events import fold
-from keyform.engine.plan import MINT, RELOCATE, Plan, digest_of
+from keyform.engine.plan import MINT, READDRESS, RELOCATE, Plan, digest_of
 from keyform.engine.planner import make_plan
 from keyform.engine.sight import Options, Sight
+from keyform.engine.whereabouts import refused, with_whereabouts
 from keyform.errors import KeyformError, PlanError
+from keyform.model import instant, ownership_label
+from keyform.ports import LockRecord
 from keyform.state import State, dump_state
 
 
@@ -40,16 +43,29 @@ class Outcome:
 def plan_now(ws: Workspace, options: Options) -> Plan:
     """Read and plan; writes nothing and takes no lock. What an interrupted apply had completed by then is
     taken as done, and the plan says that there is something to recover."""
+    running = ws.backend.holder()
     state, _, replay = _read(ws)
-    if replay is None:
-        return make_plan(look(ws, state), options)
-    plan = make_plan(look(ws, replay.folded_into(state)), options)
-    pending = warning(
-        "recovery-pending",
-        "an earlier apply was interrupted; the next apply first finishes what it left",
-        "Run `keyform apply`. A plan saved now will be refused, since recovery changes the state.",
-    )
-    return replace(plan, diagnostics=(pending, *plan.diagnostics))
+    pending: frozenset[str] = frozenset()
+    if replay is not None:
+        state, pending = replay.folded_into(state), _pending(replay, state.lineage)
+    plan = make_plan(look(ws, state, pending), options)
+    if running is not None:
+        told = _about_running(running)
+    elif replay is not None:
+        told = warning(
+            "recovery-pending",
+            "an earlier apply was interrupted; the next apply first finishes what it left",
+            "Run `keyform apply`. A plan saved now will be refused, since recovery changes the state.",
+        )
+    else:
+        return plan
+    return replace(plan, diagnostics=(told, *plan.diagnostics))
+
+
+def _pending(replay: Replay, lineage: str) -> frozenset[str]:
+    """By which a key that an open intent has minted is known: its label, and its id where that is known."""
+    labels = {ownership_label(lineage, intent.marker) for intent in replay.open}
+    return frozenset(labels | {intent.receipt.key_id for intent in replay.open if intent.receipt})
 
 
 def apply(
@@ -74,6 +90,7 @@ def apply(
         if dead is not None:
             on_event(_told(_about_dead(dead.who, dead.host, dead.operation)))
         state, version, replay = _read(ws)
+        _refuse_elsewhere(ws, state, options, plan)
         done: frozenset[int] | None = None
         if replay is not None:
             resumed = plan is not None and replay.is_of(digest_of(plan))
@@ -93,6 +110,16 @@ def apply(
         return _carry_out(
             ws, plan, sight, state, version, done or frozenset(), parallelism, overwrite, on_event, stop
         )
+
+
+def _refuse_elsewhere(ws: Workspace, state: State, options: Options, plan: Plan | None) -> None:
+    """Refuse to look for anything, a recovery's keys included, at a service or store that is not the one
+    that the state knows by this name. A saved plan allows what it readdresses."""
+    changes = plan.changes if plan else ()
+    allowed = {step.address for change in changes for step in change.steps if step.op == READDRESS}
+    problems = tuple(d for d in refused(state, whereabouts(ws)) if d.address not in allowed)
+    if problems and not options.allow_endpoint_change:
+        raise PlanError(problems)
 
 
 def _read(ws: Workspace) -> tuple[State, str | None, Replay | None]:
@@ -143,7 +170,7 @@ def _carry_out(
     written = [step for _, step in steps if step.op in (MINT, RELOCATE)]
     probe_stores(ws, (place.store for step in written for place in step.places))
     if not overwrite:
-        check_places(ws, state, written, parallelism)
+        check_places(ws, sight, written, parallelism)
     journal = JournalWriter(ws.backend.journal, str(uuid.uuid4()))
     intents = {index: new_intent(index, step, ws) for index, step in steps if step.op == MINT}
     if steps:
@@ -190,7 +217,7 @@ def _settle(ws: Workspace, journal: JournalWriter, state: State, results: Result
 
 
 def _commit(ws: Workspace, state: State, version: str | None, run: str) -> tuple[State, str]:
-    state = replace(state, serial=state.serial + 1, run=run)
+    state = with_whereabouts(replace(state, serial=state.serial + 1, run=run), whereabouts(ws))
     return state, ws.backend.write(dump_state(state), version)
 
 
@@ -211,6 +238,16 @@ def _about_dead(who: str, host: str, operation: str) -> Diagnostic:
         "lock-of-dead-process",
         f"the `keyform {operation}` that {who} ran on {host} ended without unlocking the state",
         "It was killed or crashed. This run finishes what it left.",
+    )
+
+
+def _about_running(holder: LockRecord) -> Diagnostic:
+    return warning(
+        "apply-running",
+        f"`keyform {holder.operation}` by {holder.who} on {holder.host} has been running since "
+        f"{instant(holder.since)}",
+        "The plan shows what it had completed by now. Plan again when it is over; a plan saved now will be "
+        "refused.",
     )
 
 

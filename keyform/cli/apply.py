@@ -10,7 +10,7 @@ from keyform.cli import complete
 from keyform.cli.execution import carry_out, execution_options
 from keyform.cli.options import plan_options, planning, variable_options
 from keyform.cli.session import read_bytes
-from keyform.engine.plan import load_plan
+from keyform.engine.plan_file import load_plan
 
 if TYPE_CHECKING:
     from keyform.cli.session import Session
@@ -37,6 +37,7 @@ def command(
     targets: tuple[str, ...],
     refresh_only: bool,
     allow_mass_change: bool,
+    allow_endpoint_change: bool,
     variables: tuple[str, ...],
     var_files: tuple[str, ...],
 ) -> int:
@@ -47,14 +48,14 @@ def command(
     """
     saved = None
     if planfile is not None:
-        if targets or refresh_only or allow_mass_change:
+        if targets or refresh_only or allow_mass_change or allow_endpoint_change:
             raise click.UsageError(
-                "a saved plan is applied as it is; --target, --refresh-only and --allow-mass-change belong "
-                "to `keyform plan`."
+                "a saved plan is applied as it is; --target, --refresh-only, --allow-mass-change and "
+                "--allow-endpoint-change belong to `keyform plan`."
             )
         path = session.path(planfile)
         saved = load_plan(read_bytes(path, "the plan file"), str(path))
-    options = planning(targets, refresh_only, allow_mass_change)
+    options = planning(targets, refresh_only, allow_mass_change, allow_endpoint_change)
     return carry_out(
         session,
         "apply",

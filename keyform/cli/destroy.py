@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from keyform.cli.execution import carry_out, execution_options
-from keyform.cli.options import target_option, variable_options
+from keyform.cli.options import endpoint_option, mass_option, target_option, variable_options
 from keyform.engine.sight import DESTROY, Options
 from keyform.model import normal_address
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 @click.command("destroy")
 @execution_options
+@endpoint_option
+@mass_option
 @target_option
 @variable_options
 @click.pass_obj
@@ -26,6 +28,8 @@ def command(
     parallelism: int,
     output: str,
     targets: tuple[str, ...],
+    allow_mass_change: bool,
+    allow_endpoint_change: bool,
     variables: tuple[str, ...],
     var_files: tuple[str, ...],
 ) -> int:
@@ -36,7 +40,12 @@ def command(
     return carry_out(
         session,
         "destroy",
-        Options(DESTROY, tuple(dict.fromkeys(map(normal_address, targets)))),
+        Options(
+            DESTROY,
+            tuple(dict.fromkeys(map(normal_address, targets))),
+            allow_mass_change,
+            allow_endpoint_change,
+        ),
         auto_approve=auto_approve,
         parallelism=parallelism,
         output=output,

@@ -27,8 +27,9 @@ def command(
 ) -> int:
     """Adopt the live key ID as the declared key ADDR.
 
-    The key must be declared as it is at its service. Its secret stays unknown to keyform until the first
-    rotation. An `imports` entry in the configuration does the same, with a plan to review.
+    It is recorded and stays as it is; the next plan shows where it differs from its declaration. Its secret
+    stays unknown to keyform until the first rotation. An `imports` entry in the configuration does the same
+    in a plan to review, and with its first update.
     """
     from keyform.apply import adopt
 

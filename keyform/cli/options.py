@@ -49,16 +49,30 @@ def variable_options(command: _Command) -> _Command:
 
 
 def plan_options(command: _Command) -> _Command:
-    """What a plan covers: ``--target``, ``--refresh-only``, ``--allow-mass-change``."""
-    command = click.option(
-        "--allow-mass-change",
-        is_flag=True,
-        help="Allow revoking or replacing more than 30% of the keys that the state owns.",
-    )(command)
+    """What a plan covers: ``--target``, ``--refresh-only``, and what it may do beyond the guards."""
+    command = mass_option(endpoint_option(command))
     command = click.option(
         "--refresh-only", is_flag=True, help="Only take note of what changed at the services."
     )(command)
     return target_option(command)
+
+
+def mass_option(command: _Command) -> _Command:
+    """``--allow-mass-change``."""
+    return click.option(
+        "--allow-mass-change",
+        is_flag=True,
+        help="Allow revoking, replacing or minting again more than 30% of the keys that the state owns.",
+    )(command)
+
+
+def endpoint_option(command: _Command) -> _Command:
+    """``--allow-endpoint-change``."""
+    return click.option(
+        "--allow-endpoint-change",
+        is_flag=True,
+        help="Take a service or store whose declared address changed for the same one.",
+    )(command)
 
 
 def target_option(command: _Command) -> _Command:
@@ -73,10 +87,13 @@ def target_option(command: _Command) -> _Command:
     )(command)
 
 
-def planning(targets: Sequence[str], refresh_only: bool, allow_mass_change: bool) -> Options:
+def planning(
+    targets: Sequence[str], refresh_only: bool, allow_mass_change: bool, allow_endpoint_change: bool
+) -> Options:
     """The engine's options for those of the command line."""
     mode = REFRESH_ONLY if refresh_only else NORMAL
-    return Options(mode, tuple(dict.fromkeys(map(normal_address, targets))), allow_mass_change)
+    addresses = tuple(dict.fromkeys(map(normal_address, targets)))
+    return Options(mode, addresses, allow_mass_change, allow_endpoint_change)
 
 
 def check_targets(ws: Workspace, targets: Sequence[str]) -> None:

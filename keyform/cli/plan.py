@@ -23,7 +23,8 @@ from keyform.cli.options import (
 )
 from keyform.cli.showing import errors_as_json, print_plan
 from keyform.config.values import LATEST
-from keyform.engine.plan import FORMAT, Plan, dump_plan
+from keyform.engine.plan import FORMAT, Plan
+from keyform.engine.plan_file import dump_plan
 from keyform.errors import PlanError
 from keyform.files import advice, reason, write_private
 from keyform.model import parse_instant
@@ -59,6 +60,7 @@ def command(
     targets: tuple[str, ...],
     refresh_only: bool,
     allow_mass_change: bool,
+    allow_endpoint_change: bool,
     variables: tuple[str, ...],
     var_files: tuple[str, ...],
 ) -> int:
@@ -77,7 +79,7 @@ def command(
         session.clock = _Fixed(session.clock, _moment(at))
     if out is not None:
         _refuse_other_files(session.path(out))
-    options = planning(targets, refresh_only, allow_mass_change)
+    options = planning(targets, refresh_only, allow_mass_change, allow_endpoint_change)
     with errors_as_json(session, output):
         config = session.load(variables, var_files)
         with session.workspace(config, "plan") as ws:

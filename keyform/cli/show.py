@@ -11,7 +11,7 @@ from keyform.cli import complete
 from keyform.cli.options import JSON, MARKDOWN, TEXT, format_option, variable_options
 from keyform.cli.session import read_bytes
 from keyform.cli.showing import pretty, print_plan
-from keyform.engine.plan import load_plan
+from keyform.engine.plan_file import load_plan
 from keyform.report.state import state_markdown, state_text
 from keyform.state import State, dump_state
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from keyform.diagnostics import error, warning
+from keyform.diagnostics import Diagnostic, error, warning
 from keyform.engine.declared import Verdict
 from keyform.engine.diff import changed_fields, explain, sentence
 from keyform.engine.plan import ADOPT, ALTER, IMPORT, Change, Step
 from keyform.engine.sight import ServiceView, seen_digest, terms_of
-from keyform.model import REVOKED, DesiredKey
+from keyform.model import REVOKED, DesiredKey, LiveKey
 
 
-def plan_import(want: DesiredKey, view: ServiceView, key_id: str, now: datetime) -> Verdict:
-    """Adopt a live key. It may differ from the declaration in what changes in place, in nothing else."""
+def plan_import(
+    want: DesiredKey, view: ServiceView, key_id: str, now: datetime, lineage: str, record_only: bool
+) -> Verdict:
+    """Adopt a live key. It may differ from the declaration in what changes in place, in nothing else; with
+    ``record_only`` the key is left as it is, and the next plan shows the difference."""
     live = view.keys.get(key_id)
     if live is None or live.status == REVOKED:
         state = "revoked" if live else "not there"
@@ -63,7 +66,8 @@ def plan_import(want: DesiredKey, view: ServiceView, key_id: str, now: datetime)
             terms=replace(terms, expires_in=None) if "expires_at" in changed else terms,
         )
     ]
-    if changed:
+    altered = bool(changed) and not record_only
+    if altered:
         steps.append(
             Step(
                 ALTER, want.address, view.name, key_id, spec=spec, fields=tuple(sorted(changed)), terms=terms
@@ -73,13 +77,13 @@ def plan_import(want: DesiredKey, view: ServiceView, key_id: str, now: datetime)
         want.address,
         IMPORT,
         f"imports names {key_id} at {view.name}"
-        + (f"; {len(changed)} of its fields are changed to what is declared" if changed else ""),
+        + (f"; {len(changed)} of its fields {_are(record_only)}" if changed else ""),
         view.name,
         key_id,
         1,
-        explain(have, spec, changed),
+        explain(have, spec, changed) if altered else (),
         seen=seen_digest(live),
-        backing=view.backing("update") if changed else None,
+        backing=view.backing("update") if altered else None,
         steps=tuple(steps),
     )
     unknown = warning(
@@ -88,4 +92,27 @@ def plan_import(want: DesiredKey, view: ServiceView, key_id: str, now: datetime)
         "Put it there by hand, or let the first rotation do it.",
         address=want.address,
     )
-    return Verdict(change, (unknown,))
+    return Verdict(change, (unknown, *_of_another_state(want, live, view, lineage)))
+
+
+def _are(record_only: bool) -> str:
+    if record_only:
+        return "differ from what is declared, which the next plan shows"
+    return "are changed to what is declared"
+
+
+def _of_another_state(
+    want: DesiredKey, live: LiveKey, view: ServiceView, lineage: str
+) -> tuple[Diagnostic, ...]:
+    owner = (live.label or "").partition("/")[0]
+    if not owner or owner == lineage:
+        return ()
+    return (
+        warning(
+            "other-state",
+            f"{live.id} at {view.name} carries the label of another keyform state, of lineage {owner}",
+            "If that state still owns the key, forget it there first, with `removed: [{key: NAME, revoke: "
+            "false}]` or `keyform state rm`: two states that own one key undo each other's work.",
+            address=want.address,
+        ),
+    )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from keyform.diagnostics import Diagnostic
 from keyform.engine.diff import changed_fields, duration_diff, explain, sentence
+from keyform.engine.due import no_longer_stored, resolve_expiry, rotation_due
 from keyform.engine.plan import (
     ALTER,
     CREATE,
@@ -27,6 +30,7 @@ from keyform.model import (
     DesiredKey,
     KeySpec,
     LiveKey,
+    Place,
     format_duration,
     instant,
 )
@@ -60,9 +64,15 @@ def plan_new(want: DesiredKey, view: ServiceView, generation: int = 1) -> Change
     )
 
 
-def plan_known(want: DesiredKey, record: KeyRecord, view: ServiceView, now: datetime) -> Verdict:
+def plan_known(
+    want: DesiredKey,
+    record: KeyRecord,
+    view: ServiceView,
+    now: datetime,
+    holders: Mapping[Place, str] = MappingProxyType({}),
+) -> Verdict:
     """A declared key that the state knows: nothing, an update, a replacement, a rotation, or a new mint
-    for one that was revoked outside keyform."""
+    for one that was revoked outside keyform. ``holders`` says whose secret is at a place."""
     current = record.current
     if current.service != view.name:
         return Verdict(
@@ -84,20 +94,21 @@ def plan_known(want: DesiredKey, record: KeyRecord, view: ServiceView, now: date
             drift=True,
             seen=seen_digest(None),
         )
-        steps = [replace(change.steps[0], gone=True)]
-        if any(place not in want.places for place in current.places):
-            steps.append(_end(want, current))
-        return Verdict(replace(change, steps=tuple(steps)))
+        mint = change.steps[0]
+        if all(place in want.places for place in current.places):
+            return Verdict(replace(change, steps=(replace(mint, gone=True),)))
+        # The old generation stays known until its dead value is erased.
+        return Verdict(replace(change, steps=(replace(mint, overlap=NO_OVERLAP), _end(want, current))))
     if not found.known:
         return UNCHANGED
-    wanted, too_short = _resolve_expiry(want, record, now)
+    wanted, too_short = resolve_expiry(want, record, now)
     if found.expired:
         ends = found.live.spec.expires_at
         when = f" on {instant(ends)}" if ends else ""
         return Verdict(_successor(want, record, ROTATE, f"{current.id} expired{when}", view, (), found))
     if too_short:
         return Verdict(_successor(want, record, ROTATE, too_short, view, (), found))
-    due = _rotation_due(want, record, found.live, now)
+    due = no_longer_stored(want, current, holders) or rotation_due(want, record, found.live, now)
     changed = changed_fields(found.live.spec, wanted)
     fixed = changed - view.profile.mutable
     if fixed or due:
@@ -269,32 +280,3 @@ def _mint(want: DesiredKey, generation: int) -> Step:
         places=want.places,
         terms=terms_of(want),
     )
-
-
-def _resolve_expiry(want: DesiredKey, record: KeyRecord, now: datetime) -> tuple[KeySpec, str | None]:
-    """The declared spec with the moment its expiry means for this generation; and, where that moment
-    has passed already, why a new generation is due."""
-    if want.expires_in is None:
-        return want.spec, None
-    if want.expires_in == record.expires_in:
-        ends = record.current.spec.expires_at
-        return (want.spec if ends is None else replace(want.spec, expires_at=ends)), None
-    ends = record.current.created_at + want.expires_in
-    if ends > now:
-        return replace(want.spec, expires_at=ends), None
-    span = duration_diff("expires_in", record.expires_in, want.expires_in)
-    return want.spec, f"{sentence(span)}, which this key has outlived already"
-
-
-def _rotation_due(want: DesiredKey, record: KeyRecord, live: LiveKey, now: datetime) -> str | None:
-    policy = want.rotation
-    if policy is None:
-        return None
-    born = record.current.created_at
-    if policy.every is not None and born + policy.every <= now:
-        return f"rotation is due: every {format_duration(policy.every)}, and it was minted {instant(born)}"
-    ends = live.spec.expires_at
-    if policy.before_expiry is not None and ends is not None and ends - policy.before_expiry <= now:
-        margin = format_duration(policy.before_expiry)
-        return f"rotation is due: it expires {instant(ends)}, in less than {margin}"
-    return None

@@ -23,12 +23,13 @@ from keyform.state import (
 )
 
 MINTED, ADOPTED, UPDATED, RECORDED, RELOCATED = "minted", "adopted", "updated", "recorded", "relocated"
-REVOKED, FORGOTTEN, RENAMED, ORIGINS, PROJECT_FORGOTTEN = (
+REVOKED, FORGOTTEN, RENAMED, ORIGINS, PROJECT_FORGOTTEN, READDRESSED = (
     "revoked",
     "forgotten",
     "renamed",
     "origins",
     "project_forgotten",
+    "readdressed",
 )
 
 
@@ -39,9 +40,10 @@ class Event:
     ``minted``: ``generation`` is current; the one before is deposed until ``revoke_at``, or no longer
     exists when ``revoke_at`` is None. ``adopted``: likewise for a key that existed. ``updated``: the
     current generation is as ``spec``. ``recorded``: the record has ``terms``. ``relocated``: its
-    secret is at ``places``. ``revoked``: the generation ``key_id`` is no more. ``forgotten``: the
-    address has left the state. ``renamed``: it was ``before``. ``origins``: ``project`` allows
-    exactly ``origins``. ``project_forgotten``: the project has left the state.
+    secret is at ``places``. ``revoked``: the generation ``key_id`` of ``service`` is no more. ``forgotten``:
+    the address has left the state. ``renamed``: it was ``before``. ``origins``: ``project`` allows
+    exactly ``origins``. ``project_forgotten``: the project has left the state. ``readdressed``: the
+    service or store of that address is at ``where``.
     """
 
     kind: str
@@ -56,11 +58,12 @@ class Event:
     before: str | None = None
     project: str | None = None
     origins: tuple[str, ...] = ()
+    where: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """JSON form; absent parts are left out."""
         out: dict[str, Any] = {"kind": self.kind, "address": self.address}
-        for name in ("service", "key_id", "before", "project"):
+        for name in ("service", "key_id", "before", "project", "where"):
             if (value := getattr(self, name)) is not None:
                 out[name] = value
         if self.generation is not None:
@@ -94,6 +97,7 @@ class Event:
             data.get("before"),
             data.get("project"),
             tuple(data.get("origins", ())),
+            data.get("where"),
         )
 
 
@@ -101,9 +105,44 @@ def fold(state: State, events: Iterable[Event]) -> State:
     """The state after ``events``. The serial is the writer's business and stays as it is."""
     keys = dict(state.keys)
     projects = dict(state.projects)
+    where = {"services": dict(state.services), "stores": dict(state.stores)}
+    taken: dict[Place, str] = {}
     for event in events:
+        if event.kind == READDRESSED:
+            section, _, name = event.address.partition(".")
+            where[section][name] = event.where or ""
+            continue
         _fold_one(keys, projects, event)
-    return replace(state, keys=keys, projects=projects)
+        _take_places(keys, taken, event)
+    if taken:
+        keys = {address: _left_to(record, taken) for address, record in keys.items()}
+    return replace(state, keys=keys, projects=projects, services=where["services"], stores=where["stores"])
+
+
+def _take_places(keys: Mapping[str, KeyRecord], taken: dict[Place, str], event: Event) -> None:
+    """Note whose secret each place holds by now."""
+    record = keys.get(event.address)
+    if record is None or record.current.fingerprint is None:
+        return
+    for place in record.current.places:
+        if event.kind in (MINTED, RELOCATED) or (event.kind == RENAMED and taken.get(place) == event.before):
+            taken[place] = event.address
+
+
+def _left_to(record: KeyRecord, taken: Mapping[Place, str]) -> KeyRecord:
+    """The record without the places that another key's secret has been put to: a place holds one value."""
+    if all(taken.get(p, record.address) == record.address for g in record.generations() for p in g.places):
+        return record
+
+    def left(generation: Generation) -> Generation:
+        kept = (p for p in generation.places if taken.get(p, record.address) == record.address)
+        return replace(generation, places=tuple(kept))
+
+    return replace(record, current=left(record.current), deposed=tuple(map(left, record.deposed)))
+
+
+def _same_key(one: Generation, other: Generation) -> bool:
+    return (one.service, one.id) == (other.service, other.id)
 
 
 def _fold_one(keys: dict[str, KeyRecord], projects: dict[str, ProjectRecord], event: Event) -> None:
@@ -111,7 +150,7 @@ def _fold_one(keys: dict[str, KeyRecord], projects: dict[str, ProjectRecord], ev
     match event.kind:
         case "minted" | "adopted" if event.generation is not None:
             deposed: tuple[Generation, ...] = record.deposed if record else ()
-            again = record is not None and record.current.id == event.generation.id
+            again = record is not None and _same_key(record.current, event.generation)
             if record and event.revoke_at is not None and not again:
                 deposed = (*deposed, replace(record.current, revoke_at=event.revoke_at))
             keys[event.address] = _with_terms(
@@ -126,8 +165,9 @@ def _fold_one(keys: dict[str, KeyRecord], projects: dict[str, ProjectRecord], ev
         case "relocated" if record:
             keys[event.address] = replace(record, current=replace(record.current, places=event.places))
         case "revoked" if record:
-            left = tuple(g for g in record.deposed if g.id != event.key_id)
-            if record.current.id != event.key_id:
+            ended = (event.service, event.key_id)
+            left = tuple(g for g in record.deposed if (g.service, g.id) != ended)
+            if (record.current.service, record.current.id) != ended:
                 keys[event.address] = replace(record, deposed=left)
             elif left:
                 keys[event.address] = replace(record, current=left[-1], deposed=left[:-1])
@@ -154,4 +194,5 @@ def _with_terms(record: KeyRecord, terms: Terms | None) -> KeyRecord:
         owner=terms.owner,
         tags=terms.tags,
         protect=terms.protect,
+        rotation=terms.rotation,
     )

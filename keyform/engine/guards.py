@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from keyform.diagnostics import Diagnostic, error
 from keyform.engine.plan import (
     ALTER,
+    CREATE,
     END,
     FORGET,
     MINT,
@@ -17,7 +18,9 @@ from keyform.engine.plan import (
     UPDATE,
     Change,
 )
-from keyform.engine.sight import DESTROY, Options, ServiceView, Sight
+from keyform.engine.sight import Options, ServiceView, Sight
+from keyform.model import Place
+from keyform.state import Generation
 
 MASS_SHARE = 0.3
 MASS_FROM = 10
@@ -27,25 +30,57 @@ _ENDS_A_KEY = (REVOKE, REPLACE, ROTATE)
 
 def guard(sight: Sight, options: Options, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
     """The errors that forbid this plan."""
+    yield from guard_again(sight, changes)
+    if not options.allow_mass_change:
+        yield from _mass_change(sight, changes)
+
+
+def guard_again(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
+    """The errors that forbid these changes, however they were approved."""
     yield from _protected(sight, changes)
     yield from _own_credential(sight, changes)
     yield from _incomplete(sight, changes)
     yield from _undeclared_services(sight, changes)
     yield from _taken_places(sight, changes)
-    if options.mode != DESTROY and not options.allow_mass_change:
-        yield from _mass_change(sight, changes)
 
 
 def _protected(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
-    protected = {want.address for want in sight.desired.keys if want.protect}
+    declared = {want.address: want.protect for want in sight.desired.keys}
     for change in changes:
-        if change.action == REPLACE and change.address in protected:
+        record = sight.state.keys.get(change.address)
+        if record is None or not (record.protect or declared.get(change.address)):
+            continue
+        lift = "set `protect: false` on it and apply that first."
+        if change.action == REPLACE:
             yield error(
                 "protected",
                 f"{change.address} is protected and would be replaced: {change.reason}",
-                "Undo the edit that calls for a new key, or set `protect: false` on it.",
+                f"Undo the edit that calls for a new key, or {lift}",
                 address=change.address,
             )
+        elif change.action == REVOKE and _ends(change, record.current):
+            yield error(
+                "protected",
+                f"{change.address} is protected and would be revoked: {change.reason}",
+                f"Put it back, or {lift}",
+                address=change.address,
+            )
+        elif change.action == CREATE and declared.get(change.address):
+            yield error(
+                "protected",
+                f"{change.address} is protected, and {record.current.id} is no longer at "
+                f"{record.current.service}",
+                "Look whether the endpoint and the credential are the right ones. If the key is gone "
+                "indeed, set `protect: false` on it, and the next apply mints it again.",
+                address=change.address,
+            )
+
+
+def _ends(change: Change, generation: Generation) -> bool:
+    return any(
+        step.op == END and (step.service, step.key_id) == (generation.service, generation.id)
+        for step in change.steps
+    )
 
 
 def _own_credential(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
@@ -118,33 +153,61 @@ def _taken_places(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnos
         for generation in record.generations()
         for place in generation.places
     }
+    wanted = {
+        change.address: step.places
+        for change in changes
+        for step in change.steps
+        if step.op in (MINT, RELOCATE)
+    }
     for change in changes:
         for step in change.steps:
             for place in step.places if step.op in (MINT, RELOCATE) else ():
                 holder, key = holders.get(place, (change.address, None))
-                if holder != change.address and not (step.op == MINT and key in leaving):
-                    yield error(
-                        "place-in-use",
-                        f"{change.address} would write to {place}, which holds the secret of {holder}",
-                        f"Apply the change of {holder} first, or choose another `secret`.",
-                        address=change.address,
+                if holder == change.address or (step.op == MINT and key in leaving):
+                    continue
+                detail = f"Apply the change of {holder} first, or choose another `secret`."
+                if _comes_round(change.address, wanted, {p: who for p, (who, _) in holders.items()}):
+                    detail = (
+                        f"{change.address} and {holder} trade places, and a place holds one secret: give one "
+                        "of them a third place, apply, and then give it the place that it is to have."
                     )
+                yield error(
+                    "place-in-use",
+                    f"{change.address} would write to {place}, which holds the secret of {holder}",
+                    detail,
+                    address=change.address,
+                )
+
+
+def _comes_round(start: str, wanted: Mapping[str, tuple[Place, ...]], holders: Mapping[Place, str]) -> bool:
+    """Whether the key at ``start`` wants a place whose holder wants the place of another, and so on, until
+    somebody wants the place of the first."""
+    at, seen = start, {""}
+    while at not in seen:
+        seen.add(at)
+        at = next((holders[p] for p in wanted.get(at, ()) if holders.get(p, at) != at), "")
+    return at == start
 
 
 def _mass_change(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
-    owned = len(sight.state.keys)
-    current = {record.address: record.current.number for record in sight.state.keys.values()}
+    owned = sight.state.keys
     ending = [
         change
         for change in changes
-        if change.action == REPLACE
-        or (change.action == REVOKE and change.generation == current.get(change.address))
-    ]
-    if owned >= MASS_FROM and len(ending) > MASS_SHARE * owned:
-        yield error(
-            "mass-change",
-            f"this plan revokes or replaces {len(ending)} of the {owned} keys that the state owns, which is "
-            f"more than {MASS_SHARE:.0%}",
-            "If that is what you want, say so with --allow-mass-change. If not, look for a wrong folder, "
-            "variable file or state.",
+        if change.address in owned
+        and (
+            change.action in (REPLACE, CREATE)  # one that is created again has vanished from its service
+            or (change.action == REVOKE and _ends(change, owned[change.address].current))
         )
+    ]
+    if len(owned) < MASS_FROM or len(ending) <= MASS_SHARE * len(owned):
+        return
+    vanished = sum(change.action == CREATE for change in ending)
+    yield error(
+        "mass-change",
+        f"this plan revokes, replaces or mints again {len(ending)} of the {len(owned)} keys that the state "
+        f"owns, which is more than {MASS_SHARE:.0%}"
+        + (f"; {vanished} of them are no longer at their service" if vanished else ""),
+        "If that is what you want, say so with --allow-mass-change. If not, look for a wrong folder, "
+        "variable file, state, endpoint or credential.",
+    )

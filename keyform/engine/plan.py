@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from keyform.diagnostics import Diagnostic
-from keyform.errors import PlanError
-from keyform.model import KeySpec, Location, Place, digest, instant, parse_instant
-from keyform.state import place_from_json, place_to_json, spec_from_json, spec_to_json
+from keyform.model import KeySpec, Place, Rotation, digest, instant
+from keyform.state import (
+    place_from_json,
+    place_to_json,
+    rotation_from_json,
+    rotation_to_json,
+    spec_from_json,
+    spec_to_json,
+)
 
 FORMAT = "keyform-plan"
 VERSION = 1
@@ -21,7 +26,7 @@ CREATE, UPDATE, REPLACE, ROTATE = "create", "update", "replace", "rotate"
 REVOKE, IMPORT, MOVE, FORGET, REFRESH = "revoke", "import", "move", "forget", "refresh"
 ACTIONS = (CREATE, UPDATE, REPLACE, ROTATE, REVOKE, IMPORT, MOVE, FORGET, REFRESH)
 
-MINT, ALTER, END, ADOPT, DROP, RENAME, RELOCATE, RECORD, SET_ORIGINS, DROP_PROJECT = (
+MINT, ALTER, END, ADOPT, DROP, RENAME, RELOCATE, RECORD, SET_ORIGINS, DROP_PROJECT, READDRESS = (
     "mint",
     "update",
     "revoke",
@@ -32,6 +37,7 @@ MINT, ALTER, END, ADOPT, DROP, RENAME, RELOCATE, RECORD, SET_ORIGINS, DROP_PROJE
     "record",
     "set_origins",
     "forget_project",
+    "readdress",
 )
 
 
@@ -52,6 +58,7 @@ class Terms:
     owner: str | None = None
     tags: tuple[str, ...] = ()
     protect: bool = False
+    rotation: Rotation | None = None
 
     def as_json(self) -> dict[str, Any]:
         """JSON form; absent parts are left out."""
@@ -64,6 +71,8 @@ class Terms:
             out["tags"] = list(self.tags)
         if self.protect:
             out["protect"] = True
+        if self.rotation is not None:
+            out["rotation"] = rotation_to_json(self.rotation)
         return out
 
     @staticmethod
@@ -75,6 +84,7 @@ class Terms:
             data.get("owner"),
             tuple(data.get("tags", ())),
             data.get("protect", False),
+            rotation_from_json(data["rotation"]) if "rotation" in data else None,
         )
 
 
@@ -91,6 +101,7 @@ class Step:
     and erases ``places``. ``rename`` moves the record from ``before``. ``relocate`` moves the secret
     from ``sources`` to ``places``. ``record`` writes ``terms`` (and ``spec``, where given) to the state.
     ``set_origins`` makes ``project``'s allowlist exactly ``origins``. ``forget_project`` drops it.
+    ``readdress`` records that a service or store is at ``where`` now.
     """
 
     op: str
@@ -108,11 +119,12 @@ class Step:
     before: str | None = None
     project: str | None = None
     origins: tuple[str, ...] = ()
+    where: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """JSON form; absent parts are left out."""
         out: dict[str, Any] = {"op": self.op, "address": self.address}
-        for name in ("service", "key_id", "generation", "before", "project"):
+        for name in ("service", "key_id", "generation", "before", "project", "where"):
             if (value := getattr(self, name)) is not None:
                 out[name] = value
         if self.spec is not None:
@@ -153,6 +165,7 @@ class Step:
             before=data.get("before"),
             project=data.get("project"),
             origins=tuple(data.get("origins", ())),
+            where=data.get("where"),
         )
 
 
@@ -193,7 +206,7 @@ class Change:
 class Plan:
     """A whole plan. ``unmanaged`` counts live keys that keyform does not own, per service.
 
-    ``mode`` is ``normal``, ``destroy`` or ``refresh-only``.
+    ``mode`` is ``normal``, ``destroy``, ``refresh-only`` or ``import-only``.
     """
 
     lineage: str
@@ -254,86 +267,3 @@ def digest_of(plan: Plan) -> str:
     """``sha256:…`` over the whole plan: what a reviewer approves."""
     found: str = plan.as_json()["digest"]
     return found
-
-
-def dump_plan(plan: Plan) -> bytes:
-    """The bytes of a plan file."""
-    return json.dumps(plan.as_json(), indent=1, ensure_ascii=False).encode() + b"\n"
-
-
-def load_plan(data: bytes, where: str) -> Plan:
-    """The plan in a file's bytes. Raises :class:`PlanError` when it is none, was altered after it was
-    made, or is of a newer version."""
-    try:
-        raw = json.loads(data)
-    except (ValueError, RecursionError):
-        raw = None
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-        raise PlanError(f"{where} is not a keyform plan file", "Make one with `keyform plan --out FILE`.")
-    version = raw.get("version")
-    if not isinstance(version, int) or version > VERSION:
-        raise PlanError(
-            f"{where} has plan version {version}, and this keyform reads up to {VERSION}",
-            "It was written by a newer keyform. Upgrade keyform, or plan again with this one.",
-        )
-    claimed = raw.pop("digest", None)
-    try:
-        sound = claimed == digest(raw)
-    except UnicodeEncodeError:  # half a surrogate pair, which keyform never writes
-        sound = False
-    if not sound:
-        raise PlanError(
-            f"{where} was altered after it was made: its content does not match its digest",
-            "Do not apply it. Make a new plan with `keyform plan --out FILE` and review that.",
-        )
-    try:
-        return _plan_from_json(raw)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as problem:
-        raise PlanError(
-            f"{where} is damaged: {type(problem).__name__}: {problem}", "Make a new plan."
-        ) from None
-
-
-def _plan_from_json(raw: Mapping[str, Any]) -> Plan:
-    changes = [
-        Change(
-            address=entry["address"],
-            action=entry["action"],
-            reason=entry["reason"],
-            service=entry.get("service"),
-            key_id=entry.get("key_id"),
-            generation=entry.get("generation"),
-            diff=tuple(FieldDiff(d["path"], d["before"], d["after"]) for d in entry["diff"]),
-            drift=entry["drift"],
-            seen=entry.get("seen"),
-            backing=entry.get("backing"),
-        )
-        for entry in raw["changes"]
-    ]
-    for entry in raw["steps"]:
-        change = changes[entry["change"]]
-        changes[entry["change"]] = replace(change, steps=(*change.steps, Step.from_json(entry)))
-    return Plan(
-        raw["lineage"],
-        raw["serial"],
-        raw["config_digest"],
-        parse_instant(raw["created_at"]),
-        tuple(changes),
-        raw["summary"]["unchanged"],
-        tuple(raw["unmanaged"].items()),
-        tuple(_diagnostic(entry) for entry in raw["diagnostics"]),
-        raw["mode"],
-        tuple(raw["targets"]),
-    )
-
-
-def _diagnostic(entry: Mapping[str, Any]) -> Diagnostic:
-    place = entry.get("location")
-    return Diagnostic(
-        entry["severity"],
-        entry["code"],
-        entry["summary"],
-        entry.get("detail", ""),
-        entry.get("address"),
-        Location(place["file"], place["line"], place["column"]) if place else None,
-    )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from keyform.diagnostics import Diagnostic, error, warning
+from keyform.diagnostics import ERROR, Diagnostic, error
 from keyform.engine.adoption import plan_import
 from keyform.engine.declared import plan_known, plan_new
 from keyform.engine.guards import guard
+from keyform.engine.listings import about_listings, unmanaged_keys
 from keyform.engine.plan import (
     DROP,
     END,
+    IMPORT,
     MINT,
     MOVE,
     RELOCATE,
@@ -22,8 +24,10 @@ from keyform.engine.plan import (
     Step,
 )
 from keyform.engine.refresh import plan_refresh
+from keyform.engine.renames import Lookalikes
 from keyform.engine.sight import (
     DESTROY,
+    IMPORT_ONLY,
     REFRESH_ONLY,
     Options,
     ServiceView,
@@ -37,39 +41,53 @@ from keyform.engine.undeclared import (
     plan_removed,
     service_gone,
 )
-from keyform.model import ACTIVE, Desired
+from keyform.engine.whereabouts import owners, readdressed, refused, same_service
+from keyform.model import Desired
 from keyform.state import KeyRecord, State
 
 Planned = Change | Diagnostic
 
-SHOWN_STRAYS = 5
-
 
 def make_plan(sight: Sight, options: Options) -> Plan:
     """Plan. Pure: the same arguments give the same plan."""
+    elsewhere = () if options.allow_endpoint_change else tuple(refused(sight.state, sight.where))
+    if elsewhere:
+        return _plan_of(sight, options, diagnostics=elsewhere)
     protected = frozenset(want.address for want in sight.desired.keys if want.protect)
     if options.mode == DESTROY:
         sight = replace(sight, desired=Desired())
     planned: list[Planned] = []
     if options.mode == REFRESH_ONLY:
         planned += plan_refresh(sight)
-        unchanged = len(sight.state.keys) - sum(isinstance(p, Change) for p in planned)
     else:
         moved, state = _moves(sight)
         planned += moved
         sight = replace(sight, state=state)
         planned += _projects(sight)
-        keys, unchanged = _declared_keys(sight, options)
-        planned += keys
+        planned += _declared_keys(sight, options)
         planned += _undeclared_keys(sight, options.mode == DESTROY, protected)
     if options.targets:
         planned = [p for p in planned if p.address is None or _targeted(p.address, options, sight)]
+    if options.mode == IMPORT_ONLY:
+        planned = [p for p in planned if not isinstance(p, Change) or p.action == IMPORT]
     changes = _spare_claimed(tuple(p for p in planned if isinstance(p, Change)))
+    changes = (*readdressed(sight.state, sight.where), *changes)
     diagnostics = [p for p in planned if isinstance(p, Diagnostic)]
-    unmanaged, strays = _unmanaged(sight)
+    unmanaged, strays = unmanaged_keys(sight)
     diagnostics += strays
-    diagnostics += _about_listings(sight)
+    diagnostics += about_listings(sight)
     diagnostics += guard(sight, options, changes)
+    return _plan_of(sight, options, changes, _unchanged(sight, options, planned), unmanaged, diagnostics)
+
+
+def _plan_of(
+    sight: Sight,
+    options: Options,
+    changes: tuple[Change, ...] = (),
+    unchanged: int = 0,
+    unmanaged: tuple[tuple[str, int], ...] = (),
+    diagnostics: Iterable[Diagnostic] = (),
+) -> Plan:
     return Plan(
         sight.state.lineage,
         sight.state.serial,
@@ -82,6 +100,18 @@ def make_plan(sight: Sight, options: Options) -> Plan:
         options.mode,
         options.targets,
     )
+
+
+def _unchanged(sight: Sight, options: Options, planned: list[Planned]) -> int:
+    """How many keys and projects the plan leaves as they are."""
+    known = {*sight.state.keys, *sight.state.projects}
+    if options.mode != REFRESH_ONLY:
+        known |= {want.address for want in sight.desired.keys}
+        known |= {project.address for project in sight.desired.projects}
+    if options.targets:
+        known = {address for address in known if _targeted(address, options, sight)}
+    told = {p.address for p in planned if isinstance(p, Change) or p.severity == ERROR}
+    return len(known - told)
 
 
 def _spare_claimed(changes: tuple[Change, ...]) -> tuple[Change, ...]:
@@ -153,14 +183,12 @@ def _projects(sight: Sight) -> Iterator[Planned]:
             yield plan_project_removed(record, "no longer declared")
 
 
-def _declared_keys(sight: Sight, options: Options) -> tuple[list[Planned], int]:
+def _declared_keys(sight: Sight, options: Options) -> list[Planned]:
     out: list[Planned] = []
-    unchanged = 0
     imports = {entry.address: entry.id for entry in sight.desired.imports}
-    owners = {
-        (g.service, g.id): record.address
-        for record in sight.state.keys.values()
-        for g in record.generations()
+    owned = owners(sight.state, sight.where) if imports else {}
+    holders = {
+        place: record.address for record in sight.state.keys.values() for place in record.current.places
     }
     for want in sight.desired.keys:
         view = sight.services.get(want.service)
@@ -170,33 +198,33 @@ def _declared_keys(sight: Sight, options: Options) -> tuple[list[Planned], int]:
         if record is not None and record.current.service not in sight.services:
             out.append(service_gone(want.address, record.current))
         elif record is not None:
-            verdict = plan_known(want, record, view, sight.now)
-            if verdict.change is None and not verdict.diagnostics:
-                unchanged += 1
-            else:
-                out += [p for p in (verdict.change, *verdict.diagnostics) if p is not None]
+            verdict = plan_known(want, record, view, sight.now, holders)
+            out += [p for p in (verdict.change, *verdict.diagnostics) if p is not None]
             if record.deposed:
                 out += plan_deposed(record, want, sight.services, sight.now)
         elif (wanted_id := imports.get(want.address)) is None:
             out.append(plan_new(want, view))
-        elif (want.service, wanted_id) in owners:
+        elif owner := owned.get((same_service(sight.state, sight.where, want.service), wanted_id)):
             out.append(
                 error(
                     "import-owned",
-                    f"{wanted_id} cannot be imported: it is {owners[(want.service, wanted_id)]} already",
+                    f"{wanted_id} cannot be imported: it is {owner} already",
                     "Use a `moved` entry to rename a key.",
                     address=want.address,
                 )
             )
         else:
-            verdict = plan_import(want, view, wanted_id, sight.now)
+            verdict = plan_import(
+                want, view, wanted_id, sight.now, sight.state.lineage, options.mode == IMPORT_ONLY
+            )
             out += [p for p in (verdict.change, *verdict.diagnostics) if p is not None]
-    return out, unchanged
+    return out
 
 
 def _undeclared_keys(sight: Sight, destroying: bool, protected: frozenset[str]) -> Iterator[Planned]:
     declared = {want.address for want in sight.desired.keys}
     removals = {entry.address: entry for entry in sight.desired.removals}
+    lookalikes = Lookalikes(sight)
     for address, record in sight.state.keys.items():
         if address in declared:
             continue
@@ -206,7 +234,10 @@ def _undeclared_keys(sight: Sight, destroying: bool, protected: frozenset[str]) 
             continue
         why = "destroy revokes everything that the state owns" if destroying else "no longer declared"
         record = replace(record, protect=record.protect or address in protected)
-        yield plan_removed(record, _view_of(sight, record), why, sight.now)
+        renamed = None if removal else lookalikes.of(record)
+        yield plan_removed(record, _view_of(sight, record), why, sight.now, renamed)
+        if renamed is not None and not record.protect:
+            yield lookalikes.hint(record, renamed)
 
 
 def _view_of(sight: Sight, record: KeyRecord) -> ServiceView | None:
@@ -224,51 +255,3 @@ def _targeted(address: str, options: Options, sight: Sight) -> bool:
         for want in sight.desired.keys
         if want.address in wanted or want.address.partition("[")[0] in wanted
     )
-
-
-def _unmanaged(sight: Sight) -> tuple[tuple[tuple[str, int], ...], list[Diagnostic]]:
-    """Live keys that the state does not own, counted; those that carry this state's own label, named."""
-    owned: dict[str, set[str]] = {}
-    for record in sight.state.keys.values():
-        for generation in record.generations():
-            owned.setdefault(generation.service, set()).add(generation.id)
-    imported = {entry.id for entry in sight.desired.imports}
-    counts, strays = [], []
-    ours = sight.state.lineage + "/"
-    for name, view in sight.services.items():
-        known = owned.get(name, set())
-        others = [
-            key
-            for key in view.listing.keys
-            if key.status == ACTIVE
-            and key.id not in known
-            and key.id not in imported
-            and key.id != view.own_key
-        ]
-        if others:
-            counts.append((name, len(others)))
-        marked = [key.id for key in others if key.label and key.label.startswith(ours)]
-        if marked:
-            named = ", ".join(marked[:SHOWN_STRAYS]) + (" and others" if len(marked) > SHOWN_STRAYS else "")
-            strays.append(
-                warning(
-                    "stray",
-                    f"{name} has live keys with this state's label that the state does not know "
-                    f"({len(marked)}): {named}",
-                    "They were forgotten on purpose, belong to another entry for the same service, or the "
-                    "state is an older copy. Adopt them with `imports`, or revoke them at the service.",
-                )
-            )
-    return tuple(counts), strays
-
-
-def _about_listings(sight: Sight) -> Iterator[Diagnostic]:
-    for view in sight.services.values():
-        if not view.listing.complete:
-            if view.listing.problem is not None:
-                yield replace(view.listing.problem, severity="warning")
-            yield warning(
-                "incomplete-listing",
-                f"the listing of {view.name} is incomplete, so keys missing from it are left as they are",
-                "Plan again when the service can be read whole.",
-            )

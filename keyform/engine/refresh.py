@@ -7,37 +7,26 @@ from dataclasses import replace
 
 from keyform.diagnostics import Diagnostic, note
 from keyform.engine.diff import explain
-from keyform.engine.plan import DROP, DROP_PROJECT, FORGET, RECORD, REFRESH, Change, FieldDiff, Step
+from keyform.engine.plan import DROP_PROJECT, FORGET, RECORD, REFRESH, Change, FieldDiff, Step
 from keyform.engine.sight import Sight, presence, recorded_terms, seen_digest
 from keyform.model import SPEC_FIELDS
 
 
 def plan_refresh(sight: Sight) -> Iterator[Change | Diagnostic]:
     """What the services show differently from the state, and the steps that only take note of it."""
+    declared = {want.address for want in sight.desired.keys}
     for address, record in sight.state.keys.items():
         view = sight.services.get(record.current.service)
         if view is None:
             continue
         found = presence(view, record.current, sight.now)
-        if found.live is None and record.deposed:
+        if found.live is None:
             yield note(
                 "gone",
                 f"{address}: {record.current.id} was revoked or deleted at {view.name} outside keyform",
-                "It stays in the state with its older generations, which live; the next apply mints anew.",
+                "It stays in the state. The next apply "
+                + ("mints the key again." if address in declared else "forgets it."),
                 address=address,
-            )
-        elif found.live is None:
-            yield Change(
-                address,
-                FORGET,
-                f"{record.current.id} was revoked or deleted at {view.name} outside keyform; what is stored "
-                "of it is erased",
-                view.name,
-                record.current.id,
-                record.current.number,
-                drift=True,
-                seen=seen_digest(None),
-                steps=(Step(DROP, address, view.name, record.current.id, places=record.current.places),),
             )
         elif found.known and found.live.spec != record.current.spec:
             differences = explain(record.current.spec, found.live.spec, SPEC_FIELDS)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from keyform.engine.plan import Terms
+from keyform.engine.whereabouts import Whereabouts
 from keyform.model import (
     ACTIVE,
     EXPIRED,
@@ -15,23 +16,27 @@ from keyform.model import (
     DesiredKey,
     LiveKey,
     LiveProject,
+    Rotation,
     digest,
 )
 from keyform.ports import Listing
 from keyform.profile import Profile
 from keyform.state import Generation, KeyRecord, State, spec_to_json
 
-NORMAL, DESTROY, REFRESH_ONLY = "normal", "destroy", "refresh-only"
+NORMAL, DESTROY, REFRESH_ONLY, IMPORT_ONLY = "normal", "destroy", "refresh-only", "import-only"
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """How to plan. ``targets`` are addresses (all instances of a ``for_each`` by its bare address);
-    ``allow_mass_change`` lifts the guard on revoking or replacing a large part of the keys."""
+    ``allow_mass_change`` lifts the guard on ending or replacing a large part of the keys;
+    ``allow_endpoint_change`` says that services and stores whose declared address is not the recorded one
+    are the same ones under a new address."""
 
     mode: str = NORMAL
     targets: tuple[str, ...] = ()
     allow_mass_change: bool = False
+    allow_endpoint_change: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +69,17 @@ class ServiceView:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """Everything that a plan is made from. ``services`` holds every service that could be read."""
+    """Everything that a plan is made from. ``services`` holds every service that could be read, ``where``
+    says which services and stores are declared. ``pending`` are the labels and ids of keys that an apply
+    which is running, or was interrupted, has still to account for."""
 
     desired: Desired
     state: State
     services: Mapping[str, ServiceView]
     now: datetime
     config_digest: str = ""
+    where: Whereabouts = field(default_factory=Whereabouts)
+    pending: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +96,8 @@ class Presence:
 
 def presence(view: ServiceView, generation: Generation, now: datetime) -> Presence:
     """Find a generation in the listing. What the listing does not show is taken from the record, and a
-    key younger than the listing's lag is taken to be there."""
+    key younger than the listing's lag is taken to be there. Whether a key has expired is for its service to
+    say; this machine's clock decides only where there is no listing."""
     profile = view.profile
     live = view.keys.get(generation.id)
     if live is None:
@@ -107,7 +117,9 @@ def presence(view: ServiceView, generation: Generation, now: datetime) -> Presen
             live, spec=replace(live.spec, **{name: getattr(generation.spec, name) for name in hidden})
         )
     ends = live.spec.expires_at
-    return Presence(live, expired=live.status == EXPIRED or (ends is not None and ends <= now))
+    if profile.lists:
+        return Presence(live, expired=live.status == EXPIRED)
+    return Presence(live, expired=ends is not None and ends <= now)
 
 
 def seen_digest(live: LiveKey | LiveProject | None) -> str:
@@ -122,9 +134,10 @@ def seen_digest(live: LiveKey | LiveProject | None) -> str:
 
 def terms_of(want: DesiredKey) -> Terms:
     """What the state is to keep about a declared key."""
-    return Terms(want.expires_in, want.owner, want.tags, want.protect)
+    rotation = want.rotation if want.rotation != Rotation() else None
+    return Terms(want.expires_in, want.owner, want.tags, want.protect, rotation)
 
 
 def recorded_terms(record: KeyRecord) -> Terms:
     """What the state keeps about it now."""
-    return Terms(record.expires_in, record.owner, record.tags, record.protect)
+    return Terms(record.expires_in, record.owner, record.tags, record.protect, record.rotation)

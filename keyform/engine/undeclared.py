@@ -20,18 +20,23 @@ from keyform.engine.plan import (
     FieldDiff,
     Step,
 )
+from keyform.engine.renames import moved_entry
 from keyform.engine.sight import ServiceView, presence, seen_digest
 from keyform.model import DesiredKey, DesiredProject, Place, format_duration, instant
 from keyform.state import Generation, KeyRecord, ProjectRecord
 
 
-def plan_removed(record: KeyRecord, view: ServiceView | None, why: str, now: datetime) -> Change | Diagnostic:
-    """Revoke all generations of a key that is no longer declared, or forget what is gone already."""
+def plan_removed(
+    record: KeyRecord, view: ServiceView | None, why: str, now: datetime, renamed: str | None = None
+) -> Change | Diagnostic:
+    """Revoke all generations of a key that is no longer declared, or forget what is gone already.
+    ``renamed`` is the address of a new key that looks like it."""
     if record.protect:
+        moved = f"; if it is {renamed} now, say so: {moved_entry(record.address, renamed)}" if renamed else ""
         return error(
             "protected",
             f"{record.address} is protected and would be revoked: {why}",
-            "Put it back, or set `protect: false` on it and apply that first.",
+            f"Put it back, or set `protect: false` on it and apply that first{moved}.",
             address=record.address,
         )
     current = record.current

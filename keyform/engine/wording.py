@@ -5,7 +5,7 @@ from __future__ import annotations
 from keyform.engine.diff import explain, sentence
 from keyform.engine.plan import FieldDiff, Terms
 from keyform.engine.sight import ServiceView, terms_of
-from keyform.model import SPEC_FIELDS, DesiredKey, LiveKey, Place, format_duration
+from keyform.model import SPEC_FIELDS, DesiredKey, LiveKey, Place, Rotation, format_duration
 from keyform.state import KeyRecord
 
 
@@ -60,7 +60,16 @@ def terms_diff(old: Terms, new: Terms) -> tuple[FieldDiff, ...]:
         FieldDiff("owner", old.owner, new.owner),
         FieldDiff("tags", list(old.tags) or None, list(new.tags) or None),
         FieldDiff("protect", old.protect or None, new.protect or None),
+        *(
+            FieldDiff(f"rotation.{name}", _span(old.rotation, name), _span(new.rotation, name))
+            for name in ("every", "before_expiry", "overlap", "revoke_when_unused_for")
+        ),
     )
+
+
+def _span(rotation: Rotation | None, name: str) -> str | None:
+    span = getattr(rotation, name, None)
+    return format_duration(span) if span else None
 
 
 def with_on_revoke(places: tuple[Place, ...]) -> tuple[tuple[Place, str], ...]:

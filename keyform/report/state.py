@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from keyform.engine.plan import FieldDiff
+from keyform.engine.plan import FieldDiff, Terms
+from keyform.engine.sight import recorded_terms
+from keyform.engine.wording import terms_diff
 from keyform.model import format_duration, instant
 from keyform.report.changes import value
 from keyform.report.safe import code_span, padded, visible
@@ -66,9 +68,7 @@ def record_text(record: KeyRecord, style: Style) -> str:
     out = [style.paint(visible(record.address), "bold")]
     terms = [
         FieldDiff("expires_in", None, format_duration(record.expires_in) if record.expires_in else None),
-        FieldDiff("owner", None, record.owner),
-        FieldDiff("tags", None, list(record.tags) or None),
-        FieldDiff("protect", None, record.protect or None),
+        *terms_diff(Terms(), recorded_terms(record)),
     ]
     out += _fields([(d.path, d.after) for d in terms if d.after is not None], 2)
     for generation in (record.current, *reversed(record.deposed)):

@@ -24,6 +24,12 @@ DATA = ".keyform/service"
 """Where the embedded service keeps its data, relative to the configuration, without a ``path``."""
 
 
+def service_whereabouts(type_text: str, endpoint: str | None, options: Mapping[str, Any]) -> str:
+    """Which service it is, in words without secrets: its type, and its endpoint or its data folder."""
+    at = endpoint.rstrip("/") if endpoint is not None else str(options.get("path", DATA))
+    return f"{type_text} at {at}"
+
+
 def open_service(
     name: str,
     type_text: str,

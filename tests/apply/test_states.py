@@ -189,7 +189,10 @@ def test_an_adopted_key_becomes_what_is_declared_and_rotates_like_any_other(worl
     world.write(declare(a="secret: a, description: new, rotation: {every: 30d, overlap: 1h}"))
     key_id = foreign(world)
     with world.open() as ws:
-        assert not adopt(ws, "keys.a", key_id, world.told.append).failed
+        outcome = adopt(ws, "keys.a", key_id, world.told.append)
+    assert [[step.op for step in change.steps] for change in outcome.plan.changes] == [["adopt"]]
+    assert world.live()[key_id].spec.description == ""
+    assert [c.action for c in world.apply().plan.changes] == ["update"]
     assert world.live()[key_id].spec.description == "new"
     assert world.plan().empty
     world.clock.move(days=31)

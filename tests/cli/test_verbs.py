@@ -7,7 +7,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from keyform.engine.plan import load_plan
+from keyform.engine.plan_file import load_plan
 from keyform.schemas_location import schema_text
 
 from .conftest import Keyform

@@ -10,6 +10,7 @@ from keyform.diagnostics import ERROR
 from keyform.engine.plan import Change, Plan, Step
 from keyform.engine.planner import make_plan
 from keyform.engine.sight import Options, ServiceView, Sight
+from keyform.engine.whereabouts import Whereabouts
 from keyform.model import (
     SPEC_FIELDS,
     Desired,
@@ -92,6 +93,10 @@ class Scene:
     own_key: str | None = None
     now: datetime = NOW
     desired: dict[str, Any] = field(default_factory=dict)
+    where: Whereabouts | None = None
+    state: dict[str, Any] = field(default_factory=dict)
+    pending: frozenset[str] = frozenset()
+    rotation_recorded: bool = True
 
     def sight(self) -> Sight:
         live = self.live
@@ -113,18 +118,25 @@ class Scene:
             )
             for name in self.services
         }
+        rotations = {want.address: want.rotation for want in self.keys if self.rotation_recorded}
         return Sight(
             Desired(keys=self.keys, projects=self.projects, **self.desired),
             State(
                 LINEAGE,
                 3,
                 None,
-                {each.address: each for each in self.records},
+                {
+                    each.address: replace(each, rotation=each.rotation or rotations.get(each.address))
+                    for each in self.records
+                },
                 {each.address: each for each in self.project_records},
+                **self.state,
             ),
             views,
             self.now,
             "sha256:config",
+            self.where or Whereabouts(dict.fromkeys(self.services, "here"), {"local": "here"}),
+            self.pending,
         )
 
     def plan(self, **options: Any) -> Plan:

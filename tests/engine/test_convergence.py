@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from keyform.engine.events import Event, fold
-from keyform.engine.plan import Plan, Step, dump_plan, load_plan
+from keyform.engine.plan import Plan, Step
+from keyform.engine.plan_file import dump_plan, load_plan
 from keyform.engine.planner import make_plan
 from keyform.engine.sight import DESTROY, NORMAL, REFRESH_ONLY, Options, ServiceView, Sight
 from keyform.model import (
@@ -210,7 +211,7 @@ class Model:
                 key = self.live[service].get(step.key_id or "")
                 if key is not None:
                     self.live[service][key.id] = replace(key, status=REVOKED)
-                return Event("revoked", address, key_id=step.key_id)
+                return Event("revoked", address, service, key_id=step.key_id)
             case "adopt":
                 key = self.live[service][step.key_id or ""]
                 assert key.created_at is not None

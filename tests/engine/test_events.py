@@ -10,7 +10,7 @@ import pytest
 
 from keyform.engine.events import Event, fold
 from keyform.engine.plan import Terms
-from keyform.model import RateLimit
+from keyform.model import RateLimit, Rotation
 from keyform.state import ProjectRecord, State
 from tests.engine.scene import DAY, NOW, SPEC, generation, place, record
 
@@ -22,7 +22,7 @@ STATE = State(
     {"keys.a": record(current=FIRST)},
     {"projects.w": ProjectRecord("projects.w", "toy", "w", ())},
 )
-TERMS = Terms(90 * DAY, "team", ("x",), True)
+TERMS = Terms(90 * DAY, "team", ("x",), True, Rotation(60 * DAY, overlap=DAY))
 
 EVENTS = {
     "minted": Event("minted", "keys.a", "toy", SECOND, terms=TERMS, revoke_at=NOW),
@@ -34,12 +34,13 @@ EVENTS = {
     ),
     "recorded": Event("recorded", "keys.a", terms=TERMS),
     "relocated": Event("relocated", "keys.a", places=(place("x", on_revoke="keep"),)),
-    "revoked": Event("revoked", "keys.a", key_id="id-a-1"),
+    "revoked": Event("revoked", "keys.a", "toy", key_id="id-a-1"),
     "forgotten": Event("forgotten", "keys.a"),
     "renamed": Event("renamed", "keys.z", before="keys.a"),
     "origins": Event("origins", "projects.w", "toy", project="w", origins=("https://a.example",)),
     "no origins": Event("origins", "projects.w", "toy", project="w", origins=()),
     "project_forgotten": Event("project_forgotten", "projects.w"),
+    "readdressed": Event("readdressed", "services.toy", where="toy at prod"),
 }
 
 
@@ -89,7 +90,7 @@ def test_revoking_an_old_one_leaves_the_current_one() -> None:
 
 
 def test_revoking_the_current_one_first_keeps_the_old_one_known() -> None:
-    found = after(EVENTS["minted"], Event("revoked", "keys.a", key_id="id-a-2"))["keys.a"]
+    found = after(EVENTS["minted"], Event("revoked", "keys.a", "toy", key_id="id-a-2"))["keys.a"]
     assert (found.current.id, found.deposed) == ("id-a-1", ())
 
 
@@ -124,3 +125,40 @@ def test_folding_leaves_its_argument_alone() -> None:
     before = dict(STATE.keys)
     fold(STATE, EVENTS.values())
     assert before == STATE.keys
+
+
+def test_two_keys_with_one_id_at_two_services_are_two() -> None:
+    there = replace(generation(number=2, service="other"), id="id-a-1")
+    events = [Event("minted", "keys.a", "other", there, terms=Terms(), revoke_at=NOW)]
+    both = after(*events)["keys.a"]
+    assert [(g.service, g.id) for g in both.generations()] == [("toy", "id-a-1"), ("other", "id-a-1")]
+    left = after(*events, Event("revoked", "keys.a", "toy", key_id="id-a-1"))["keys.a"]
+    assert (left.current, left.deposed) == (there, ())
+
+
+def taking(kind: str) -> Event:
+    if kind == "relocated":
+        return Event("relocated", "keys.b", places=(place("a"),))
+    return Event("minted", "keys.b", "toy", generation("b", 2, places=(place("a"),)), terms=Terms())
+
+
+@pytest.mark.parametrize("kind", ["minted", "relocated"])
+def test_a_place_that_another_key_takes_is_no_longer_the_first_ones(kind: str) -> None:
+    state = replace(STATE, keys={**STATE.keys, "keys.b": record("b")})
+    found = after(taking(kind), state=state)
+    assert found["keys.a"].current.places == ()
+    assert found["keys.b"].current.places == (place("a"),)
+
+
+def test_a_taken_place_follows_a_rename() -> None:
+    state = replace(STATE, keys={**STATE.keys, "keys.b": record("b")})
+    found = after(taking("minted"), Event("renamed", "keys.c", before="keys.b"), state=state)
+    assert (found["keys.a"].current.places, found["keys.c"].current.places) == ((), (place("a"),))
+
+
+UNSEEN = record("b", current=generation("b", fingerprint=None))
+
+
+def test_a_secret_that_was_never_seen_takes_no_place() -> None:
+    state = replace(STATE, keys={**STATE.keys, "keys.b": UNSEEN})
+    assert after(taking("relocated"), state=state)["keys.a"].current.places == (place("a"),)

@@ -202,8 +202,7 @@ def test_expiry_taken_away_at_the_service_is_drift() -> None:
 @pytest.mark.parametrize(
     "live",
     [
-        {"spec": replace(SPEC, expires_at=NOW)},
-        {"spec": replace(SPEC, expires_at=NOW - DAY)},
+        {"spec": replace(SPEC, expires_at=NOW - DAY), "status": EXPIRED},
         {"spec": replace(SPEC, expires_at=NOW + DAY), "status": EXPIRED},
         {"status": EXPIRED},
     ],
@@ -218,6 +217,16 @@ def test_an_expired_key_is_rotated_without_overlap(live: dict[str, Any]) -> None
     assert (change.action, ops(change)) == ("rotate", ["mint", "revoke"])
     assert "expired" in change.reason
     assert step(change, "mint").overlap == timedelta(0)
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_this_machines_clock_tells_expiry_only_where_there_is_no_listing(lists: bool) -> None:
+    current = generation(spec=replace(SPEC, expires_at=NOW - DAY))
+    profile = replace(PROFILE, lists=lists)
+    plan = Scene(
+        (wanted(expires_in=9 * DAY),), (record(current=current, expires_in=9 * DAY),), profile=profile
+    ).plan()
+    assert [c.action for c in plan.changes] == ([] if lists else ["rotate"])
 
 
 # rotation

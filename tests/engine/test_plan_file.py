@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from keyform.engine.plan import Plan, digest_of, dump_plan, load_plan
+from keyform.engine.plan import Plan, digest_of
+from keyform.engine.plan_file import dump_plan, load_plan
 from keyform.errors import PlanError
 from keyform.model import (
     DesiredProject,
@@ -50,9 +51,13 @@ def rich_plan() -> Plan:
             wanted("placed", places=(place("elsewhere", on_revoke="keep"),)),
             wanted("gone"),
             wanted("terms", owner="team"),
+            wanted("same"),
         ),
         (
-            *(record(n) for n in ("updated", "replaced", "rotated", "before", "placed", "gone", "terms")),
+            *(
+                record(n)
+                for n in ("updated", "replaced", "rotated", "before", "placed", "gone", "terms", "same")
+            ),
             record("revoked"),
             record("forgotten"),
         ),

@@ -228,9 +228,12 @@ def test_destroy_revokes_everything_and_keeps_projects() -> None:
     assert errors(plan) == []
 
 
-def test_destroy_of_many_keys_is_no_mass_change() -> None:
-    names = [f"k{n}" for n in range(20)]
-    assert errors(Scene((), tuple(map(record, names))).plan(mode="destroy")) == []
+@pytest.mark.parametrize("allowed", [True, False])
+def test_destroy_of_many_keys_is_a_mass_change(allowed: bool) -> None:
+    scene = Scene((), tuple(record(f"k{n}") for n in range(20)))
+    assert errors(scene.plan(mode="destroy", allow_mass_change=allowed)) == (
+        [] if allowed else ["mass-change"]
+    )
 
 
 @pytest.mark.parametrize(("declared", "recorded"), [(True, True), (True, False), (False, True)])
@@ -259,10 +262,14 @@ def test_refresh_only_without_drift_is_empty() -> None:
     assert plan.unchanged == 1
 
 
-def test_refresh_only_forgets_what_is_gone_and_erases_its_dead_value() -> None:
-    change = Scene((wanted(),), (record(),), live={"toy": ()}).only(mode="refresh-only")
-    assert (change.action, ops(change)) == ("forget", ["forget"])
-    assert step(change, "forget").places == (place("a"),)
+@pytest.mark.parametrize(("declared", "then"), [(True, "mints the key again"), (False, "forgets it")])
+def test_refresh_only_tells_what_is_gone_and_drops_nothing(declared: bool, then: str) -> None:
+    scene = Scene((wanted(),) if declared else (), (record(),), live={"toy": ()})
+    plan = scene.plan(mode="refresh-only")
+    assert plan.empty
+    (told,) = plan.diagnostics
+    assert (told.code, told.severity) == ("gone", "note")
+    assert then in told.detail
 
 
 def test_refresh_only_does_not_forget_old_generations_that_live() -> None:

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from keyform.apply import Wrapping
-from keyform.engine.plan import dump_plan, load_plan
+from keyform.engine.plan_file import dump_plan, load_plan
 from keyform.engine.sight import Options
 from keyform.errors import ConfigError, KeyformError, PlanError, StoreError
 from keyform.model import KeySpec, Place, Secret
