@@ -111,5 +111,6 @@ def _offer(found: Iterable[str], incomplete: str) -> list[CompletionItem]:
         short = (address.removeprefix("keys.") for address in ordered)
         names = [name for name in short if name.startswith(incomplete)]
     if os.environ.get("_KEYFORM_COMPLETE", "").startswith("bash"):
-        names = [_PLAIN.sub(r"\\\1", name) for name in names]
+        # Two, for the script that click writes reads its lines with one of them gone.
+        names = [_PLAIN.sub(r"\\\\\1", name) for name in names]
     return [CompletionItem(name) for name in names]

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     "--data", default=".keyform/service", show_default=True, metavar="DIR", help="Where it keeps its data."
 )
 @click.option("--rate-limit", metavar="N[/BURST]", help="Allow N requests a minute, BURST of them at once.")
-@click.option("--allow-faults", is_flag=True, help="Let clients script faults (for tests).")
+@click.option(
+    "--allow-faults",
+    is_flag=True,
+    help="Let clients script faults with PUT /_faults (for tests; see docs/faults.md).",
+)
 @click.option(
     "--allow-remote", is_flag=True, help="Let --host be reached from other machines, in clear HTTP."
 )

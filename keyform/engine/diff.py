@@ -71,6 +71,8 @@ def words(value: Any) -> str:
     """A JSON value in a sentence."""
     if value is None or value == "":
         return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(str(item) for item in value) + "]" if value else "nothing"
     if isinstance(value, dict):

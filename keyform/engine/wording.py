@@ -33,26 +33,27 @@ def reasons_of(
     for name in SPEC_FIELDS:
         if name not in changed:
             continue
-        noun = name.replace("_", " ")
         if getattr(live.spec, name) != getattr(record.current.spec, name):
-            why = f"{noun} changed at {view.name} outside keyform"
+            why = f"{name} changed at {view.name} outside keyform"
         elif name == "expires_at" and span is not None:
             why = sentence(span)
         else:
-            why = f"{noun} changed in the configuration"
+            why = f"{name} changed in the configuration"
         if name in view.profile.mutable:
-            out.append(f"{why}; {title} keys take a new {_singular(noun)} in place")
+            out.append(f"{why}; {title} keys take {_a_new(name)} in place")
         else:
-            out.append(f"{why}; {title} keys cannot change {noun}, so a new key replaces it")
+            out.append(f"{why}; {title} keys cannot change {name}, so a new key replaces it")
     return out
 
 
-def _singular(noun: str) -> str:
-    return {
-        "scopes": "set of scopes",
-        "allowed origins": "set of allowed origins",
-        "expires at": "expiry",
-    }.get(noun, noun)
+def _a_new(name: str) -> str:
+    known = {
+        "scopes": "a new set of scopes",
+        "allowed_origins": "a new set of allowed origins",
+        "metadata": "new metadata",
+        "expires_at": "a new expiry",
+    }
+    return known.get(name, f"a new {name.replace('_', ' ')}")
 
 
 def terms_diff(old: Terms, new: Terms) -> tuple[FieldDiff, ...]:

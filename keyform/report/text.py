@@ -14,10 +14,10 @@ def plan_text(plan: Plan, style: Style) -> str:
     """The plan, change by change, ending with the summary line. Diagnostics are left to their own report."""
     out: list[str] = []
     if plan.changes:
-        marks = [f"{style.symbol(action)} {words}" for action, words in legend(plan)]
+        marks = [(style.symbol(action), words) for action, words in legend(plan)]
         if any(change.drift and change.action != REFRESH for change in plan.changes):
-            marks.append("! changed outside keyform")
-        out += [*style.wrapped(f"Symbols: {'; '.join(marks)}."), ""]
+            marks.append(("!", "in front: changed outside keyform"))
+        out += ["Symbols:", *(f"{mark.rjust(4)} {words}" for mark, words in marks), ""]
     for title, changes in groups(plan):
         out += [style.paint(f"{title}:", "bold"), ""]
         for change in changes:

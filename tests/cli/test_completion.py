@@ -57,8 +57,8 @@ def test_what_is_offered(begun: Path, line: str, names: list[str]) -> None:
 
 def test_bash_gets_what_it_can_take_as_it_is(begun: Path) -> None:
     assert offered(begun, "state show keys.dashboard", "bash") == [
-        r"keys.dashboard\[\"eu-west\"\]",
-        r"keys.dashboard\[\"us-east\"\]",
+        r'keys.dashboard\\[\\"eu-west\\"\\]',
+        r'keys.dashboard\\[\\"us-east\\"\\]',
     ]
 
 

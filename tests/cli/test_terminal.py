@@ -205,6 +205,7 @@ def test_a_second_ctrl_c_stops_at_once_and_the_next_apply_recovers(
     running.type("\x03")
     assert running.end() == 130
     assert "\x1b[?25h" in running.shown
+    assert "Stopped at once." in running.shown
     assert "Apply incomplete" not in running.shown
     after = start("apply", "--auto-approve", **slow)
     assert after.end() == 0, after.shown

@@ -77,3 +77,30 @@ def test_an_address_is_named_once() -> None:
     assert (
         diagnostics_text([error("a", "keys.a is odd", address="keys.a")], Style()) == "error: keys.a is odd\n"
     )
+
+
+def test_many_warnings_of_one_kind_are_told_once() -> None:
+    found = [
+        warning("secret-unknown", f"the secret of key_{n} is not known", "Wait.", address=f"keys.k{n}")
+        for n in range(21)
+    ]
+    text = diagnostics_text([error("x", "first"), *found], Style())
+    assert text.count("is not known") == 1
+    assert "The same holds for keys.k1, keys.k2," in text
+    assert "and 12 more." in " ".join(text.split())
+    assert text.endswith("1 error, 21 warnings.\n")
+
+
+def test_two_of_a_kind_other_remedies_and_errors_are_told_each() -> None:
+    pair = [warning("x", "w", "Do.", address=f"keys.{n}") for n in "ab"]
+    other = warning("x", "w", "Do something else.", address="keys.c")
+    errors = [error("x", "e", "Do.", address=f"keys.{n}") for n in "abcd"]
+    text = diagnostics_text([*pair, other, *errors], Style())
+    assert "The same holds" not in text
+    assert len(text.split("\n\n")) == 8
+
+
+def test_a_second_place_comes_before_what_to_do() -> None:
+    found = error("x", "y", "Keep one.", also=("The first is at", Location("a.yaml", 3, 4)))
+    assert diagnostics_text([found], Style()) == "error: y\n  The first is at a.yaml:3:4. Keep one.\n"
+    assert found.as_json()["detail"] == "The first is at a.yaml:3:4. Keep one."

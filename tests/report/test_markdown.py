@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -9,7 +10,7 @@ from keyform.report.markdown import plan_markdown
 from keyform.report.safe import code_span, fenced, visible
 from keyform.report.state import state_markdown
 from keyform.report.table import markdown_table
-from keyform.state import State
+from keyform.state import ProjectRecord, State
 
 from .hostile import HOSTILE
 from .plans import hostile_plan, plan
@@ -114,3 +115,17 @@ def test_a_plan_too_long_for_a_comment_says_what_it_leaves_out() -> None:
     left = re.search(r"(\d+) more are left out here", text)
     assert left
     assert text.count("+ keys.k") == 5000 - int(left[1])
+
+
+def test_projects_stand_beside_keys_and_without_them() -> None:
+    state = replace(
+        State.fresh(), projects={"projects.w": ProjectRecord("projects.w", "s", "w", ("https://a.example",))}
+    )
+    text = state_markdown(state, "file")
+    assert "| `projects.w` | `s` | `https://a.example` |" in text
+    assert "owns no key" not in text
+
+
+def test_how_many_there_are_to_create_is_said_once() -> None:
+    text = plan_markdown(plan(*(Change(f"keys.k{n}", "create", "x", "s") for n in range(40))), "sha256:x")
+    assert text.count("40 to create") == 1

@@ -142,3 +142,20 @@ def test_without_unicode_the_symbols_are_ascii() -> None:
 def test_running_text_is_wrapped_to_the_width() -> None:
     text = shown(Change("keys.a", "update", "word " * 60, "s"), style=Style(width=50))
     assert max(map(len, text.splitlines())) <= 50
+
+
+def test_the_symbols_that_occur_are_explained() -> None:
+    text = shown(
+        Change("keys.a", "replace", "x", "s"),
+        Change("keys.b", "update", "x", "s", drift=True),
+        Change("keys.c", "update", "x", "s"),
+    )
+    assert text.startswith(
+        "Symbols:\n   ~ update in place\n +/- create a new key, then revoke the old one\n"
+        "   ! in front: changed outside keyform\n\n"
+    )
+    assert "Symbols" not in shown()
+
+
+def test_without_changes_a_target_is_named() -> None:
+    assert shown(targets=("keys.c",)).endswith("No changes to keys.c.\n")
