@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from keyform.errors import StateError
-from keyform.model import KeySpec, Place, RateLimit, Secret, fingerprint
+from keyform.model import KeySpec, Place, RateLimit, Rotation, Secret, fingerprint
 from keyform.schemas_location import schema_text
 from keyform.state import Generation, KeyRecord, ProjectRecord, State, dump_state, load_state
 
@@ -54,9 +54,12 @@ STATE = State(
             owner="payments-team",
             tags=("pci", "eu"),
             protect=True,
+            rotation=Rotation(timedelta(days=60), overlap=timedelta(hours=72)),
         ),
     },
     projects={"projects.web": ProjectRecord("projects.web", "sandbox", "web", ("https://a.example",))},
+    services={"sandbox": "embedded at .keyform/service"},
+    stores={"local": "age path=.keyform/secrets"},
 )
 
 

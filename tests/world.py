@@ -159,6 +159,9 @@ def inspect(world: World, unmanaged: frozenset[str] = frozenset(), service_name:
                 continue
             if current.fingerprint is None:
                 continue
+            if not current.places:
+                lost.append(f"no longer stored: {address}")
+                continue
             (place,) = current.places
             places.add(place.path)
             secret = ws.store(place.store).get(place)

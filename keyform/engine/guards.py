@@ -19,6 +19,7 @@ from keyform.engine.plan import (
     Change,
 )
 from keyform.engine.sight import Options, ServiceView, Sight
+from keyform.engine.whereabouts import same_service
 from keyform.model import Place
 from keyform.state import Generation
 
@@ -97,14 +98,16 @@ def _own_credential(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagn
 
 
 def _own_service(sight: Sight, change: Change) -> ServiceView | None:
-    """The service whose own credential the change, or some step of it, would touch."""
+    """The service whose own credential the change, or some step of it, would touch, under whatever name."""
     touched = [(step.service, step.key_id) for step in change.steps if step.op in (ALTER, END)]
     if change.action in (*_ENDS_A_KEY, UPDATE, FORGET):
         touched.append((change.service, change.key_id))
     for service, key_id in touched:
-        view = sight.services.get(service or "")
-        if view is not None and key_id is not None and key_id == view.own_key:
-            return view
+        at = same_service(sight.state, sight.where, service or "")
+        for view in sight.services.values():
+            own = key_id is not None and key_id == view.own_key
+            if own and same_service(sight.state, sight.where, view.name) == at:
+                return view
     return None
 
 

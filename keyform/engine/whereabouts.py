@@ -40,13 +40,25 @@ class Moved:
 
 def moved(state: State, where: Whereabouts) -> Iterator[Moved]:
     """Every name that has something of the state, and that the configuration has put elsewhere."""
-    for section, recorded, declared in (
-        ("services", state.services, where.services),
-        ("stores", state.stores, where.stores),
+    services, stores = _needed(state)
+    for section, needed, recorded, declared in (
+        ("services", services, state.services, where.services),
+        ("stores", stores, state.stores, where.stores),
     ):
-        for name, before in sorted(recorded.items()):
-            if name in declared and declared[name] != before:
-                yield Moved(section, name, before, declared[name])
+        for name in sorted(needed & recorded.keys() & declared.keys()):
+            if declared[name] != recorded[name]:
+                yield Moved(section, name, recorded[name], declared[name])
+
+
+def _needed(state: State) -> tuple[set[str], set[str]]:
+    """The services and stores that hold something of the state."""
+    services = {project.service for project in state.projects.values()}
+    stores: set[str] = set()
+    for record in state.keys.values():
+        for generation in record.generations():
+            services.add(generation.service)
+            stores.update(place.store for place in generation.places)
+    return services, stores
 
 
 def refused(state: State, where: Whereabouts) -> Iterator[Diagnostic]:
@@ -92,12 +104,7 @@ def _held(state: State, one: Moved) -> str:
 def with_whereabouts(state: State, where: Whereabouts) -> State:
     """The state with what is recorded for the names that it needs, and for those alone. What is recorded
     already stays: only a ``readdress`` step changes it."""
-    services = {project.service for project in state.projects.values()}
-    stores: set[str] = set()
-    for record in state.keys.values():
-        for generation in record.generations():
-            services.add(generation.service)
-            stores.update(place.store for place in generation.places)
+    services, stores = _needed(state)
     return replace(
         state,
         services=_recorded(services, state.services, where.services),

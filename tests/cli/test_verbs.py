@@ -221,6 +221,44 @@ def test_destroy_revokes_and_erases(keyform: Keyform, one_key: Path, folder: Pat
     assert keyform("destroy", "--auto-approve").out == "Nothing to destroy. The state owns no key.\n"
 
 
+def test_destroy_of_many_keys_asks_for_a_flag(keyform: Keyform, folder: Path) -> None:
+    keys = "".join(f"  k{n}: {{service: sandbox, name: k{n}, secret: k{n}}}\n" for n in range(10))
+    (folder / "keyform.yaml").write_text(
+        f"version: 1\nservices: {{sandbox: {{type: embedded}}}}\nkeys:\n{keys}"
+    )
+    assert keyform("apply", "--auto-approve").code == 0
+    refused = keyform("destroy", "--auto-approve")
+    assert refused.code == 1
+    assert "--allow-mass-change" in refused.err
+    assert keyform("destroy", "--auto-approve", "--allow-mass-change").code == 0
+
+
+def test_another_store_under_the_same_name_asks_for_a_flag(
+    keyform: Keyform, one_key: Path, folder: Path
+) -> None:
+    keyform("apply", "--auto-approve")
+    (folder / ".keyform/secrets").rename(folder / "elsewhere")
+    with one_key.open("a") as file:
+        file.write("stores: {local: {type: age, path: elsewhere}}\n")
+    refused = keyform("apply", "--auto-approve")
+    assert refused.code == 1
+    assert "--allow-endpoint-change" in refused.err
+    assert keyform("plan", "--allow-endpoint-change", "--out", "p.json").code == 0
+    assert keyform("apply", "p.json", "--allow-endpoint-change").code != 0
+    assert keyform("apply", "p.json").code == 0
+    assert keyform("plan", "--detailed-exitcode").code == 0
+
+
+def test_import_counts_one_and_records_only(keyform: Keyform, one_key: Path) -> None:
+    keyform("apply", "--auto-approve")
+    record = json.loads(keyform("state", "pull").out)["keys"]["keys.backend"]["current"]
+    assert keyform("state", "rm", "backend").code == 0
+    one_key.write_text(one_key.read_text().replace("name: Backend", "name: Other"))
+    imported = keyform("import", "backend", record["id"])
+    assert (imported.code, "[1/1] keys.backend: imported" in imported.err) == (0, True)
+    assert keyform("plan", "--detailed-exitcode").code == 2
+
+
 def test_state_verbs(keyform: Keyform, one_key: Path, folder: Path) -> None:
     assert keyform("state", "list").out == ""
     assert keyform("state", "pull").code == 1

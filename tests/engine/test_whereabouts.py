@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from keyform.engine.events import Event, fold
+from keyform.engine.planner import make_plan
+from keyform.engine.sight import Options
 from keyform.engine.whereabouts import Whereabouts, with_whereabouts
 from keyform.model import Import
 from keyform.state import State
@@ -77,3 +81,20 @@ def test_a_key_is_not_imported_twice_through_two_names_of_one_service() -> None:
         desired={"imports": (Import("keys.b", "id-a-1"),)},
     ).plan()
     assert "import-owned" in codes(plan)
+
+
+def test_a_name_that_holds_nothing_any_more_may_mean_another_place() -> None:
+    assert errors(Scene(state=RECORDED, where=DECLARED["services"]).plan()) == []
+
+
+def test_the_own_credential_is_known_under_every_name_of_its_service() -> None:
+    one = scene("services")
+    one.services, one.state, one.keys = ("toy", "alias"), {}, ()
+    one.where = Whereabouts({"toy": "toy at prod", "alias": "toy at prod"}, {"local": "age path=a"})
+    sight = one.sight()
+    views = {
+        **sight.services,
+        "toy": replace(sight.services["toy"], own_key=None),
+        "alias": replace(sight.services["alias"], own_key="id-a-1"),
+    }
+    assert "own-credential" in errors(make_plan(replace(sight, services=views), Options()))
