@@ -24,10 +24,8 @@ def plan_import(
         hint = "Check the id with `keyform generate`, which lists the keys that the service has."
         if live is None and not view.listing.complete:
             hint = "The listing is incomplete; plan again when the service can be read whole."
-        return Verdict(
-            None,
-            (error("import-missing", f"{view.name} key {key_id} is {state}", hint, address=want.address),),
-        )
+        summary = f"the key {key_id} is {state} at {view.name}"
+        return Verdict(None, (error("import-missing", summary, hint, address=want.address),))
     spec = want.spec
     if want.expires_in is not None:
         start = live.created_at or now
@@ -77,7 +75,7 @@ def plan_import(
         want.address,
         IMPORT,
         f"imports names {key_id} at {view.name}"
-        + (f"; {len(changed)} of its fields {_are(record_only)}" if changed else ""),
+        + (f"; {_becomes(record_only)}: {', '.join(sorted(changed))}" if changed else ""),
         view.name,
         key_id,
         1,
@@ -95,10 +93,10 @@ def plan_import(
     return Verdict(change, (unknown, *_of_another_state(want, live, view, lineage)))
 
 
-def _are(record_only: bool) -> str:
+def _becomes(record_only: bool) -> str:
     if record_only:
-        return "differ from what is declared, which the next plan shows"
-    return "are changed to what is declared"
+        return "not as declared, as the next plan shows"
+    return "changed to what is declared"
 
 
 def _of_another_state(

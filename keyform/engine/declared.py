@@ -82,7 +82,7 @@ def plan_known(
                 REPLACE,
                 f"service changed from {current.service} to {view.name}; a new key replaces it",
                 view,
-                (FieldDiff("service", current.service, view.name), *whole(want)),
+                (FieldDiff("service", current.service, view.name), *_other_fields(want, record)),
             )
         )
     found = presence(view, current, now)
@@ -211,6 +211,15 @@ def _span_diff(want: DesiredKey, record: KeyRecord) -> FieldDiff | None:
     return span
 
 
+def _other_fields(want: DesiredKey, record: KeyRecord) -> tuple[FieldDiff, ...]:
+    """What a key at another service will be that the one before it is not."""
+    have, spec = record.current.spec, want.spec
+    if want.expires_in is not None:
+        spec = replace(spec, expires_at=have.expires_at)  # it follows from the span
+    span = _span_diff(want, record)
+    return (*explain(have, spec, changed_fields(have, spec)), *((span,) if span else ()))
+
+
 def _kept_diff(want: DesiredKey, record: KeyRecord) -> list[FieldDiff]:
     """What differs in the things that the service knows nothing of."""
     out = [d for d in terms_diff(recorded_terms(record), terms_of(want)) if d.before != d.after]
@@ -239,8 +248,7 @@ def _successor(
         steps.append(_end(want, old))
     else:
         reason += f"; {old.id} lives on for {format_duration(overlap)} beside the new key"
-    if found:
-        diff = (*diff, *_kept_diff(want, record))
+    diff = (*diff, *_kept_diff(want, record))
     live = found.live if found else None
     drift = live is not None and live.spec != old.spec
     return Change(

@@ -83,8 +83,8 @@ def _document(
     else:
         yield from _HEADER
     if elsewhere:
-        whose = "1 more carries" if elsewhere == 1 else f"{elsewhere} more carry"
-        yield f"# {whose} the label of another keyform state, which manages what carries it."
+        keys, them = ("1 key carries", "it") if elsewhere == 1 else (f"{elsewhere} keys carry", "them")
+        yield f"# Left out: {keys} the label of another keyform state, which manages {them}."
     if projects:
         yield from ("", *_PROJECTS, "projects:", *projects)
     if blocks:

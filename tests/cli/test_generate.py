@@ -33,7 +33,7 @@ def test_keys_that_the_state_forgot_are_written_and_imported(
     # The project comes along, since its keys name it; its origins are as they were.
     assert planned.out.splitlines()[-1] == "Plan: 1 to update, 5 to import."
     assert "keyform manages its allowed origins from now on" in planned.out
-    assert "of its fields are changed" not in planned.out
+    assert "changed to what is declared" not in planned.out
     assert keyform("apply", "--auto-approve").code == 0
     assert keyform("plan", "--detailed-exitcode").code == 0
     assert "There are none to declare." in keyform("generate", "sandbox").out

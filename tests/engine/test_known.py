@@ -293,7 +293,7 @@ def test_another_service_means_another_key() -> None:
     assert (change.action, ops(change)) == ("replace", ["mint", "revoke"])
     assert "service changed from toy to new" in change.reason
     assert (step(change, "mint").service, step(change, "revoke").service) == ("new", "toy")
-    assert diff(change)["service"] == ("toy", "new")
+    assert diff(change) == {"service": ("toy", "new")}
 
 
 def test_another_service_while_the_old_one_is_no_longer_declared_is_refused() -> None:

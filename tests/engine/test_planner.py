@@ -73,7 +73,7 @@ def test_an_import_that_differs_in_place_is_adopted_and_changed() -> None:
     assert ops(change) == ["adopt", "update"]
     assert step(change, "adopt").spec.name == "old"
     assert step(change, "update").fields == ("name",)
-    assert "1 of its fields" in change.reason
+    assert "changed to what is declared: name" in change.reason
 
 
 def test_an_import_that_differs_in_what_cannot_change_is_refused() -> None:

@@ -100,7 +100,7 @@ def test_keys_of_another_state_are_counted_and_those_of_this_one_written() -> No
         LiveKey("key_3", KeySpec("secret", name="nobodys")),
     )
     assert list(yaml.safe_load(text)["keys"]) == ["ours", "nobodys"]
-    assert "# 1 more carries the label of another keyform state" in text
+    assert "# Left out: 1 key carries the label of another keyform state, which manages it." in text
 
 
 def test_the_header_tells_what_becomes_of_projects() -> None:
