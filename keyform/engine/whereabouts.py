@@ -67,8 +67,8 @@ def refused(state: State, where: Whereabouts) -> Iterator[Diagnostic]:
         what = one.section.removesuffix("s")
         yield error(
             "moved-elsewhere",
-            f"{what} {one.name!r} is declared as {one.now}, and the state has {_held(state, one)} there that "
-            f"it put at {one.before}",
+            f"{what} {one.name!r} is now declared as `{one.now}`, and the state has {_held(state, one)} at "
+            f"`{one.before}`",
             f"Put the declaration back; or declare the new {what} under another name and "
             f"{_MOVING[one.section]}; or, if it is the same {what} under a new address, say so with "
             "--allow-endpoint-change.",
@@ -82,8 +82,8 @@ def readdressed(state: State, where: Whereabouts) -> Iterator[Change]:
         yield Change(
             one.address,
             REFRESH,
-            f"{_held(state, one)} there stay as they are: --allow-endpoint-change says that it is the same "
-            f"{one.section.removesuffix('s')} under a new address",
+            f"the same {one.section.removesuffix('s')} under a new address, as --allow-endpoint-change says, "
+            f"with {_held(state, one)} of the state; nothing is changed there",
             diff=(FieldDiff("where", one.before, one.now),),
             steps=(Step(READDRESS, one.address, where=one.now),),
         )

@@ -38,7 +38,7 @@ def test_nothing_happens_at_another_place_under_the_same_name(world: World, othe
     world.write(config()).apply()
     live = world.live()
     world.write(config(**other, keys="keys: {}\n"))
-    with pytest.raises(PlanError, match="is declared as") as told:
+    with pytest.raises(PlanError, match="is now declared as") as told:
         world.apply()
     assert [d.code for d in told.value.diagnostics] == ["moved-elsewhere"]
     assert world.plan().failed
@@ -65,7 +65,7 @@ def test_recovery_does_not_look_at_another_service(world: World) -> None:
     world.write(config(keys=KEY + "  b: {service: sandbox, name: b, secret: b}\n"))
     assert crash(world, stores(put=nth(1, die))) == 77
     world.write(config(at="two"))
-    with pytest.raises(PlanError, match="is declared as"):
+    with pytest.raises(PlanError, match="is now declared as"):
         world.apply()
     world.write(config())
     assert not world.apply().failed
