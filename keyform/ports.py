@@ -31,6 +31,10 @@ class Clock(Protocol):
 
 # Key services
 
+ANSWER_TIMEOUT = timedelta(seconds=30)
+"""How long an implementation waits for an answer, and so for how long a request that nobody waits for any
+more is taken to be under way still."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:
@@ -184,3 +188,7 @@ class StateBackend(Protocol):
 
     def holder(self) -> LockRecord | None:
         """Who holds the lock now, or None."""
+
+    def check_lock(self) -> None:
+        """Raise ``Conflict`` when the lock that this process took is no longer its own. Cheap: it is asked
+        before every write to a store."""

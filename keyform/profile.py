@@ -66,7 +66,8 @@ class Profile:
     or tuple means the type has none to choose. ``scopes``: catalogue with descriptions; None means
     free strings. ``origins_on``: where ``allowed_origins`` may stand. ``limits``: largest lengths and
     counts, by field. ``lists``: whether a listing exists at all. ``marks``: whether a key can carry
-    the ownership label. ``proves``: whether there is a harmless call that proves a key works.
+    the ownership label. ``idempotent``: whether a create with the label of an earlier one never mints a
+    second key. ``proves``: whether there is a harmless call that proves a key works.
     ``list_lag``: how long a new key may be missing from the listing. ``last_used_lag``: how far
     behind "last used" may be, verification caches included. ``operations``: name to backing.
     """
@@ -89,6 +90,7 @@ class Profile:
     limits: Mapping[str, int] = field(default_factory=dict)
     lists: bool = True
     marks: bool = True
+    idempotent: bool = True
     proves: bool = True
     list_lag: timedelta = timedelta(0)
     last_used_lag: timedelta = timedelta(0)

@@ -24,7 +24,8 @@ class Generation:
     """One key at ``service`` that belongs, or belonged, to a declared key.
 
     ``fingerprint`` None: the secret was never seen (an adopted key). ``revoke_at`` is set on deposed
-    generations only. ``marker`` is the label it was minted with, or None when adopted.
+    generations only. ``marker`` is the label it was minted with, or None when adopted. ``leftovers``
+    are places that the secret has moved away from and that may hold it still.
     """
 
     number: int
@@ -36,6 +37,20 @@ class Generation:
     fingerprint: str | None = None
     marker: str | None = None
     revoke_at: datetime | None = None
+    leftovers: tuple[Place, ...] = ()
+
+    @property
+    def written(self) -> tuple[Place, ...]:
+        """Every place where its secret may be."""
+        return (*self.places, *self.leftovers)
+
+    def moved_to(self, places: tuple[Place, ...]) -> Generation:
+        """The same, kept at ``places`` from now on. A secret that was never seen leaves nothing behind;
+        ``on_revoke`` says nothing about a place that it has left."""
+        old = [place for place in self.written if place not in places] if self.fingerprint else []
+        return replace(
+            self, places=places, leftovers=tuple(Place(place.store, place.path, place.field) for place in old)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +175,8 @@ def generation_to_json(generation: Generation) -> dict[str, Any]:
     }
     if generation.revoke_at is not None:
         out["revoke_at"] = instant(generation.revoke_at)
+    if generation.leftovers:
+        out["leftovers"] = [place_to_json(place) for place in generation.leftovers]
     return out
 
 
@@ -175,6 +192,7 @@ def generation_from_json(data: Mapping[str, Any]) -> Generation:
         data["fingerprint"],
         data["marker"],
         parse_instant(revoke_at) if revoke_at else None,
+        tuple(place_from_json(place) for place in data.get("leftovers", ())),
     )
 
 

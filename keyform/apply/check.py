@@ -13,11 +13,11 @@ from keyform.engine.diff import changed_fields
 from keyform.engine.plan import ALTER, END, MINT, RELOCATE, SET_ORIGINS, Change, Plan, Step
 from keyform.engine.sight import Sight, presence, seen_digest
 from keyform.engine.vetting import vet
-from keyform.errors import PlanError, Refused
+from keyform.errors import PlanError, Refused, StoreError
 from keyform.model import REVOKED, Place, Secret, fingerprint_matches
 from keyform.state import Generation, State
 
-STALE = "Make a new plan with `keyform plan --out FILE`, and have that one reviewed."
+STALE = "Plan again (`keyform plan --out FILE`), and have the new plan reviewed."
 
 
 def check_saved_plan(
@@ -49,6 +49,20 @@ def check_saved_plan(
             "the plan is stale: the configuration or its variables changed since it was made",
             f"Apply it with the files and variables that it was made from. {STALE}",
         )
+    problems = (*_moved(plan, sight, done), *vet(plan, replace(sight, state=state), done))
+    if problems:
+        raise PlanError(tuple(dict.fromkeys(problems)))
+    return state
+
+
+def check_unmoved(plan: Plan, sight: Sight) -> None:
+    """Refuse a plan whose keys and projects are no longer as they were when it was made. Raises
+    ``PlanError`` naming all that moved."""
+    if moved := _moved(plan, sight, None):
+        raise PlanError(tuple(moved))
+
+
+def _moved(plan: Plan, sight: Sight, done: frozenset[int] | None) -> list[Diagnostic]:
     moved = []
     index = 0
     for change in plan.changes:
@@ -61,14 +75,11 @@ def check_saved_plan(
                 error(
                     "plan-stale",
                     f"{change.address} changed at {change.service} since the plan was made",
-                    STALE,
+                    f"Nothing was changed. {STALE}",
                     address=change.address,
                 )
             )
-    problems = (*moved, *vet(plan, replace(sight, state=state), done))
-    if problems:
-        raise PlanError(tuple(dict.fromkeys(problems)))
-    return state
+    return moved
 
 
 def _came_true(change: Change, sight: Sight) -> bool:
@@ -112,6 +123,20 @@ def _seen(change: Change, sight: Sight) -> str:
     return seen_digest(view.keys.get(change.key_id or ""))
 
 
+def check_fit(ws: Workspace, steps: Iterable[Step]) -> None:
+    """Refuse places that their stores cannot hold, without asking the stores. Raises ``StoreError`` naming
+    every such place."""
+    problems: list[Diagnostic] = []
+    for step in steps:
+        for place in step.places:
+            try:
+                ws.store(place.store).check(place)
+            except StoreError as problem:
+                problems += (replace(d, address=d.address or step.address) for d in problem.diagnostics)
+    if problems:
+        raise StoreError(tuple(problems))
+
+
 def check_places(ws: Workspace, sight: Sight, steps: Iterable[Step], parallelism: int) -> None:
     """Refuse to write where there is a value that keyform did not write. Raises ``PlanError`` naming
     every such place."""
@@ -119,7 +144,7 @@ def check_places(ws: Workspace, sight: Sight, steps: Iterable[Step], parallelism
     by_key = {(generation.service, generation.id): generation for generation in generations}
     by_place: dict[Place, list[Generation]] = {}
     for generation in generations:
-        for place in generation.places:
+        for place in generation.written:
             by_place.setdefault(place, []).append(generation)
     wanted = [
         (place, step)

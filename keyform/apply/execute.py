@@ -8,27 +8,26 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from keyform.apply.effects import Effects
 from keyform.apply.journal import Intent, JournalWriter
-from keyform.apply.mint import mint
-from keyform.apply.order import Chain, waves
-from keyform.apply.places import erase_secret, move_secret
+from keyform.apply.order import Chain, leaves, waves
 from keyform.apply.workspace import Workspace
-from keyform.diagnostics import Diagnostic, error, warning
-from keyform.engine import events as ev
+from keyform.diagnostics import Diagnostic, error
 from keyform.engine import plan as pl
 from keyform.engine.events import Event
 from keyform.engine.plan import Change, Step
 from keyform.engine.sight import ServiceView
 from keyform.errors import KeyformError
-from keyform.model import LiveKey, Place
-from keyform.state import Generation, State
+from keyform.state import State
 
 Report = Callable[[dict[str, Any]], None]
+
+HELD_BACK = "held back: a mint failed in this run, and what is revoked may be what it was to replace"
 
 
 @dataclass(slots=True)
@@ -54,37 +53,27 @@ class Executor:
     ) -> None:
         self._ws = ws
         self._journal = journal
-        self._views = views
         self._intents = intents
-        self._lineage = state.lineage
-        self._generations: dict[tuple[str, str], Generation] = {
-            (generation.service, generation.id): generation
-            for record in state.keys.values()
-            for generation in record.generations()
-        }
-
-        # Whose secret each place holds, by the state and by what this run has written.
-        self._holders: dict[Place, set[str]] = {}
-        self._places = {record.address: record.current.places for record in state.keys.values()}
-        for address, places in self._places.items():
-            self._hold(address, places)
-
-    def _hold(self, address: str, places: tuple[Place, ...]) -> None:
-        for place in places:
-            self._holders.setdefault(place, set()).add(address)
+        self._effects = Effects(ws, journal, state, views)
 
     def run(
         self, todo: tuple[Chain, ...], parallelism: int, report: Report, stop: threading.Event
     ) -> Results:
         """Run wave after wave. ``stop`` lets what is in flight finish and skips the rest."""
         results = Results()
-        for wave in waves(todo):
-            self._run_wave(wave, parallelism, report, stop, results)
+        declared = {want.address for want in self._ws.desired.keys}
+        mints: set[int] = set()
+        for wave in waves(todo, declared):
+            missing = mints.difference(index for index, _ in results.events)
+            held_back = {chain.address for chain in wave if missing and leaves(chain, declared)}
+            self._run_wave(wave, held_back, parallelism, report, stop, results)
+            mints.update(index for chain in wave for index, _ in chain.steps(pl.MINT))
         return results
 
     def _run_wave(
         self,
         wave: tuple[Chain, ...],
+        held_back: Collection[str],
         parallelism: int,
         report: Report,
         stop: threading.Event,
@@ -93,7 +82,8 @@ class Executor:
         told: queue.SimpleQueue[Any] = queue.SimpleQueue()
         with ThreadPoolExecutor(min(parallelism, len(wave)), thread_name_prefix="apply") as pool:
             for chain in wave:
-                pool.submit(self._run_chain, chain, stop, told.put)
+                blocked = HELD_BACK if chain.address in held_back else None
+                pool.submit(self._run_chain, chain, blocked, stop, told.put)
             left = len(wave)
             while left:
                 message = told.get()
@@ -105,10 +95,12 @@ class Executor:
                     _count(message, results)
                     report(message)
 
-    def _run_chain(self, chain: Chain, stop: threading.Event, tell: Callable[[Any], None]) -> None:
-        """Always tells None last, so that the caller never waits for a chain that died."""
+    def _run_chain(
+        self, chain: Chain, blocked: str | None, stop: threading.Event, tell: Callable[[Any], None]
+    ) -> None:
+        """Skips everything if ``blocked`` says why. Always tells None last, so that the caller never waits
+        for a chain that died."""
         begun = False
-        blocked = None
         try:
             for change, steps in chain.changes:
                 if blocked is None and not begun and stop.is_set():
@@ -136,7 +128,7 @@ class Executor:
         try:
             key_id = change.key_id
             for index, step in steps:
-                event, warnings = self._take(index, step)
+                event, warnings = self._effects.take(index, step, self._intents.get(index))
                 for diagnostic in warnings:
                     tell({"type": "warning", "diagnostic": diagnostic.as_json()})
                 tell((index, event))
@@ -155,112 +147,6 @@ class Executor:
         seconds = round(self._ws.clock.monotonic() - started, 3)
         tell({**_about("done", change), "key_id": key_id, "seconds": seconds})
         return True
-
-    def _take(self, index: int, step: Step) -> tuple[Event, tuple[Diagnostic, ...]]:
-        if step.op == pl.MINT:
-            minted = mint(self._ws, self._journal, self._lineage, self._intents[index])
-            self._hold(step.address, step.places)
-            return minted
-        event, warnings = self._effect(step)
-        self._journal.event(index, event)
-        return event, warnings
-
-    def _effect(self, step: Step) -> tuple[Event, tuple[Diagnostic, ...]]:
-        """Bring one step about. Every branch may be repeated after a crash without harm."""
-        match step.op:
-            case pl.ALTER:
-                return self._alter(step), ()
-            case pl.END:
-                self._ws.service(step.service or "").revoke(step.key_id or "")
-                return Event(ev.REVOKED, step.address, step.service, key_id=step.key_id), self._erase(step)
-            case pl.DROP:
-                return Event(ev.FORGOTTEN, step.address), self._erase(step)
-            case pl.ADOPT:
-                live = self._live(step)
-                generation = Generation(
-                    step.generation or 1,
-                    step.service or "",
-                    live.id,
-                    step.spec or live.spec,
-                    live.created_at or self._ws.clock.now(),
-                    step.places,
-                )
-                self._generations[(generation.service, live.id)] = generation
-                return Event(ev.ADOPTED, step.address, step.service, generation, terms=step.terms), ()
-            case pl.RENAME:
-                for place in self._places.get(step.before or "", ()):
-                    self._holders[place] = self._holders[place] - {step.before or ""} | {step.address}
-                return Event(ev.RENAMED, step.address, before=step.before), ()
-            case pl.RELOCATE:
-                self._relocate(step)
-                return Event(ev.RELOCATED, step.address, places=step.places), ()
-            case pl.RECORD if step.project is not None:
-                return self._origins_event(step), ()
-            case pl.RECORD if step.spec is not None:
-                return Event(ev.UPDATED, step.address, spec=step.spec, terms=step.terms), ()
-            case pl.RECORD:
-                return Event(ev.RECORDED, step.address, terms=step.terms), ()
-            case pl.SET_ORIGINS:
-                self._ws.service(step.service or "").set_origins(step.project or "", step.origins)
-                return self._origins_event(step), ()
-            case pl.DROP_PROJECT:
-                return Event(ev.PROJECT_FORGOTTEN, step.address), ()
-            case pl.READDRESS:
-                return Event(ev.READDRESSED, step.address, where=step.where), ()
-            case unknown:
-                raise KeyformError(
-                    f"the plan has a step {unknown!r} that this keyform does not know",
-                    "It was made by another version of keyform. Plan again.",
-                )
-
-    def _alter(self, step: Step) -> Event:
-        live = self._live(step)
-        if step.spec is None:
-            raise KeyformError(f"{step.address}: the plan's update step has no spec", "Plan again.")
-        service = self._ws.service(step.service or "")
-        after = service.update(live, step.spec, frozenset(step.fields)).spec
-        hidden = service.profile.fields_unseen
-        if hidden:
-            after = replace(after, **{name: getattr(step.spec, name) for name in hidden})
-        return Event(ev.UPDATED, step.address, spec=after, terms=step.terms)
-
-    def _live(self, step: Step) -> LiveKey:
-        """The key as the listing that the plan was checked against shows it."""
-        view = self._views.get(step.service or "")
-        live = view.keys.get(step.key_id or "") if view else None
-        if live is not None:
-            return live
-        recorded = self._generations.get((step.service or "", step.key_id or ""))
-        if recorded is None:
-            raise KeyformError(f"{step.address}: {step.key_id} is no longer at {step.service}", "Plan again.")
-        return LiveKey(recorded.id, recorded.spec, created_at=recorded.created_at)
-
-    def _relocate(self, step: Step) -> None:
-        generation = self._generations.get((step.service or "", step.key_id or ""))
-        if step.sources and generation is not None and generation.fingerprint is not None:
-            labels = {
-                "address": step.address,
-                "key_id": generation.id,
-                "generation": str(generation.number),
-            }
-            move_secret(self._ws, step.sources, step.places, generation.fingerprint, labels)
-
-    def _erase(self, step: Step) -> tuple[Diagnostic, ...]:
-        generation = self._generations.get((step.service or "", step.key_id or ""))
-        own = tuple(place for place in step.places if self._holders.get(place, set()) <= {step.address})
-        left = erase_secret(self._ws, own, generation.fingerprint if generation else None)
-        return tuple(
-            warning(
-                "value-left",
-                f"{place} was left as it is: it does not hold what keyform wrote for {step.address}",
-                "Look at who wrote it, and delete it by hand if it is not needed.",
-                address=step.address,
-            )
-            for place in left
-        )
-
-    def _origins_event(self, step: Step) -> Event:
-        return Event(ev.ORIGINS, step.address, step.service, project=step.project, origins=step.origins)
 
 
 def _about(kind: str, change: Change) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""The journal of an apply: intents before the first mint, receipts after each, events as they come true.
+"""The journal of an apply: intents before the first mint, ``sent`` before each create, receipts after it,
+events as they come true.
 
 One JSON object a line. A *section* begins with each run (an apply, or the recovery of one); an intent
 stays open until an event with its marker, or a ``void``, closes it. A section whose run is the state's
@@ -20,6 +21,8 @@ from keyform.model import KeySpec, instant, parse_instant
 from keyform.ports import Journal
 from keyform.state import State, spec_from_json, spec_to_json
 
+VERSION = 1
+
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
@@ -32,14 +35,22 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """A create that was about to be sent: exactly what it asks for, and when."""
+
+    spec: KeySpec
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Intent:
-    """A mint that is about to happen, and its receipt once there is one. ``index`` is the place of its
-    step in the plan, ``began`` when the intent was written."""
+    """A mint that is to happen; what was sent for it, and its receipt once there is one. ``index`` is the
+    place of its step in the plan. Without ``sent`` no service has ever heard of it."""
 
     marker: str
     index: int
     step: Step
-    began: datetime
+    sent: Sent | None = None
     receipt: Receipt | None = None
 
 
@@ -57,7 +68,13 @@ class JournalWriter:
     ) -> None:
         """Open the section with all its intents, in one write. ``done`` are the plan's steps that an earlier,
         interrupted run took."""
-        head: dict[str, Any] = {"record": "begin", "run": self.run, "lineage": lineage, "plan": plan}
+        head: dict[str, Any] = {
+            "record": "begin",
+            "version": VERSION,
+            "run": self.run,
+            "lineage": lineage,
+            "plan": plan,
+        }
         if steps := sorted(done):
             head["done"] = steps
         intents = tuple(intents)
@@ -68,6 +85,17 @@ class JournalWriter:
         """A further intent: a mint that has to be tried again under a new marker."""
         self._write(_intent_to_json(intent))
         self.open.add(intent.marker)
+
+    def sent(self, marker: str, sent: Sent) -> None:
+        """The create is about to be sent: from now on its key may come to be at any moment."""
+        self._write(
+            {
+                "record": "sent",
+                "marker": marker,
+                "spec": spec_to_json(sent.spec),
+                "at": instant(sent.at),
+            }
+        )
 
     def receipt(self, marker: str, receipt: Receipt) -> None:
         """The service answered with a key."""
@@ -82,10 +110,10 @@ class JournalWriter:
             }
         )
 
-    def void(self, marker: str) -> None:
-        """The intent came to nothing: no live key carries its marker."""
-        self._write({"record": "void", "marker": marker})
-        self.open.discard(marker)
+    def void(self, *markers: str) -> None:
+        """The intents came to nothing: no live key carries their markers."""
+        self._write(*({"record": "void", "marker": marker} for marker in markers))
+        self.open.difference_update(markers)
 
     def event(self, index: int, event: Event, marker: str | None = None) -> None:
         """Step ``index`` of the plan came true; closes the intent ``marker``."""
@@ -138,7 +166,7 @@ class Replay:
 
 def read_journal(journal: Journal, state: State) -> Replay | None:
     """What an interrupted apply left, or None. Raises ``StateError`` for a journal of another state, and
-    for one that cannot be understood."""
+    for one that cannot be understood: nothing in a journal is ever skipped."""
     data = journal.read()
     if not data:
         return None
@@ -147,7 +175,10 @@ def read_journal(journal: Journal, state: State) -> Replay | None:
     intents: dict[str, Intent] = {}
     try:
         for line in data.splitlines():
-            _replay(json.loads(line), heads, events, intents)
+            record = json.loads(line)
+            if record["record"] == "begin":
+                _refuse_newer(record["version"])
+            _replay(record, heads, events, intents)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as problem:
         raise StateError(
             f"the journal of an interrupted apply is damaged: {type(problem).__name__}: {problem}",
@@ -167,6 +198,15 @@ def read_journal(journal: Journal, state: State) -> Replay | None:
     return Replay(sections, tuple(intents.values()))
 
 
+def _refuse_newer(version: object) -> None:
+    if type(version) is not int or version > VERSION:
+        raise StateError(
+            f"the journal of an interrupted apply has version {version}, and this keyform reads up to "
+            f"{VERSION}",
+            "It was written by a newer keyform. Upgrade keyform and apply again; nothing was changed.",
+        )
+
+
 def _replay(
     record: Mapping[str, Any],
     heads: list[Section],
@@ -183,7 +223,11 @@ def _replay(
                 record["marker"],
                 record["index"],
                 Step.from_json(record["step"]),
-                parse_instant(record["began"]),
+            )
+        case "sent":
+            intents[record["marker"]] = replace(
+                intents[record["marker"]],
+                sent=Sent(spec_from_json(record["spec"]), parse_instant(record["at"])),
             )
         case "receipt":
             intents[record["marker"]] = replace(
@@ -210,5 +254,4 @@ def _intent_to_json(intent: Intent) -> dict[str, Any]:
         "marker": intent.marker,
         "index": intent.index,
         "step": intent.step.as_json(),
-        "began": instant(intent.began),
     }

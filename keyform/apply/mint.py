@@ -1,4 +1,4 @@
-"""Minting one key: mint, receipt, proof, store, read back, commit; and undoing it when that fails.
+"""Minting one key: send, mint, receipt, proof, store, read back, commit; and undoing it when that fails.
 
 The proof comes before the store (docs/adr/0004), so that a key which does not work never replaces the
 value of one that does.
@@ -7,31 +7,35 @@ value of one that does.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Container
 from dataclasses import replace
 from datetime import timedelta
 
-from keyform.apply.journal import Intent, JournalWriter, Receipt
+from keyform.apply.journal import Intent, JournalWriter, Receipt, Sent
 from keyform.apply.places import put_secret, take_back
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error, warning
 from keyform.engine.events import MINTED, Event
 from keyform.engine.plan import Step
 from keyform.errors import AnswerLost, KeyformError, ServiceError
-from keyform.masking import gives_away, mask_diagnostics
-from keyform.model import LiveKey, Place, Secret, fingerprint, ownership_label
-from keyform.ports import Service
-from keyform.state import Generation
+from keyform.masking import gives_away, mask_diagnostics, mask_error
+from keyform.model import KeySpec, LiveKey, Place, Secret, fingerprint, ownership_label
+from keyform.ports import Minted, Service
+from keyform.state import Generation, spec_from_json, spec_to_json
 
 MINT_ATTEMPTS = 3
 
+Owned = Container[tuple[str, str]]
+"""The keys that the state knows: names of services with ids."""
 
-def new_intent(index: int, step: Step, ws: Workspace) -> Intent:
+
+def new_intent(index: int, step: Step) -> Intent:
     """An intent with a marker of its own."""
-    return Intent(uuid.uuid4().hex, index, step, ws.clock.now())
+    return Intent(uuid.uuid4().hex, index, step)
 
 
 def mint(
-    ws: Workspace, journal: JournalWriter, lineage: str, intent: Intent
+    ws: Workspace, journal: JournalWriter, lineage: str, intent: Intent, owned: Owned
 ) -> tuple[Event, tuple[Diagnostic, ...]]:
     """Carry out one ``mint`` step. Returns its event, already in the journal, and warnings.
 
@@ -45,7 +49,8 @@ def mint(
     except KeyformError:
         journal.void(intent.marker)
         raise
-    intent, key, secret = _create(ws, journal, service, lineage, intent)
+    intent, key, secret = _create(ws, journal, service, lineage, intent, owned)
+    begun = False
     try:
         if gives_away(key, secret):
             raise ServiceError(
@@ -55,25 +60,45 @@ def mint(
         receipt = Receipt(key.id, key.spec, key.created_at or ws.clock.now(), fingerprint(secret))
         journal.receipt(intent.marker, receipt)
         if service.profile.proves:
-            service.prove(secret, key)
+            _prove(service, secret, key)
+        begun = True
         labels = {"address": step.address, "key_id": key.id, "generation": str(step.generation)}
         put_secret(ws, step.places, secret, labels)
     except Exception as problem:
-        raise _undo(ws, journal, intent, key, secret, before, problem) from problem
+        written = step.places if begun else ()
+        raise _undo(ws, journal, intent, key, secret, written, before, problem) from problem
     event = minted_event(ws, intent, receipt)
     journal.event(intent.index, event, intent.marker)
     return event, _granted_otherwise(service, step, key)
+
+
+def create(service: Service, spec: KeySpec, label: str, owned: Owned) -> Minted:
+    """Ask for the key with this label. Raises ``AnswerLost`` too when the answer is about another key: that
+    one is nobody's to touch, and the key that was asked for may exist beside it."""
+    minted = service.create(spec, label)
+    what = None
+    if service.profile.marks and minted.key.label != label:
+        what = "does not carry the label that was sent"
+    elif (service.name, minted.key.id) in owned:
+        what = "was there before"
+    if what is not None:
+        problem = AnswerLost(
+            f"service {service.name!r}: a create was answered with {minted.key.id}, which {what}",
+            "Nothing was done with that key. The service, or something before it, mixes up its answers: ask "
+            "whoever runs it, then apply again; keyform first looks for the key that it asked for.",
+        )
+        mask_error(problem, (minted.secret,) if minted.secret else ())
+        raise problem
+    return minted
 
 
 def minted_event(ws: Workspace, intent: Intent, receipt: Receipt) -> Event:
     """The event of a mint that came through, made in the same way by an apply and by a recovery."""
     step = intent.step
     hidden = ws.service(step.service or "").profile.fields_unseen
-    spec, asked = receipt.spec, step.spec
-    if hidden and asked is not None:
-        if step.terms and step.terms.expires_in is not None:
-            asked = replace(asked, expires_at=receipt.created_at + step.terms.expires_in)
-        spec = replace(spec, **{name: getattr(asked, name) for name in hidden})
+    spec = receipt.spec
+    if hidden and intent.sent is not None:
+        spec = replace(spec, **{name: getattr(intent.sent.spec, name) for name in hidden})
     generation = Generation(
         step.generation or 1,
         step.service or "",
@@ -84,31 +109,32 @@ def minted_event(ws: Workspace, intent: Intent, receipt: Receipt) -> Event:
         receipt.fingerprint,
         intent.marker,
     )
-    keeps_old = step.overlap is not None and not step.gone
     return Event(
         MINTED,
         step.address,
         step.service,
         generation,
         terms=step.terms,
-        revoke_at=ws.clock.now() + (step.overlap or timedelta(0)) if keeps_old else None,
+        revoke_at=ws.clock.now() + (step.overlap or timedelta(0)) if _replaces(step) else None,
     )
 
 
+def _replaces(step: Step) -> bool:
+    """Whether there is a generation before, which lives on beside the new one for a while."""
+    return step.overlap is not None and not step.gone
+
+
 def _create(
-    ws: Workspace, journal: JournalWriter, service: Service, lineage: str, intent: Intent
+    ws: Workspace, journal: JournalWriter, service: Service, lineage: str, intent: Intent, owned: Owned
 ) -> tuple[Intent, LiveKey, Secret]:
     """Mint until an answer with a secret arrives. A key whose answer was lost is revoked: its secret can
     no longer be had."""
     for _ in range(MINT_ATTEMPTS):
-        spec = intent.step.spec
-        if spec is None:
-            raise ServiceError(f"{intent.step.address}: the plan's mint step has no spec", "Plan again.")
-        terms = intent.step.terms
-        if terms and terms.expires_in is not None:
-            spec = replace(spec, expires_at=ws.clock.now() + terms.expires_in)
+        sent = Sent(_asked(ws, intent.step), ws.clock.now())
         try:
-            minted = service.create(spec, ownership_label(lineage, intent.marker))
+            journal.sent(intent.marker, sent)
+            intent = replace(intent, sent=sent)
+            minted = create(service, sent.spec, ownership_label(lineage, intent.marker), owned)
         except AnswerLost:
             raise
         except KeyformError:
@@ -118,7 +144,7 @@ def _create(
             return intent, minted.key, minted.secret
         service.revoke(minted.key.id)
         journal.void(intent.marker)
-        intent = new_intent(intent.index, intent.step, ws)
+        intent = new_intent(intent.index, intent.step)
         journal.intent(intent)
     journal.void(intent.marker)
     raise AnswerLost(
@@ -127,9 +153,28 @@ def _create(
     )
 
 
+def _asked(ws: Workspace, step: Step) -> KeySpec:
+    """What a create sent now asks for, as the journal can give it back to the letter."""
+    if step.spec is None:
+        raise ServiceError(f"{step.address}: the plan's mint step has no spec", "Plan again.")
+    spec = step.spec
+    if step.terms and step.terms.expires_in is not None:
+        spec = replace(spec, expires_at=ws.clock.now() + step.terms.expires_in)
+    return spec_from_json(spec_to_json(spec))
+
+
+def _prove(service: Service, secret: Secret, key: LiveKey) -> None:
+    proved = service.prove(secret, key)
+    if proved is not None and proved != key.id:
+        raise ServiceError(
+            f"service {service.name!r}: the secret that came with {key.id} is that of {proved}",
+            "The service, or something before it, mixes up its answers. Ask whoever runs it.",
+        )
+
+
 def _values_before(ws: Workspace, step: Step) -> dict[Place, Secret]:
     """What the places hold of the generation that is replaced, so that an undo can bring it back."""
-    if step.overlap is None or step.gone:
+    if not _replaces(step):
         return {}
     values = {place: ws.store(place.store).get(place) for place in step.places}
     return {place: value for place, value in values.items() if value is not None}
@@ -141,11 +186,13 @@ def _undo(
     intent: Intent,
     key: LiveKey,
     secret: Secret,
+    written: tuple[Place, ...],
     before: dict[Place, Secret],
     problem: Exception,
 ) -> KeyformError:
     """Bring the places back to what they held and revoke the key that could not be kept; the error to raise
-    says what became of it. The places come first: after a crash in between, recovery revokes the key."""
+    says what became of it. The places come first: after a crash in between, recovery revokes the key. Where
+    they cannot be brought back, a key that replaces another lives on: a place may hold its secret alone."""
     cause = (
         problem.diagnostics
         if isinstance(problem, KeyformError)
@@ -154,17 +201,22 @@ def _undo(
     address = intent.step.address
     left: list[Diagnostic] = []
     try:
-        take_back(ws, intent.step.places, fingerprint(secret), before, {"address": address})
+        take_back(ws, written, fingerprint(secret), before, {"address": address})
     except KeyformError as failure:
         left += failure.diagnostics
+        lives = _replaces(intent.step)
         left.append(
             error(
                 "undo-failed",
-                f"{address}: what was written of {key.id} could not be taken out of the store yet",
-                "The journal knows of it: the next `keyform apply` does it.",
+                f"{address}: what was written of {key.id} could not be taken out of the store yet"
+                + (", so that key was left alive beside the old one" if lives else ""),
+                "The journal knows of it: the next `keyform apply` "
+                + ("finishes or undoes it, as soon as the store can be read." if lives else "does it."),
                 address=address,
             )
         )
+        if lives:
+            return KeyformError((*cause, *left))
     try:
         ws.service(intent.step.service or "").revoke(key.id)
     except KeyformError as failure:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from keyform.engine.plan import DROP, END, MINT, RELOCATE, Change, Step
+from keyform.engine.plan import DROP, END, ERASE, MINT, RELOCATE, Change, Step
 from keyform.model import Place
 
 
@@ -15,6 +15,10 @@ class Chain:
 
     address: str
     changes: tuple[tuple[Change, tuple[tuple[int, Step], ...]], ...]
+
+    def steps(self, *ops: str) -> tuple[tuple[int, Step], ...]:
+        """Its numbered steps of these operations."""
+        return tuple(entry for _, numbered in self.changes for entry in numbered if entry[1].op in ops)
 
 
 def chains(changes: Iterable[Change], done: frozenset[int] = frozenset()) -> tuple[Chain, ...]:
@@ -30,27 +34,31 @@ def chains(changes: Iterable[Change], done: frozenset[int] = frozenset()) -> tup
     return tuple(Chain(address, tuple(entries)) for address, entries in by_address.items())
 
 
-def waves(todo: Iterable[Chain]) -> tuple[tuple[Chain, ...], ...]:
-    """Projects, then keys, then the keys whose places others take over: those are revoked once the new
-    secret is there, and what is erased of them is known to be theirs."""
+def leaves(chain: Chain, declared: Collection[str]) -> bool:
+    """Whether it revokes a key that is no longer declared."""
+    return chain.address not in declared and bool(chain.steps(END))
+
+
+def waves(todo: Iterable[Chain], declared: Collection[str]) -> tuple[tuple[Chain, ...], ...]:
+    """The chains in groups that are run one after another: projects, then keys, then the keys whose places
+    others take over (once the new secret is there, what is erased of them is known to be theirs). Keys that
+    are no longer declared are revoked last of all, since another may be there in their place."""
     todo = tuple(todo)
     takers: dict[Place, str] = {}
     for chain in todo:
         takers.update(
-            (place, chain.address) for step in _steps(chain, (MINT, RELOCATE)) for place in step.places
+            (place, chain.address) for _, step in chain.steps(MINT, RELOCATE) for place in step.places
         )
 
     def wave(chain: Chain) -> int:
         if chain.address.startswith("projects."):
             return 0
-        left = {place for step in _steps(chain, (END, DROP)) for place in step.places}
+        if leaves(chain, declared):
+            return 3
+        left = {place for _, step in chain.steps(END, DROP, ERASE) for place in step.places}
         return 2 if any(takers.get(place, chain.address) != chain.address for place in left) else 1
 
-    sorted_out: tuple[list[Chain], ...] = ([], [], [])
+    sorted_out: tuple[list[Chain], ...] = ([], [], [], [])
     for chain in todo:
         sorted_out[wave(chain)].append(chain)
     return tuple(tuple(chains) for chains in sorted_out if chains)
-
-
-def _steps(chain: Chain, ops: tuple[str, ...]) -> list[Step]:
-    return [step for _, numbered in chain.changes for _, step in numbered if step.op in ops]

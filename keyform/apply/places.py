@@ -18,6 +18,7 @@ def put_secret(ws: Workspace, places: Iterable[Place], secret: Secret, labels: d
     """
     for place in places:
         store = ws.store(place.store)
+        ws.backend.check_lock()  # whoever broke it may have written there since
         try:
             store.put(place, secret, labels)
         except StoreError as problem:
@@ -49,22 +50,22 @@ def find_secret(ws: Workspace, places: Iterable[Place], fingerprint: str) -> Sec
     return found
 
 
-def erase_secret(ws: Workspace, places: Iterable[Place], fingerprint: str | None) -> list[Place]:
-    """Delete what keyform wrote, as told by its fingerprint, except where the place says to keep it.
-    Returns the places that hold something else by now, which are left alone."""
-    left = []
-    for place in places:
-        if place.on_revoke == "keep" or place.store not in ws.config.stores:
-            continue
-        store = ws.store(place.store)
-        value = store.get(place)
-        if value is None:
-            continue
-        if fingerprint is None or not fingerprint_matches(value, fingerprint):
-            left.append(place)
-            continue
-        store.delete(place)
-    return left
+def erase_secret(ws: Workspace, place: Place, fingerprint: str | None) -> str | None:
+    """Delete what keyform wrote, as told by its fingerprint, except where the place says to keep it. Returns
+    why the place was left as it is although it need not be kept. Raises ``StoreError``."""
+    if place.on_revoke == "keep":
+        return None
+    if place.store not in ws.config.stores:
+        return f"the store {place.store} is no longer declared"
+    store = ws.store(place.store)
+    value = store.get(place)
+    if value is None:
+        return None
+    if fingerprint is None or not fingerprint_matches(value, fingerprint):
+        return "it does not hold what keyform wrote there"
+    ws.backend.check_lock()
+    store.delete(place)
+    return None
 
 
 def take_back(
@@ -85,6 +86,7 @@ def take_back(
             value = store.get(place)
             if value is None or not fingerprint_matches(value, fingerprint):
                 continue
+            ws.backend.check_lock()
             if place in before:
                 store.put(place, before[place], labels)
             else:
@@ -96,15 +98,15 @@ def take_back(
         raise StoreError(tuple(problems))
 
 
-def move_secret(
+def copy_secret(
     ws: Workspace,
     sources: tuple[Place, ...],
     places: tuple[Place, ...],
     fingerprint: str,
     labels: dict[str, str],
 ) -> None:
-    """Bring a secret from its old places to its new ones, then delete the old. Repeating it is harmless.
-    Raises ``StoreError`` when no old or new place holds the secret."""
+    """Bring a secret from its old places to its new ones, and leave the old as they are. Repeating it is
+    harmless. Raises ``StoreError`` when no old or new place holds the secret."""
     missing = sorted({source.store for source in sources} - set(ws.config.stores))
     if missing:
         raise StoreError(
@@ -123,10 +125,6 @@ def move_secret(
                 f"wrote there",
                 "Put `secret` back as it was, or replace the key so that a new secret is stored.",
             )
-    for source in sources:
-        value = ws.store(source.store).get(source)
-        if value is not None and fingerprint_matches(value, fingerprint):
-            ws.store(source.store).delete(source)
 
 
 def probe_stores(ws: Workspace, names: Iterable[str]) -> None:

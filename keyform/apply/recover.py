@@ -1,146 +1,222 @@
 """Finishing what an interrupted apply left, by the table in docs/adr/0003 (crash safety).
 
-For every open intent the key that carries its marker is looked for at the service. If it is there and
-its secret is in the store, it is adopted; if its secret is not there, it is revoked, and the plan that
-follows mints it again. Nothing else is touched.
+For every open intent that was sent, the key that carries its marker is looked for at the service. If it
+is there and its secret is in the store, it is adopted; if its secret is not there, it is revoked, and the
+plan that follows mints it again. If it is not there, it may still come: the create is claimed, which is
+to send it once more, so that whatever arrives later is a repetition. Nothing else is touched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from keyform.apply.journal import Intent, JournalWriter, Receipt
-from keyform.apply.mint import minted_event
+from keyform.apply.mint import create, minted_event
 from keyform.apply.places import find_secret, take_back
 from keyform.apply.read import view_services
 from keyform.apply.workspace import Workspace
-from keyform.diagnostics import Diagnostic, note
+from keyform.diagnostics import Diagnostic, note, warning
 from keyform.engine.events import Event
-from keyform.engine.sight import ServiceView
-from keyform.errors import Refused, ServiceError, StateError
+from keyform.errors import KeyformError, Refused, ServiceError, StateError, StoreError
 from keyform.model import REVOKED, LiveKey, Place, Secret, fingerprint, ownership_label
+from keyform.ports import ANSWER_TIMEOUT, Service
+from keyform.state import State
+
+
+@dataclass(slots=True)
+class Resolved:
+    """What became of the intents: the events of those that came through, notes and warnings on the others,
+    and why some are open still."""
+
+    events: list[tuple[int, Event]] = field(default_factory=list)
+    notes: list[Diagnostic] = field(default_factory=list)
+    problems: list[KeyformError] = field(default_factory=list)
 
 
 def resolve(
-    ws: Workspace, journal: JournalWriter, lineage: str, intents: tuple[Intent, ...]
-) -> tuple[list[tuple[int, Event]], list[Diagnostic]]:
-    """Close every intent, in the journal too. Returns the events of those that came through, and notes.
+    ws: Workspace, journal: JournalWriter, state: State, intents: tuple[Intent, ...], *, in_run: bool
+) -> Resolved:
+    """Close every intent that can be closed, in the journal too. ``state`` knows every key that came
+    through so far. ``in_run``: the run that minted is not over, so a store that fails may recover yet; the
+    next apply does not wait for it where the key is gone already."""
+    unsent = [intent.marker for intent in intents if intent.sent is None]
+    if unsent:
+        journal.void(*unsent)
+    by_service: dict[str, list[Intent]] = {}
+    for intent in intents:
+        if intent.sent is not None:
+            by_service.setdefault(intent.step.service or "", []).append(intent)
+    recovery = _Recovery(ws, journal, state, in_run)
+    for name, waiting in by_service.items():
+        try:
+            recovery.settle(name, waiting)
+        except KeyformError as problem:
+            recovery.resolved.problems.append(problem)
+    return recovery.resolved
 
-    Raises ``ServiceError`` when a service cannot be read whole, ``StateError`` when it is no longer
-    declared; the intents stay open then.
-    """
-    if not intents:
-        return [], []
-    services = {intent.step.service or "" for intent in intents}
-    missing = sorted(services - set(ws.config.services))
-    if missing:
-        raise StateError(
-            f"an interrupted apply was minting keys at {', '.join(missing)}, which is no longer declared",
-            "Declare the service again and apply, so that keyform can look for those keys.",
-        )
-    _wait_out_lag(ws, intents)
-    views = view_services(ws, services)
-    for view in views.values():
+
+class _Recovery:
+    def __init__(self, ws: Workspace, journal: JournalWriter, state: State, in_run: bool) -> None:
+        self._ws = ws
+        self._journal = journal
+        self._lineage = state.lineage
+        self._owned = {
+            (generation.service, generation.id)
+            for record in state.keys.values()
+            for generation in record.generations()
+        }
+        self._in_run = in_run
+        self.resolved = Resolved()
+
+    def settle(self, name: str, intents: list[Intent]) -> None:
+        """All intents of one service. Raises ``KeyformError`` when it cannot be read whole; what is wrong
+        with a single intent is in ``resolved``."""
+        if name not in self._ws.config.services:
+            raise StateError(
+                f"an interrupted apply was minting keys at {name}, which is no longer declared",
+                "Declare the service again and apply, so that keyform can look for those keys.",
+            )
+        service = self._ws.service(name)
+        self._wait_out_lag(service, intents)
+        unclaimed = self._round(service, intents, last=False)
+        if unclaimed:
+            # Nobody waits for those creates any more, and after this nothing can come of them.
+            self._ws.clock.sleep((ANSWER_TIMEOUT + service.profile.list_lag).total_seconds())
+            self._round(service, unclaimed, last=True)
+
+    def _wait_out_lag(self, service: Service, intents: list[Intent]) -> None:
+        """Let pass the time for which the listing may not show a key that was just made; never more than
+        that, even if the clocks of two machines or of two days disagree."""
+        lag = service.profile.list_lag
+        now = self._ws.clock.now()
+        wait = max((min(i.sent.at + lag - now, lag) for i in intents if i.sent), default=lag)
+        if wait.total_seconds() > 0:
+            self._ws.clock.sleep(wait.total_seconds())
+
+    def _round(self, service: Service, intents: list[Intent], last: bool) -> list[Intent]:
+        """Look once and settle what can be settled; returns the others. ``last``: absence is proof now."""
+        view = view_services(self._ws, (service.name,))[service.name]
         if not view.listing.complete:
             raise ServiceError(
-                f"recovery needs the whole listing of {view.name}, and it is incomplete",
+                f"recovery needs the whole listing of {service.name}, and it is incomplete",
                 "Nothing was changed. Apply again when the service can be read whole.",
             )
-    events: list[tuple[int, Event]] = []
-    notes: list[Diagnostic] = []
-    marked = {
-        name: {key.label: key for key in view.listing.keys if key.label} for name, view in views.items()
-    }
-    for intent in intents:
-        event, told = _resolve_one(ws, journal, intent, _find(views, marked, lineage, intent))
-        notes.append(told)
-        if event is not None:
-            events.append((intent.index, event))
-    return events, notes
+        labelled: dict[str | None, list[LiveKey]] = {}
+        for key in view.listing.keys:
+            if key.status != REVOKED:
+                labelled.setdefault(key.label, []).append(key)
+        unclaimed = []
+        for intent in intents:
+            carriers = list(labelled.get(ownership_label(self._lineage, intent.marker), ()))
+            minted = view.keys.get(intent.receipt.key_id) if intent.receipt else None
+            if minted is not None and minted.status != REVOKED and minted not in carriers:
+                carriers.append(minted)
+            try:
+                if carriers:
+                    self._found(service, intent, carriers)
+                elif intent.receipt is not None:
+                    self._gone(service, intent, intent.receipt)
+                elif last or self._claim(service, intent):
+                    self._close(intent, "the interrupted apply had minted nothing")
+                else:
+                    unclaimed.append(intent)
+            except KeyformError as problem:
+                self.resolved.problems.append(problem)
+        return unclaimed
 
+    def _found(self, service: Service, intent: Intent, keys: list[LiveKey]) -> None:
+        """One of the keys is kept, if its secret is stored; there is more than one only if somebody copied
+        the label or the service minted twice."""
+        kept = None
+        for key in keys:
+            held = self._held_fingerprint(service, intent, key)
+            if held is not None:
+                kept = intent.receipt or Receipt(
+                    key.id, key.spec, key.created_at or self._ws.clock.now(), held
+                )
+                break
+        others = [key.id for key in keys if kept is None or key.id != kept.key_id]
+        for key_id in others:
+            service.revoke(key_id)
+        if kept is None:
+            self._erase(intent)
+            what = ", ".join(others)
+            self._close(intent, f"revoked {what}, which the interrupted apply minted and never stored")
+            return
+        event = minted_event(self._ws, intent, kept)
+        self._journal.event(intent.index, event, intent.marker)
+        self.resolved.events.append((intent.index, event))
+        also = f", and revoked {', '.join(others)}, which carried the same label" if others else ""
+        self._tell(intent, f"kept {kept.key_id}, which the interrupted apply minted and stored{also}")
 
-def _wait_out_lag(ws: Workspace, intents: tuple[Intent, ...]) -> None:
-    """Let pass the time for which a service's listing may not show a key that was just made."""
-    now = ws.clock.now()
-    waits = [
-        (intent.began + ws.config.services[intent.step.service or ""].profile.list_lag - now).total_seconds()
-        for intent in intents
-    ]
-    if max(waits) > 0:
-        ws.clock.sleep(max(waits))
+    def _gone(self, service: Service, intent: Intent, receipt: Receipt) -> None:
+        if service.profile.list_lag:
+            service.revoke(receipt.key_id)  # the listing may be slower still than its profile says
+        try:
+            self._erase(intent)
+        except StoreError as problem:
+            if self._in_run:
+                raise
+            self.resolved.notes += (
+                warning(
+                    "value-left",
+                    f"{intent.step.address}: {diagnostic.summary}",
+                    f"It may hold the secret of {receipt.key_id}, which is gone and works no more. "
+                    "Delete it by hand.",
+                    address=intent.step.address,
+                )
+                for diagnostic in problem.diagnostics
+            )
+        self._close(intent, f"{receipt.key_id}, which the interrupted apply minted, is gone")
 
+    def _claim(self, service: Service, intent: Intent) -> bool:
+        """Send the create again and revoke the key that comes of it, so that whatever is still on its way is
+        recognised as a repetition. False where that cannot be had."""
+        if intent.sent is None or not service.profile.idempotent:
+            return False
+        label = ownership_label(self._lineage, intent.marker)
+        try:
+            minted = create(service, intent.sent.spec, label, self._owned)
+        except Refused:
+            return False
+        service.revoke(minted.key.id)
+        return True
 
-def _find(
-    views: Mapping[str, ServiceView],
-    marked: Mapping[str, Mapping[str, LiveKey]],
-    lineage: str,
-    intent: Intent,
-) -> LiveKey | None:
-    service = intent.step.service or ""
-    if intent.receipt is not None:
-        key = views[service].keys.get(intent.receipt.key_id)
-    else:
-        key = marked[service].get(ownership_label(lineage, intent.marker))
-    return None if key is None or key.status == REVOKED else key
+    def _held_fingerprint(self, service: Service, intent: Intent, key: LiveKey) -> str | None:
+        """The fingerprint of the key's secret if its store holds it. Without a receipt, only the service can
+        tell whose secret the store holds."""
+        places = intent.step.places
+        if any(place.store not in self._ws.config.stores for place in places):
+            return None
+        if intent.receipt is not None:
+            if intent.receipt.key_id != key.id:
+                return None
+            found = find_secret(self._ws, places, intent.receipt.fingerprint)
+            return intent.receipt.fingerprint if found is not None else None
+        if not service.profile.proves:
+            return None
+        secret = self._common_secret(places)
+        if secret is None:
+            return None
+        try:
+            return fingerprint(secret) if service.prove(secret, key) == key.id else None
+        except Refused:
+            return None
 
+    def _common_secret(self, places: tuple[Place, ...]) -> Secret | None:
+        values = [self._ws.store(place.store).get(place) for place in places]
+        first = values[0] if values else None
+        return first if all(value == first for value in values) else None
 
-def _resolve_one(
-    ws: Workspace, journal: JournalWriter, intent: Intent, key: LiveKey | None
-) -> tuple[Event | None, Diagnostic]:
-    address = intent.step.address
-    if key is None:
-        _erase(ws, intent)
-        journal.void(intent.marker)
-        return None, note(
-            "recovered", f"{address}: the interrupted apply had minted nothing", address=address
-        )
-    held = _held_fingerprint(ws, intent, key)
-    if held is None:
-        ws.service(intent.step.service or "").revoke(key.id)
-        _erase(ws, intent)
-        journal.void(intent.marker)
-        return None, note(
-            "recovered",
-            f"{address}: revoked {key.id}, which the interrupted apply minted and never stored",
-            address=address,
-        )
-    receipt = intent.receipt or Receipt(key.id, key.spec, key.created_at or ws.clock.now(), held)
-    event = minted_event(ws, intent, receipt)
-    journal.event(intent.index, event, intent.marker)
-    return event, note(
-        "recovered",
-        f"{address}: kept {key.id}, which the interrupted apply minted and stored",
-        address=address,
-    )
+    def _erase(self, intent: Intent) -> None:
+        """Take the secret of a key that is no more out of whichever places it had reached."""
+        if intent.receipt is not None:
+            take_back(self._ws, intent.step.places, intent.receipt.fingerprint, {}, {})
 
+    def _close(self, intent: Intent, what: str) -> None:
+        self._journal.void(intent.marker)
+        self._tell(intent, what)
 
-def _held_fingerprint(ws: Workspace, intent: Intent, key: LiveKey) -> str | None:
-    """The fingerprint of the key's secret if its store holds it. Without a receipt, only the service can
-    tell whose secret the store holds."""
-    if any(place.store not in ws.config.stores for place in intent.step.places):
-        return None
-    if intent.receipt is not None:
-        found = find_secret(ws, intent.step.places, intent.receipt.fingerprint)
-        return intent.receipt.fingerprint if found is not None else None
-    service = ws.service(intent.step.service or "")
-    if not service.profile.proves:
-        return None
-    secret = _common_secret(ws, intent.step.places)
-    if secret is None:
-        return None
-    try:
-        return fingerprint(secret) if service.prove(secret, key) == key.id else None
-    except Refused:
-        return None
-
-
-def _erase(ws: Workspace, intent: Intent) -> None:
-    """Take the secret of a key that is no more out of whichever places it had reached."""
-    if intent.receipt is not None:
-        take_back(ws, intent.step.places, intent.receipt.fingerprint, {}, {})
-
-
-def _common_secret(ws: Workspace, places: tuple[Place, ...]) -> Secret | None:
-    values = [ws.store(place.store).get(place) for place in places]
-    first = values[0] if values else None
-    return first if all(value == first for value in values) else None
+    def _tell(self, intent: Intent, what: str) -> None:
+        address = intent.step.address
+        self.resolved.notes.append(note("recovered", f"{address}: {what}", address=address))

@@ -7,14 +7,14 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from keyform.apply.check import check_places, check_saved_plan
+from keyform.apply.check import check_fit, check_places, check_saved_plan, check_unmoved
 from keyform.apply.execute import Executor, Report, Results
 from keyform.apply.journal import JournalWriter, Replay, read_journal
 from keyform.apply.mint import new_intent
 from keyform.apply.order import Chain, chains
 from keyform.apply.places import probe_stores
 from keyform.apply.read import look, whereabouts
-from keyform.apply.recover import resolve
+from keyform.apply.recover import Resolved, resolve
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error, warning
 from keyform.engine.events import fold
@@ -26,6 +26,9 @@ from keyform.errors import KeyformError, PlanError
 from keyform.model import instant, ownership_label
 from keyform.ports import LockRecord
 from keyform.state import State, dump_state
+
+SHORT_WHILE = 5.0
+"""Seconds that an approval may take before the services are looked at once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +106,12 @@ def apply(
             if plan.failed:
                 raise PlanError(plan.diagnostics)
             on_event({"type": "planned", "summary": plan.summary, "digest": digest_of(plan)})
+            asked = ws.clock.monotonic()
             if plan.empty or not approve(plan):
                 return Outcome(plan, declined=not plan.empty)
+            if ws.clock.monotonic() - asked > SHORT_WHILE:
+                sight = look(ws, state)
+                check_unmoved(plan, sight)
         else:
             state = check_saved_plan(plan, sight, version is None, done)
         return _carry_out(
@@ -142,11 +149,14 @@ def _recover(
     completed = [index for section in replay.sections for index in section.completed()]
     if replay.open:
         journal.begin(state.lineage, None, ())
-        events, notes = resolve(ws, journal, state.lineage, replay.open)
-        for diagnostic in notes:
-            on_event({"type": "recovered", "address": diagnostic.address, "what": diagnostic.summary})
-        after = fold(after, (event for _, event in events))
-        completed += [index for index, _ in events]
+        resolved = resolve(ws, journal, after, replay.open, in_run=False)
+        _tell_notes(resolved, on_event)
+        if len(resolved.problems) == 1:
+            raise resolved.problems[0]
+        if resolved.problems:
+            raise KeyformError(tuple(d for problem in resolved.problems for d in problem.diagnostics))
+        after = fold(after, (event for _, event in resolved.events))
+        completed += [index for index, _ in resolved.events]
     if (after.keys, after.projects) != (state.keys, state.projects):
         state, version = _commit(ws, after, version, journal.run)
     ws.backend.journal.clear()
@@ -168,11 +178,12 @@ def _carry_out(
     todo = chains(plan.changes, done)
     steps = [(index, step) for chain in todo for _, numbered in chain.changes for index, step in numbered]
     written = [step for _, step in steps if step.op in (MINT, RELOCATE)]
+    check_fit(ws, written)
     probe_stores(ws, (place.store for step in written for place in step.places))
     if not overwrite:
         check_places(ws, sight, written, parallelism)
     journal = JournalWriter(ws.backend.journal, str(uuid.uuid4()))
-    intents = {index: new_intent(index, step, ws) for index, step in steps if step.op == MINT}
+    intents = {index: new_intent(index, step) for index, step in steps if step.op == MINT}
     if steps:
         journal.begin(state.lineage, digest_of(plan), intents.values(), done)
     executor = Executor(ws, journal, state, sight.services, intents)
@@ -198,11 +209,16 @@ def _carry_out(
 def _settle(ws: Workspace, journal: JournalWriter, state: State, results: Results, on_event: Report) -> None:
     """Close the intents whose mint ended without an answer, as a recovery would. If that cannot be done
     now, the journal keeps them for the next apply."""
-    replay = read_journal(ws.backend.journal, state)
     try:
-        events, notes = resolve(ws, journal, state.lineage, replay.open if replay else ())
+        replay = read_journal(ws.backend.journal, state)
+        after = fold(state, (event for _, event in results.events))
+        resolved = resolve(ws, journal, after, replay.open if replay else (), in_run=True)
     except KeyformError as problem:
-        results.failed += problem.diagnostics
+        resolved = Resolved(problems=[problem])
+    results.events += resolved.events
+    _tell_notes(resolved, on_event)
+    if journal.open:
+        results.failed += [d for problem in resolved.problems for d in problem.diagnostics]
         results.failed.append(
             error(
                 "unsettled",
@@ -210,10 +226,14 @@ def _settle(ws: Workspace, journal: JournalWriter, state: State, results: Result
                 "The journal knows of them: the next `keyform apply` settles them first.",
             )
         )
-        return
-    results.events += events
-    for diagnostic in notes:
-        on_event({"type": "recovered", "address": diagnostic.address, "what": diagnostic.summary})
+
+
+def _tell_notes(resolved: Resolved, on_event: Report) -> None:
+    for diagnostic in resolved.notes:
+        if diagnostic.severity == "warning":
+            on_event(_told(diagnostic))
+        else:
+            on_event({"type": "recovered", "address": diagnostic.address, "what": diagnostic.summary})
 
 
 def _commit(ws: Workspace, state: State, version: str | None, run: str) -> tuple[State, str]:

@@ -14,6 +14,7 @@ from keyform.engine.plan import (
     ALTER,
     CREATE,
     END,
+    ERASE,
     MINT,
     RECORD,
     RELOCATE,
@@ -94,8 +95,8 @@ def plan_known(
             drift=True,
             seen=seen_digest(None),
         )
-        mint = change.steps[0]
-        if all(place in want.places for place in current.places):
+        (mint,) = change.steps
+        if set(current.written) <= set(want.places):
             return Verdict(replace(change, steps=(replace(mint, gone=True),)))
         # The old generation stays known until its dead value is erased.
         return Verdict(replace(change, steps=(replace(mint, overlap=NO_OVERLAP), _end(want, current))))
@@ -140,7 +141,8 @@ def _in_place(
     terms, old_terms = terms_of(want), recorded_terms(record)
     places, old_places = want.places, record.current.places
     moved = with_on_revoke(places) != with_on_revoke(old_places)
-    if not changed and terms == old_terms and not moved:
+    left = record.current.moved_to(places).leftovers
+    if not changed and terms == old_terms and not moved and not left:
         return UNCHANGED
     steps: list[Step] = []
     diff = list(explain(live.spec, wanted, changed))
@@ -181,6 +183,12 @@ def _in_place(
         steps.append(
             Step(RELOCATE, want.address, view.name, record.current.id, places=places, sources=sources)
         )
+    if left:
+        steps.append(Step(ERASE, want.address, view.name, record.current.id, places=left))
+        earlier = [str(place) for place in left if place in record.current.leftovers]
+        if earlier:
+            reasons.append(f"what is left of its secret at {', '.join(earlier)} is erased")
+            diff.append(FieldDiff("leftovers", earlier, None))
     drift = any(getattr(live.spec, f) != getattr(record.current.spec, f) for f in changed)
     return Verdict(
         Change(
@@ -274,7 +282,7 @@ def _end(want: DesiredKey, old: Generation) -> Step:
         old.service,
         old.id,
         generation=old.number,
-        places=tuple(place for place in old.places if place not in want.places),
+        places=tuple(place for place in old.written if place not in want.places),
     )
 
 

@@ -22,15 +22,13 @@ from keyform.state import (
     spec_to_json,
 )
 
-MINTED, ADOPTED, UPDATED, RECORDED, RELOCATED = "minted", "adopted", "updated", "recorded", "relocated"
-REVOKED, FORGOTTEN, RENAMED, ORIGINS, PROJECT_FORGOTTEN, READDRESSED = (
-    "revoked",
-    "forgotten",
-    "renamed",
-    "origins",
-    "project_forgotten",
-    "readdressed",
-)
+MINTED, ADOPTED, UPDATED, RECORDED = "minted", "adopted", "updated", "recorded"
+RELOCATED, ERASED, REVOKED, FORGOTTEN = "relocated", "erased", "revoked", "forgotten"
+RENAMED, ORIGINS, PROJECT_FORGOTTEN, READDRESSED = "renamed", "origins", "project_forgotten", "readdressed"
+KINDS = (
+    MINTED, ADOPTED, UPDATED, RECORDED, RELOCATED, ERASED, REVOKED, FORGOTTEN, RENAMED, ORIGINS,
+    PROJECT_FORGOTTEN, READDRESSED,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +38,11 @@ class Event:
     ``minted``: ``generation`` is current; the one before is deposed until ``revoke_at``, or no longer
     exists when ``revoke_at`` is None. ``adopted``: likewise for a key that existed. ``updated``: the
     current generation is as ``spec``. ``recorded``: the record has ``terms``. ``relocated``: its
-    secret is at ``places``. ``revoked``: the generation ``key_id`` of ``service`` is no more. ``forgotten``:
-    the address has left the state. ``renamed``: it was ``before``. ``origins``: ``project`` allows
-    exactly ``origins``. ``project_forgotten``: the project has left the state. ``readdressed``: the
-    service or store of that address is at ``where``.
+    secret is at ``places``, and at the old ones no longer needed. ``erased``: it is no longer at
+    ``places``, which were such old ones. ``revoked``: the generation ``key_id`` of ``service`` is no
+    more. ``forgotten``: the address has left the state. ``renamed``: it was ``before``. ``origins``:
+    ``project`` allows exactly ``origins``. ``project_forgotten``: the project has left the state.
+    ``readdressed``: the service or store of that address is at ``where``.
     """
 
     kind: str
@@ -82,7 +81,10 @@ class Event:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Event:
-        """The inverse of :meth:`as_json`."""
+        """The inverse of :meth:`as_json`. Raises ``ValueError`` for a kind that is not known here: what an
+        event says must never be left out of the state."""
+        if data["kind"] not in KINDS:
+            raise ValueError(f"unknown event {data['kind']!r}")
         revoke_at = data.get("revoke_at")
         return Event(
             data["kind"],
@@ -163,14 +165,17 @@ def _fold_one(keys: dict[str, KeyRecord], projects: dict[str, ProjectRecord], ev
         case "recorded" if record:
             keys[event.address] = _with_terms(record, event.terms)
         case "relocated" if record:
-            keys[event.address] = replace(record, current=replace(record.current, places=event.places))
+            keys[event.address] = replace(record, current=record.current.moved_to(event.places))
+        case "erased" if record:
+            left = tuple(place for place in record.current.leftovers if place not in event.places)
+            keys[event.address] = replace(record, current=replace(record.current, leftovers=left))
         case "revoked" if record:
             ended = (event.service, event.key_id)
-            left = tuple(g for g in record.deposed if (g.service, g.id) != ended)
+            lives = tuple(g for g in record.deposed if (g.service, g.id) != ended)
             if (record.current.service, record.current.id) != ended:
-                keys[event.address] = replace(record, deposed=left)
-            elif left:
-                keys[event.address] = replace(record, current=left[-1], deposed=left[:-1])
+                keys[event.address] = replace(record, deposed=lives)
+            elif lives:
+                keys[event.address] = replace(record, current=lives[-1], deposed=lives[:-1])
             else:
                 del keys[event.address]
         case "forgotten":

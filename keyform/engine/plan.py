@@ -26,7 +26,7 @@ CREATE, UPDATE, REPLACE, ROTATE = "create", "update", "replace", "rotate"
 REVOKE, IMPORT, MOVE, FORGET, REFRESH = "revoke", "import", "move", "forget", "refresh"
 ACTIONS = (CREATE, UPDATE, REPLACE, ROTATE, REVOKE, IMPORT, MOVE, FORGET, REFRESH)
 
-MINT, ALTER, END, ADOPT, DROP, RENAME, RELOCATE, RECORD, SET_ORIGINS, DROP_PROJECT, READDRESS = (
+MINT, ALTER, END, ADOPT, DROP, RENAME, RELOCATE, ERASE, RECORD, SET_ORIGINS, DROP_PROJECT, READDRESS = (
     "mint",
     "update",
     "revoke",
@@ -34,6 +34,7 @@ MINT, ALTER, END, ADOPT, DROP, RENAME, RELOCATE, RECORD, SET_ORIGINS, DROP_PROJE
     "forget",
     "rename",
     "relocate",
+    "erase",
     "record",
     "set_origins",
     "forget_project",
@@ -99,9 +100,10 @@ class Step:
     ``update`` sets ``fields`` of ``key_id`` as in ``spec``. ``revoke`` ends ``key_id`` and erases
     ``places``. ``adopt`` records the live key ``key_id``. ``forget`` drops the address from the state
     and erases ``places``. ``rename`` moves the record from ``before``. ``relocate`` moves the secret
-    from ``sources`` to ``places``. ``record`` writes ``terms`` (and ``spec``, where given) to the state.
-    ``set_origins`` makes ``project``'s allowlist exactly ``origins``. ``forget_project`` drops it.
-    ``readdress`` records that a service or store is at ``where`` now.
+    from ``sources`` to ``places``, and ``erase`` deletes what is left of it at ``places``. ``record``
+    writes ``terms`` (and ``spec``, where given) to the state. ``set_origins`` makes ``project``'s
+    allowlist exactly ``origins``. ``forget_project`` drops it. ``readdress`` records that a service or
+    store is at ``where`` now.
     """
 
     op: str

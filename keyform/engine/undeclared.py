@@ -55,7 +55,7 @@ def plan_removed(
             current.number,
             drift=True,
             seen=seen_digest(None),
-            steps=(Step(DROP, record.address, current.service, current.id, places=current.places),),
+            steps=(Step(DROP, record.address, current.service, current.id, places=current.written),),
         )
     return Change(
         record.address,
@@ -141,8 +141,8 @@ def _end(record: KeyRecord, generation: Generation) -> Step:
 
 def _erasable(generation: Generation, record: KeyRecord) -> tuple[Place, ...]:
     """The places of a generation that no later one has written over."""
-    later = {p for g in record.generations() if g.number > generation.number for p in g.places}
-    return tuple(place for place in generation.places if place not in later)
+    later = {p for g in record.generations() if g.number > generation.number for p in g.written}
+    return tuple(place for place in generation.written if place not in later)
 
 
 def _still_used(generation: Generation, want: DesiredKey, view: ServiceView, now: datetime) -> str | None:

@@ -21,7 +21,7 @@ from keyform.state import State, spec_to_json
 
 _OPS = {
     pl.CREATE: {pl.MINT, pl.END, pl.SET_ORIGINS},
-    pl.UPDATE: {pl.ALTER, pl.RECORD, pl.RELOCATE, pl.SET_ORIGINS},
+    pl.UPDATE: {pl.ALTER, pl.RECORD, pl.RELOCATE, pl.ERASE, pl.SET_ORIGINS},
     pl.REPLACE: {pl.MINT, pl.END},
     pl.ROTATE: {pl.MINT, pl.END},
     pl.REVOKE: {pl.END},
@@ -141,7 +141,7 @@ class _Vetting:
                 return self._adopting(step)
             case pl.ALTER if (step.service, step.key_id) in adopted:
                 return None
-            case pl.ALTER | pl.END | pl.RELOCATE:
+            case pl.ALTER | pl.END | pl.RELOCATE | pl.ERASE:
                 return self._owned(step)
             case pl.DROP | pl.RECORD if step.key_id is not None:
                 return self._owned(step)
@@ -178,8 +178,10 @@ class _Vetting:
             return f"the state does not own {step.key_id} at {step.service} there"
         if step.op == pl.RELOCATE and (want is None or want.places != step.places):
             return "a place that is not declared"
+        if step.op == pl.ERASE and (want is None or not set(want.places).isdisjoint(step.places)):
+            return "the place where the secret is to be"
         left = step.sources if step.op == pl.RELOCATE else step.places
-        strange = [place for place in left if place not in generation.places and place not in self._taken]
+        strange = [place for place in left if place not in generation.written and place not in self._taken]
         return f"{strange[0]} is no place of {step.key_id}" if strange else None
 
 

@@ -57,7 +57,7 @@ def _needed(state: State) -> tuple[set[str], set[str]]:
     for record in state.keys.values():
         for generation in record.generations():
             services.add(generation.service)
-            stores.update(place.store for place in generation.places)
+            stores.update(place.store for place in generation.written)
     return services, stores
 
 
@@ -92,7 +92,7 @@ def readdressed(state: State, where: Whereabouts) -> Iterator[Change]:
 def _held(state: State, one: Moved) -> str:
     generations = [g for record in state.keys.values() for g in record.generations()]
     if one.section == "stores":
-        count, noun = sum(any(p.store == one.name for p in g.places) for g in generations), "secret"
+        count, noun = sum(any(p.store == one.name for p in g.written) for g in generations), "secret"
     else:
         count, noun = sum(g.service == one.name for g in generations), "key"
         projects = sum(project.service == one.name for project in state.projects.values())

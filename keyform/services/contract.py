@@ -174,13 +174,17 @@ class ContractService:
                 params["cursor"] = cursor
             try:
                 answer = self._http.call(Call(doing, "GET", path, params=params))
-                entries, cursor = wire.page(answer.body)
-                seen, size = seen + len(entries), size + answer.size
+                page, cursor = wire.page(answer.body)
+                seen, size = seen + len(page), size + answer.size
                 if seen > _MOST_ENTRIES or size > _MOST_BYTES:
                     return tuple(found.values()), self._gap(
                         doing, f"it has not ended after {_MOST_ENTRIES} entries or {_MOST_BYTES >> 20} MiB"
                     )
-                found.update((entry.id, entry) for entry in map(read, entries))
+                entries = {entry.id: entry for entry in map(read, page)}
+                if len(entries) < len(page) or not found.keys().isdisjoint(entries):
+                    # Whatever shifted while the pages were read may have pushed another entry out of sight.
+                    return tuple(found.values()), self._gap(doing, f"page {number} repeats an id")
+                found.update(entries)
             except wire.Unintelligible as problem:
                 return tuple(found.values()), self._gap(doing, f"page {number} holds {problem}")
             except (Refused, Unreachable) as problem:

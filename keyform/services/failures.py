@@ -137,7 +137,7 @@ def refused(
 
 
 def broken(status: int, reason: str, message: str, *, again: bool, pause: float | None) -> Failure:
-    """The service itself failed (5xx)."""
+    """The service itself failed (5xx), or its answer did not come in time."""
     return Failure(
         BAD_ANSWER,
         _said(status, reason, message),

@@ -23,7 +23,7 @@ import tenacity
 from keyform import __version__
 from keyform.masking import in_json
 from keyform.model import Secret
-from keyform.ports import Clock
+from keyform.ports import ANSWER_TIMEOUT, Clock
 from keyform.services import failures
 from keyform.services.budget import Allowance, Budget
 from keyform.services.endpoint import is_loopback
@@ -38,7 +38,8 @@ _UNSAID_WAIT = 1.0  # after a 429 that does not say how long
 _LARGEST_ANSWER = 64 << 20
 _LONGEST_ANSWER = 300.0
 _CONNECTIONS = 64
-_REPEATABLE = (500, 502, 503, 504)
+_TIMED_OUT = (408, 425, 499)  # said by whatever stands before the service, which may carry it out yet
+_REPEATABLE = (*_TIMED_OUT, 500, 502, 503, 504)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class Http:
         read_error: ErrorReader,
         *,
         prefixes: tuple[str, ...] = (),
-        timeout: float = 30.0,
+        timeout: float = ANSWER_TIMEOUT.total_seconds(),
     ) -> None:
         """``prefixes`` are those of the service's keys: what looks like one is hidden from every message.
         ``timeout``: seconds that the service may stay silent."""
@@ -223,7 +224,7 @@ class Http:
         patient = pause is None or pause <= LONGEST_WAIT
         if pause is not None and not patient:
             message = f"{message} (asks to wait {pause:.0f} s)".strip()
-        if status >= 500:
+        if status >= 500 or status in _TIMED_OUT:
             again = patient and call.repeatable and status in _REPEATABLE
             return failures.broken(status, reason, message, again=again, pause=pause or None)
         return failures.refused(

@@ -11,7 +11,7 @@ from typing import Any
 
 from keyform.diagnostics import error
 from keyform.errors import ConfigError
-from keyform.profile import FORBIDDEN, OPTIONAL, ExpiryRule, Fact, Kind, Profile
+from keyform.profile import CONTRACT, FORBIDDEN, OPTIONAL, ExpiryRule, Fact, Kind, Profile
 
 _BUILT_IN = Path(__file__).parent / "profiles"
 _SUFFIXES = (".yaml", ".yml", ".json")
@@ -120,6 +120,7 @@ def profile_of(name: str, tree: Mapping[str, Any]) -> Profile:
         limits=tree.get("limits", {}),
         lists="list" in operations,
         marks="marker" in tree,
+        idempotent=tree.get("idempotent", operations["create"] == CONTRACT),
         proves="prove" in operations,
         list_lag=_span(tree.get("list_lag", "0s")),
         last_used_lag=_span(last_used.get("lag", "0s")),

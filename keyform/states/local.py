@@ -92,6 +92,14 @@ class LocalBackend:
         except OSError as problem:
             raise self._failed("examined", problem) from None
 
+    def check_lock(self) -> None:
+        """See :class:`~keyform.ports.StateBackend`."""
+        try:
+            with self._lock.guard():
+                pass
+        except OSError as problem:
+            raise self._failed("examined", problem) from None
+
     def _refuse_link(self) -> None:
         if self._path.is_symlink():
             raise StateError(

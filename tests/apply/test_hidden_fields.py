@@ -58,7 +58,7 @@ def test_a_hidden_expiry_is_recorded_as_it_was_asked_for(shy: World) -> None:
 
 def test_so_it_is_after_a_crash(shy: World) -> None:
     shy.write(declare(a="secret: a, expires_in: 90d"))
-    dying = Wrapping(transport=shy.wrap.transport, backend=backend(append=nth(3, die)).backend)
+    dying = Wrapping(transport=shy.wrap.transport, backend=backend(append=nth(4, die)).backend)
     assert crash(shy, dying) == 77
     assert not shy.apply().failed
     assert shy.state().keys["keys.a"].current.spec.expires_at == shy.clock.now() + timedelta(days=90)

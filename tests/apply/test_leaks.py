@@ -57,7 +57,6 @@ POSITIONS: dict[str, Callable[[dict[str, Any], str], Any]] = {
     "description": lambda key, secret: key.update(description=secret.upper()),
     "metadata": lambda key, secret: key["metadata"].update(copy=secret),
     "metadata name": lambda key, secret: key["metadata"].update({secret: "copy"}),
-    "label": lambda key, secret: key["metadata"].update(keyform=secret),
     "scopes": lambda key, secret: key.update(scopes=[secret]),
     "kind": lambda key, secret: key.update(kind=secret),
     "start": lambda key, secret: key.update(start=secret),
@@ -75,6 +74,20 @@ def test_a_key_that_shows_its_secret_is_revoked_and_nothing_of_it_is_kept(
     assert "shows the new secret" in outcome.failed[0].summary
     assert leaks(world, outcome, seen) == []
     assert world.live() == {}
+    assert not world.apply().failed
+    assert not inspect(world)
+
+
+def test_a_secret_as_the_label_is_no_key_of_ours(
+    world: World, answering: Callable[..., Wrapping], seen: list[str]
+) -> None:
+    def relabel(key: dict[str, Any], secret: str) -> None:
+        key.update(id=secret)
+        key["metadata"].update(keyform=secret)
+
+    outcome = world.write(ONE).apply(wrap=answering(relabel))
+    assert "answer-lost" in [d.code for d in outcome.failed]
+    assert leaks(world, outcome, seen) == []
     assert not world.apply().failed
     assert not inspect(world)
 

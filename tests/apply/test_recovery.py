@@ -96,14 +96,14 @@ def test_a_store_that_is_no_longer_declared_means_a_new_key(world: World) -> Non
     more = 'stores: {{{0}: {{type: age, path: ".keyform/{1}"}}}}'
     world.write(declare(a="secret: {store: one, path: a}", rest=more.format("one", "one")))
     # Dead when the event is written: minted, stored, and not committed.
-    assert crash(world, backend(append=nth(3, die))) == 77
+    assert crash(world, backend(append=nth(4, die))) == 77
     world.write(declare(a="secret: {store: two, path: a}", rest=more.format("two", "secrets")))
     finishes(world)
 
 
 def test_a_key_that_was_stored_is_kept(world: World) -> None:
     world.write(declare("a"))
-    assert crash(world, backend(append=nth(3, die))) == 77
+    assert crash(world, backend(append=nth(4, die))) == 77
     (before,) = world.live()
     finishes(world)
     assert set(world.live()) == {before}
@@ -112,14 +112,14 @@ def test_a_key_that_was_stored_is_kept(world: World) -> None:
 def test_a_value_that_is_kept_when_revoked_does_not_stay_of_a_key_that_never_came_to_be(world: World) -> None:
     """It would be a foreign value in the way of the next mint."""
     world.write(declare(a="secret: {path: a, on_revoke: keep}"))
-    assert crash(world, backend(append=nth(3, die))) == 77
+    assert crash(world, backend(append=nth(4, die))) == 77
     (before,) = world.live()
     world.service().revoke(before)
     finishes(world)
     assert set(world.live()) != {before}
 
 
-@pytest.mark.parametrize("at", [1, 2, 3])
+@pytest.mark.parametrize("at", [1, 2, 3, 4])
 def test_an_old_generation_outlives_a_crash_of_its_replacement(world: World, at: int) -> None:
     """Whenever the run dies, the place holds a secret that works before the next run has begun."""
     world.write(declare(a="secret: a, environment: live")).apply()

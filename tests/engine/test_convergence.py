@@ -89,6 +89,7 @@ def generations(draw: Any, name: str, number: int, deposed: bool) -> Generation:
         draw(st.sampled_from((None, "hmac-sha256:00:00"))),
         "m",
         NOW + draw(st.sampled_from((-1, 1))) * DAY if deposed else None,
+        draw(st.sampled_from(((), (), (Place("local", f"{name}/3"),)))),
     )
 
 
@@ -223,6 +224,8 @@ class Model:
                 return Event("renamed", address, before=step.before)
             case "relocate":
                 return Event("relocated", address, places=step.places)
+            case "erase":
+                return Event("erased", address, places=step.places)
             case "record" if step.spec is not None:
                 return Event("updated", address, spec=step.spec, terms=step.terms)
             case "record" if step.project is not None:
@@ -281,7 +284,7 @@ def test_a_plan_can_be_made_and_written_and_its_steps_are_safe(sight: Sight, mod
                     assert shown.listing.complete or shown.keys[step.key_id or ""].status == REVOKED
     written, erased = (
         [(c.address, p) for c in plan.changes for s in c.steps if s.op in ops for p in s.places]
-        for ops in (("mint", "relocate"), ("revoke", "forget"))
+        for ops in (("mint", "relocate"), ("revoke", "forget", "erase"))
     )
     assert not set(erased) & set(written)
     assert len(erased) == len(set(erased))

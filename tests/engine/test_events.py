@@ -34,6 +34,7 @@ EVENTS = {
     ),
     "recorded": Event("recorded", "keys.a", terms=TERMS),
     "relocated": Event("relocated", "keys.a", places=(place("x", on_revoke="keep"),)),
+    "erased": Event("erased", "keys.a", places=(place("x"),)),
     "revoked": Event("revoked", "keys.a", "toy", key_id="id-a-1"),
     "forgotten": Event("forgotten", "keys.a"),
     "renamed": Event("renamed", "keys.z", before="keys.a"),
@@ -78,6 +79,26 @@ def test_an_update_changes_the_spec_and_the_terms() -> None:
 def test_a_relocation_changes_the_places_of_the_current_one() -> None:
     (kept,) = after(EVENTS["relocated"])["keys.a"].current.places
     assert (kept.path, kept.on_revoke) == ("x", "keep")
+
+
+def test_a_relocation_leaves_the_old_places_to_be_erased() -> None:
+    here, there = (place("here"),), (place("there", on_revoke="keep"),)
+    moves = [Event("relocated", "keys.a", places=places) for places in (there, here)]
+    assert after(moves[0])["keys.a"].current.leftovers == FIRST.places
+    back = {(left.path, left.on_revoke) for left in after(*moves)["keys.a"].current.leftovers}
+    assert back == {(FIRST.places[0].path, "delete"), ("there", "delete")}
+    erased = after(*moves, Event("erased", "keys.a", places=(*FIRST.places, *there)))["keys.a"].current
+    assert (erased.places, erased.leftovers) == (here, ())
+
+
+def test_an_adopted_secret_leaves_nothing_when_it_moves() -> None:
+    adopted = after(EVENTS["adopted"], replace(EVENTS["relocated"], address="keys.b"))["keys.b"].current
+    assert adopted.leftovers == ()
+
+
+def test_an_event_of_a_kind_that_is_not_known_is_refused() -> None:
+    with pytest.raises(ValueError, match="minted2"):
+        Event.from_json({"kind": "minted2", "address": "keys.a"})
 
 
 def test_revoking_the_current_one_alone_ends_the_record() -> None:

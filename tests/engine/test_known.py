@@ -317,14 +317,37 @@ def test_another_service_with_the_very_key_keyform_uses_is_refused() -> None:
 
 def test_a_new_place_moves_the_secret() -> None:
     change = Scene((wanted(places=(place("new"),)),), (record(),)).only()
-    assert (change.action, ops(change)) == ("update", ["relocate"])
+    assert (change.action, ops(change)) == ("update", ["relocate", "erase"])
     assert (step(change, "relocate").sources, step(change, "relocate").places) == (
         (place("a"),),
         (place("new"),),
     )
+    assert step(change, "erase").places == (place("a"),)
     assert change.reason == "its secret moves from local:a to local:new"
     assert diff(change) == {"secret": (["local:a"], ["local:new"])}
     assert change.backing is None
+
+
+def test_what_a_move_left_behind_is_erased() -> None:
+    moved = record(current=generation(places=(place("new"),), leftovers=(place("a"), place("b"))))
+    change = Scene((wanted(places=(place("new"),)),), (moved,)).only()
+    assert (change.action, ops(change)) == ("update", ["erase"])
+    assert step(change, "erase").places == (place("a"), place("b"))
+    assert change.reason == "what is left of its secret at local:a, local:b is erased"
+
+
+def test_a_secret_that_moves_back_is_not_erased_where_it_goes() -> None:
+    moved = record(current=generation(places=(place("new"),), leftovers=(place("a"), place("b"))))
+    change = Scene((wanted(places=(place("a"),)),), (moved,)).only()
+    assert ops(change) == ["relocate", "erase"]
+    assert step(change, "erase").places == (place("new"), place("b"))
+
+
+def test_a_replacement_erases_what_a_move_left_behind() -> None:
+    moved = record(current=generation(places=(place("new"),), leftovers=(place("a"),)))
+    want = wanted(spec=replace(SPEC, environment="test"), places=(place("new"),))
+    change = Scene((want,), (moved,)).only()
+    assert step(change, "revoke").places == (place("a"),)
 
 
 def test_an_adopted_key_has_no_secret_to_move() -> None:
@@ -363,7 +386,7 @@ def test_what_only_keyform_keeps_needs_no_call(parts: dict[str, Any], path: str)
 def test_everything_in_place_at_once_is_one_change() -> None:
     want = wanted(spec=replace(SPEC, name="b"), places=(place("new"),), owner="team")
     change = Scene((want,), (record(),)).only()
-    assert ops(change) == ["update", "relocate"]
+    assert ops(change) == ["update", "relocate", "erase"]
     assert step(change, "update").terms.owner == "team"
 
 

@@ -333,6 +333,7 @@ def test_a_place_that_the_key_moves_back_to_is_not_erased_after_its_old_generati
     plan = Scene((wanted("a", places=(place("first"),)),), (holder,)).plan()
     assert [(s.op, s.places) for c in plan.changes for s in c.steps] == [
         ("relocate", (place("first"),)),
+        ("erase", (place("second"),)),
         ("revoke", ()),
     ]
 

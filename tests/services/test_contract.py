@@ -305,10 +305,12 @@ def test_half_a_character_does_not_get_in(answering: Callable[..., Any]) -> None
     assert key.spec.scopes == ("✓", "\ufffd")
 
 
-def test_a_key_that_moves_to_a_later_page_is_listed_once(answering: Callable[..., Any]) -> None:
-    listing = answering(paged(page(KEY, following="1"), page({**KEY, "name": "later"}))).list()
-    assert listing.complete
-    assert [key.spec.name for key in listing.keys] == ["later"]
+@pytest.mark.parametrize("second", [[KEY], [{**KEY, "id": "key_2"}, {**KEY, "id": "key_2"}]])
+def test_a_listing_that_repeats_an_id_is_incomplete(answering: Callable[..., Any], second: Any) -> None:
+    listing = answering(paged(page(KEY, following="1"), page(*second))).list()
+    assert not listing.complete
+    assert "page 2 repeats an id" in listing.problem.summary
+    assert len(listing.keys) == 1
 
 
 def test_a_listing_that_circles_is_incomplete(answering: Callable[..., Any]) -> None:

@@ -1,0 +1,186 @@
+"""What each step of a plan does to a service and a store, and the event that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from keyform.apply.journal import Intent, JournalWriter
+from keyform.apply.mint import mint
+from keyform.apply.places import copy_secret, erase_secret
+from keyform.apply.workspace import Workspace
+from keyform.diagnostics import Diagnostic, warning
+from keyform.engine import events as ev
+from keyform.engine import plan as pl
+from keyform.engine.events import Event
+from keyform.engine.plan import Step
+from keyform.engine.sight import ServiceView
+from keyform.errors import KeyformError, StoreError
+from keyform.model import REVOKED, LiveKey, Place
+from keyform.state import Generation, State
+
+
+class Effects:
+    """Takes steps, for several threads at once. ``views`` are the listings that the plan was checked
+    against."""
+
+    def __init__(
+        self, ws: Workspace, journal: JournalWriter, state: State, views: Mapping[str, ServiceView]
+    ) -> None:
+        self._ws = ws
+        self._journal = journal
+        self._views = views
+        self._lineage = state.lineage
+        self._generations: dict[tuple[str, str], Generation] = {
+            (generation.service, generation.id): generation
+            for record in state.keys.values()
+            for generation in record.generations()
+        }
+
+        # Whose secret each place holds, by the state and by what this run has written.
+        self._holders: dict[Place, set[str]] = {}
+        self._places = {record.address: record.current.places for record in state.keys.values()}
+        for address, places in self._places.items():
+            self._hold(address, places)
+
+    def _hold(self, address: str, places: tuple[Place, ...]) -> None:
+        for place in places:
+            self._holders.setdefault(place, set()).add(address)
+
+    def take(self, index: int, step: Step, intent: Intent | None) -> tuple[Event, tuple[Diagnostic, ...]]:
+        """Take the plan's step ``index``; a mint has an ``intent``. Returns its event, which is in the
+        journal by then, and warnings. Raises ``KeyformError``."""
+        if intent is not None:
+            owned = self._generations.keys()
+            event, warnings = mint(self._ws, self._journal, self._lineage, intent, owned)
+            if event.generation is not None:
+                self._generations[(step.service or "", event.generation.id)] = event.generation
+            self._hold(step.address, step.places)
+            return event, warnings
+        event, warnings = self._effect(step)
+        self._journal.event(index, event)
+        return event, warnings
+
+    def _effect(self, step: Step) -> tuple[Event, tuple[Diagnostic, ...]]:
+        """Bring one step about. Every branch may be repeated after a crash without harm."""
+        match step.op:
+            case pl.ALTER:
+                return self._alter(step), ()
+            case pl.END:
+                gone = self._is_gone(step)
+                self._ws.service(step.service or "").revoke(step.key_id or "")
+                return Event(ev.REVOKED, step.address, step.service, key_id=step.key_id), self._erase(
+                    step, gone
+                )
+            case pl.ERASE:
+                return Event(ev.ERASED, step.address, places=step.places), self._erase(step)
+            case pl.DROP:
+                return Event(ev.FORGOTTEN, step.address), self._erase(step, gone=True)
+            case pl.ADOPT:
+                live = self._live(step)
+                generation = Generation(
+                    step.generation or 1,
+                    step.service or "",
+                    live.id,
+                    step.spec or live.spec,
+                    live.created_at or self._ws.clock.now(),
+                    step.places,
+                )
+                self._generations[(generation.service, live.id)] = generation
+                return Event(ev.ADOPTED, step.address, step.service, generation, terms=step.terms), ()
+            case pl.RENAME:
+                for place in self._places.get(step.before or "", ()):
+                    self._holders[place] = self._holders[place] - {step.before or ""} | {step.address}
+                return Event(ev.RENAMED, step.address, before=step.before), ()
+            case pl.RELOCATE:
+                self._relocate(step)
+                self._hold(step.address, step.places)
+                return Event(ev.RELOCATED, step.address, places=step.places), ()
+            case pl.RECORD if step.project is not None:
+                return self._origins_event(step), ()
+            case pl.RECORD if step.spec is not None:
+                return Event(ev.UPDATED, step.address, spec=step.spec, terms=step.terms), ()
+            case pl.RECORD:
+                return Event(ev.RECORDED, step.address, terms=step.terms), ()
+            case pl.SET_ORIGINS:
+                self._ws.service(step.service or "").set_origins(step.project or "", step.origins)
+                return self._origins_event(step), ()
+            case pl.DROP_PROJECT:
+                return Event(ev.PROJECT_FORGOTTEN, step.address), ()
+            case pl.READDRESS:
+                return Event(ev.READDRESSED, step.address, where=step.where), ()
+            case unknown:
+                raise KeyformError(
+                    f"the plan has a step {unknown!r} that this keyform does not know",
+                    "It was made by another version of keyform. Plan again.",
+                )
+
+    def _alter(self, step: Step) -> Event:
+        live = self._live(step)
+        if step.spec is None:
+            raise KeyformError(f"{step.address}: the plan's update step has no spec", "Plan again.")
+        service = self._ws.service(step.service or "")
+        after = service.update(live, step.spec, frozenset(step.fields)).spec
+        hidden = service.profile.fields_unseen
+        if hidden:
+            after = replace(after, **{name: getattr(step.spec, name) for name in hidden})
+        return Event(ev.UPDATED, step.address, spec=after, terms=step.terms)
+
+    def _live(self, step: Step) -> LiveKey:
+        """The key as the listing that the plan was checked against shows it."""
+        view = self._views.get(step.service or "")
+        live = view.keys.get(step.key_id or "") if view else None
+        if live is not None:
+            return live
+        recorded = self._generations.get((step.service or "", step.key_id or ""))
+        if recorded is None:
+            raise KeyformError(f"{step.address}: {step.key_id} is no longer at {step.service}", "Plan again.")
+        return LiveKey(recorded.id, recorded.spec, created_at=recorded.created_at)
+
+    def _relocate(self, step: Step) -> None:
+        generation = self._generations.get((step.service or "", step.key_id or ""))
+        if step.sources and generation is not None and generation.fingerprint is not None:
+            labels = {
+                "address": step.address,
+                "key_id": generation.id,
+                "generation": str(generation.number),
+            }
+            copy_secret(self._ws, step.sources, step.places, generation.fingerprint, labels)
+
+    def _is_gone(self, step: Step) -> bool:
+        """Whether the listing shows that the key had ended before this run."""
+        view = self._views.get(step.service or "")
+        if view is None or not view.listing.complete:
+            return False
+        live = view.keys.get(step.key_id or "")
+        return live is None or live.status == REVOKED
+
+    def _erase(self, step: Step, gone: bool = False) -> tuple[Diagnostic, ...]:
+        """Erase the step's places. A store that fails stops the step, so that the next apply tries again;
+        but the value of a key that was ``gone`` before is not worth stopping for ever."""
+        generation = self._generations.get((step.service or "", step.key_id or ""))
+        recorded = generation.fingerprint if generation else None
+        left: list[Diagnostic] = []
+        for place in step.places:
+            if not self._holders.get(place, set()) <= {step.address}:
+                continue
+            try:
+                why = erase_secret(self._ws, place, recorded)
+            except StoreError as problem:
+                if not gone:
+                    raise
+                why = "; ".join(diagnostic.summary for diagnostic in problem.diagnostics)
+            if why is not None:
+                left.append(
+                    warning(
+                        "value-left",
+                        f"{place} was left as it is: {why}",
+                        f"keyform kept the secret of {step.address} there, and forgets the place now. See "
+                        "what it holds, and delete it by hand if nobody needs it.",
+                        address=step.address,
+                    )
+                )
+        return tuple(left)
+
+    def _origins_event(self, step: Step) -> Event:
+        return Event(ev.ORIGINS, step.address, step.service, project=step.project, origins=step.origins)
