@@ -133,12 +133,14 @@ def _take_places(keys: Mapping[str, KeyRecord], taken: dict[Place, str], event: 
 
 def _left_to(record: KeyRecord, taken: Mapping[Place, str]) -> KeyRecord:
     """The record without the places that another key's secret has been put to: a place holds one value."""
-    if all(taken.get(p, record.address) == record.address for g in record.generations() for p in g.places):
+    if all(taken.get(p, record.address) == record.address for g in record.generations() for p in g.written):
         return record
 
+    def kept(places: tuple[Place, ...]) -> tuple[Place, ...]:
+        return tuple(place for place in places if taken.get(place, record.address) == record.address)
+
     def left(generation: Generation) -> Generation:
-        kept = (p for p in generation.places if taken.get(p, record.address) == record.address)
-        return replace(generation, places=tuple(kept))
+        return replace(generation, places=kept(generation.places), leftovers=kept(generation.leftovers))
 
     return replace(record, current=left(record.current), deposed=tuple(map(left, record.deposed)))
 
