@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from keyform.errors import AnswerLost, Refused, ServiceError, Unreachable
 from keyform.model import Secret
-
-READ, WRITE, CREATE = "read", "write", "create"
+from keyform.services.calls import CREATE, WRITE
 
 REFUSED, NO_ANSWER, BAD_ANSWER = "refused", "no answer", "bad answer"
 
@@ -98,6 +97,15 @@ def no_answer(problem: Exception, repeatable: bool) -> Failure:
         again=repeatable,
         perhaps_done=True,
     )
+
+
+def no_credential(problem: ServiceError) -> Failure:
+    """A login failed, so the call itself was never sent."""
+    said = problem.diagnostics[0]
+    kind = NO_ANSWER if isinstance(problem, Unreachable) else REFUSED
+    status, reason = (problem.status, problem.reason) if isinstance(problem, Refused) else (0, "")
+    what = said.summary.partition(": ")[2] or said.summary
+    return Failure(kind, what, said.detail, status=status, reason=reason)
 
 
 _NEXT_STEPS = {
