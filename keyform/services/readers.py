@@ -7,8 +7,9 @@ not have the form that the profile describes raises :class:`Unintelligible`, nev
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from fnmatch import fnmatchcase
 from typing import Any
 
 from keyform.model import ACTIVE, EXPIRED, REVOKED, KeySpec, LiveKey, LiveProject, RateLimit
@@ -195,6 +196,7 @@ def _texts(entry: Any, field: str, back: Mapping[Any, str]) -> Reader:
     if path is None:
         return lambda raw: ()
     get, split = compile_path(path), more.get("split")
+    implied = tuple(more.get("implied", {}).items())
 
     def read(raw: Any) -> tuple[str, ...]:
         value = get(raw)
@@ -208,12 +210,26 @@ def _texts(entry: Any, field: str, back: Mapping[Any, str]) -> Reader:
                     value = [whole(text) for text in value]
                 if back:
                     value = [back.get(text, text) for text in value]
+                if implied:
+                    value = _asked_for(value, implied)
                 return tuple(sorted(value))
             except TypeError:
                 pass
         raise Unintelligible(f"an entry whose {field} is no list of texts")
 
     return read
+
+
+def _asked_for(shown: Sequence[str], implied: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
+    """The entries without those that a service adds to others by itself."""
+    added = {
+        text
+        for cause, patterns in implied
+        for text in shown
+        if any(fnmatchcase(text, pattern) for pattern in patterns)
+        and any(other != text and fnmatchcase(other, cause) for other in shown)
+    }
+    return [text for text in shown if text not in added]
 
 
 def _moment(entry: Any, field: str, speech: Speech) -> Reader:
@@ -263,7 +279,7 @@ def _metadata(entry: Any, marker: Marker | None) -> Reader:
 
     def read(raw: Any) -> tuple[tuple[tuple[str, str], ...], str | None]:
         value = get(raw)
-        if value is None and as_json:
+        if value is None:
             return (), None
         if type(value) is not dict:
             raise Unintelligible("a key whose metadata are no texts")
