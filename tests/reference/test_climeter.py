@@ -15,7 +15,15 @@ from .conftest import ROOT, Clock
 from .vendors import Vendor
 
 LOGIN = {"email": "keyform@example.com", "password": ROOT}
-SCOPES = "events:write events:read tools:read tools:write billing:read billing:write keys:manage".split()
+SCOPES = [
+    "events:write",
+    "events:read",
+    "tools:read",
+    "tools:write",
+    "billing:read",
+    "billing:write",
+    "keys:manage",
+]
 
 
 @pytest.fixture

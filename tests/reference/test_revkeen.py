@@ -14,9 +14,24 @@ from .vendors import Vendor
 
 CART, ORIGINS, READ = "/v2/cart-api-keys", "/v2/storefront/origins", "/v2/customers"
 HOUR = 3600
-SCOPES = """customers:read customers:write products:read products:write subscriptions:read subscriptions:write
-    invoices:read invoices:write webhooks:read webhooks:write checkout:write payments:read payments:write
-    finance:read settings:read settings:write""".split()
+SCOPES = [
+    "customers:read",
+    "customers:write",
+    "products:read",
+    "products:write",
+    "subscriptions:read",
+    "subscriptions:write",
+    "invoices:read",
+    "invoices:write",
+    "webhooks:read",
+    "webhooks:write",
+    "checkout:write",
+    "payments:read",
+    "payments:write",
+    "finance:read",
+    "settings:read",
+    "settings:write",
+]
 
 
 @pytest.fixture
@@ -45,7 +60,7 @@ def test_the_prefix_names_the_environment(revkeen: Vendor, environment: str) -> 
 
 
 def test_the_sixteen_scopes_of_the_table_and_no_other(revkeen: Vendor) -> None:
-    key, secret = revkeen.minted(environment="live", scopes=SCOPES)
+    key, _secret = revkeen.minted(environment="live", scopes=SCOPES)
     assert key["scopes"] == sorted(SCOPES)
     assert len(SCOPES) == 16
     for scope in ("checkout:read", "finance:write", "cart_keys:write", "customers", "*"):
