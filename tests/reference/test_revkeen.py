@@ -250,6 +250,10 @@ def test_a_repeated_marker_rotates_once_and_shows_no_secret(revkeen: Vendor, clo
         "invalid_request_error",
         "idempotency_conflict",
     )
+    kept = b"".join(path.read_bytes() for path in revkeen.data.rglob("*") if path.is_file())
+    assert first["id"].encode() in kept
+    for shown_once in (made["secret"]["api_key"], made["publishable"]["api_key"], first["api_key"]):
+        assert shown_once.encode() not in kept
     clock.move(24 * HOUR)
     later = revkeen.call("POST", rotate, {"grace_hours": 48}, headers=other).json()
     assert later["rolled_from"] == first["id"]

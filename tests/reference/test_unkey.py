@@ -183,6 +183,18 @@ def test_a_request_outside_its_schema_is_refused_where_it_breaks(
     assert [problem["location"] for problem in answer.json()["error"]["errors"]] == [location]
 
 
+def test_numbers_are_read_as_json_means_them_and_texts_must_be_texts(unkey: Unkey) -> None:
+    assert len(unkey.create(byteLength=20.0)[1]) == 32
+    for operation, body in (
+        ("keys.verifyKey", {"key": "\ud800"}),
+        ("permissions.createRole", {"name": "\ud800"}),
+    ):
+        headers = {"Authorization": f"Bearer {ROOT}"}
+        transport = httpx.WSGITransport(unkey.vendor.application)
+        with httpx.Client(transport=transport, base_url="http://unkey", headers=headers) as http:
+            assert http.post(f"/v2/{operation}", content=json.dumps(body)).status_code == 400
+
+
 def test_keys_are_never_recoverable(unkey: Unkey) -> None:
     assert unkey.refused("keys.createKey", apiId=API, recoverable=True) == 400
 

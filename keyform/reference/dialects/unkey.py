@@ -135,7 +135,7 @@ class _Route:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         root = self._guard.root_key(req, resp)
-        given = body(req)
+        given = _well_formed(body(req))
         for problem in self._schema.iter_errors(given):
             # The message of a schema error quotes the value, which may be a secret; the rule is enough.
             field = ".".join(str(part) for part in problem.absolute_path)
@@ -144,3 +144,15 @@ class _Route:
         data, pagination = self._operation(root, given)
         document = {"meta": {"requestId": new_id("req")}, "data": data}
         answer(resp, document if pagination is None else {**document, "pagination": pagination})
+
+
+def _well_formed(given: dict[str, Any]) -> dict[str, Any]:
+    """The body with 5.0 read as 5, since JSON knows one kind of number; 400 for half a surrogate pair."""
+    try:
+        json.dumps(given, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError):
+        raise Refusal(400, "invalid_input", "The request holds what is no text, or nests too deep.") from None
+    return {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in given.items()
+    }
