@@ -31,9 +31,12 @@ def parse(body: bytes) -> _Json:
 
 
 def key_request(body: _Json, catalogue: Catalogue) -> KeyRequest:
-    """The body of a create. A field that the service does not honour may be there, but only empty."""
-    for name in FIELDS - catalogue.fields:
-        if body.get(name) not in (None, "", [], {}):
+    """The body of a create. A field that the service does not honour may be there, but only empty; a kind
+    also where it is the only one."""
+    only = [name for name, kind in catalogue.kinds.items() if kind.listed]
+    for name in sorted(FIELDS - catalogue.fields):
+        chosen = body.get(name)
+        if chosen not in (None, "", [], {}) and not (name == "kind" and [chosen] == only):
             message = f"This service knows no {name} of a key; leave it out."
             raise invalid(name, message, "field_not_supported")
     required = {"kind", "environment", "name", "scopes"} & catalogue.fields

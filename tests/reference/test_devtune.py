@@ -96,6 +96,11 @@ def test_an_expired_a_revoked_and_an_unknown_key_get_the_same_answer(devtune: Ve
     ]
 
 
+def test_the_only_kind_may_be_named_and_is_not_shown(devtune: Vendor) -> None:
+    key, _ = devtune.minted(project="site", kind="key", environment=None)
+    assert key["kind"] is None
+
+
 def test_scopes_change_in_place_and_nothing_else_does(devtune: Vendor) -> None:
     key, secret = devtune.minted(project="site", scopes=["actions.write"])
     assert told(devtune.call("GET", READ, key=secret)) == (403, "insufficient_scope")
@@ -122,7 +127,7 @@ def test_a_key_without_scopes_holds_all(devtune: Vendor) -> None:
     [
         ({}, "project_required"),
         ({"project": "nowhere"}, "unknown_project"),
-        ({"project": "site", "kind": "key"}, "field_not_supported"),
+        ({"project": "site", "kind": "secret"}, "field_not_supported"),
         ({"project": "site", "environment": "live"}, "field_not_supported"),
         ({"project": "site", "allowed_origins": ["https://a.example"]}, "field_not_supported"),
         ({"project": "site", "description": "x"}, "field_not_supported"),

@@ -96,7 +96,7 @@ def test_the_headers_that_carry_a_credential(revkeen: Vendor, path: str, header:
     ("change", "code"),
     [
         ({"environment": "test"}, "invalid_request"),
-        ({"kind": "key"}, "field_not_supported"),
+        ({"kind": "robot"}, "field_not_supported"),
         ({"kind": "cart-secret"}, "field_not_supported"),
         ({"project": "web"}, "field_not_supported"),
         ({"description": "x"}, "field_not_supported"),
