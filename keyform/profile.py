@@ -51,10 +51,12 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class ExpiryRule:
-    """``settable`` False: keys take no expiry. ``windows``: the only spans to choose from (empty: any)."""
+    """``settable`` False: keys take no expiry. ``windows``: the only spans to choose from (empty: any).
+    ``never`` False: a key has to end."""
 
     settable: bool = True
     windows: tuple[timedelta, ...] = ()
+    never: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +145,12 @@ class Profile:
             operations = {name: how for name, how in self.operations.items() if how != ASSISTED}
             if operations == dict(self.operations):
                 return self
-        return replace(
-            self,
-            operations=operations,
-            lists="list" in operations,
-            marks=True if mode == CONTRACT else self.marks,
-            proves="prove" in operations,
-            shown=_SPEC_FIELDS if mode == CONTRACT else self.shown,
-        )
+        made = replace(self, operations=operations, lists="list" in operations, proves="prove" in operations)
+        if mode != CONTRACT:
+            return made
+        shown = (self.fields | ({"expires_at"} if "expires_in" in self.fields else set())) & _SPEC_FIELDS
+        rest = {part: data for part, data in self.rest.items() if part not in ("auth", "key_auth")}
+        return replace(made, marks=True, shown=shown, rest=rest)
 
     @property
     def short_name(self) -> str:

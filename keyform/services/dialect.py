@@ -40,7 +40,7 @@ class Said:
         return Said(int(status), code.strip() or "*")
 
     def matches(self, refused: Refused) -> bool:
-        return refused.status == self.status and fnmatch.fnmatchcase(refused.reason, self.code)
+        return refused.status == self.status and fnmatch.fnmatchcase(refused.reason.lower(), self.code.lower())
 
 
 @dataclass(frozen=True, slots=True)

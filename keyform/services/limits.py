@@ -23,8 +23,8 @@ class LimitHeaders:
     back, as Unix time or, with ``reset_is`` ``seconds``, from now. ``wait_at``: paths in an error's body
     where a number of seconds to wait may stand, or a text that holds one ("retry after 5 seconds")."""
 
-    limit: str = "X-RateLimit-Limit"
-    remaining: str = "X-RateLimit-Remaining"
+    limit: str | None = "X-RateLimit-Limit"
+    remaining: str | None = "X-RateLimit-Remaining"
     reset: str | None = None
     reset_is: str = "epoch_s"
     per: float = 60.0
@@ -32,10 +32,12 @@ class LimitHeaders:
 
     @staticmethod
     def of(tree: Mapping[str, Any]) -> LimitHeaders:
-        """From a profile's ``rate_limit_headers``."""
+        """From a profile's ``rate_limit_headers``; what it does not name is not looked at."""
+        if not tree:
+            return LimitHeaders()
         return LimitHeaders(
-            tree.get("limit", "X-RateLimit-Limit"),
-            tree.get("remaining", "X-RateLimit-Remaining"),
+            tree.get("limit"),
+            tree.get("remaining"),
             tree.get("reset"),
             tree.get("reset_is", "epoch_s"),
             float(span_seconds(tree.get("per", "1m"))),
@@ -46,8 +48,8 @@ class LimitHeaders:
         self, status: int, headers: Mapping[str, str], pause: float | None, longest: float
     ) -> Allowance:
         """What an answer says. A wait beyond all patience is the failed call's affair."""
-        limit = seconds(headers.get(self.limit))
-        remaining = seconds(headers.get(self.remaining))
+        limit = seconds(headers.get(self.limit)) if self.limit else None
+        remaining = seconds(headers.get(self.remaining)) if self.remaining else None
         wait = None
         if status == 429 and (pause is None or pause <= longest):
             wait = _UNSAID_WAIT if pause is None else pause

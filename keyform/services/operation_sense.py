@@ -39,10 +39,11 @@ _SAYS = {CURSOR: "cursor", PAGE: "page", OFFSET: "offset"}
 def operation_problems(tree: Mapping[str, Any], documented: list[str]) -> Iterator[Problem]:
     """What is wrong with the documented operations of a profile."""
     options = {f"options.{option}" for option in tree.get("options", {})}
+    groups = {f"scopes.{group}" for group in tree.get("scope_groups", {})}
     for name in documented:
         operation = tree["operations"][name]
         where = ("operations", name)
-        yield from _calls(where, name, operation, _KNOWN[name] | options)
+        yield from _calls(where, name, operation, _KNOWN[name] | options | (groups if "scopes" in _KNOWN[name] else set()))
         for word in _PATHS:
             if isinstance(operation.get(word), str):
                 yield from _path((*where, word), operation[word])

@@ -17,7 +17,7 @@ _SUFFIXES = (".yaml", ".yml", ".json")
 _LARGEST = 1 << 20
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "y": 365 * 86400}
 _REST = (
-    "auth", "key_auth", "headers", "times", "names", "write", "marker", "key", "errors",
+    "auth", "key_auth", "headers", "times", "names", "write", "scope_groups", "marker", "key", "errors",
     "rate_limit_headers", "operations",
 )  # fmt: skip
 

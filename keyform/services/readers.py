@@ -42,7 +42,7 @@ def key_reader(mapping: Mapping[str, Any], speech: Speech, kinds: Mapping[str, K
     project = _text(mapping.get("project"), "project")
     name = _text(mapping.get("name"), "name")
     description = _text(mapping.get("description"), "description")
-    scopes = _texts(mapping.get("scopes"), "scopes", _back(speech, "scopes"))
+    scopes = _scopes(mapping.get("scopes"), speech)
     origins = _texts(mapping.get("allowed_origins"), "allowed_origins", {})
     expires = _moment(mapping.get("expires_at"), "expires_at", speech)
     limit = _rate_limit(mapping.get("rate_limit"))
@@ -216,6 +216,23 @@ def _texts(entry: Any, field: str, back: Mapping[Any, str]) -> Reader:
             except TypeError:
                 pass
         raise Unintelligible(f"an entry whose {field} is no list of texts")
+
+    return read
+
+
+def _scopes(entry: Any, speech: Speech) -> Reader:
+    """The scopes, with those that the service keeps apart under the prefix that they have at keyform."""
+    plain = _texts(entry, "scopes", _back(speech, "scopes"))
+    _, more = _place(entry)
+    apart = [
+        (speech.groups[group], _texts(path, "scopes", {})) for group, path in more.get("groups", {}).items()
+    ]
+    if not apart:
+        return plain
+
+    def read(raw: Any) -> tuple[str, ...]:
+        others = (prefix + scope for prefix, read_group in apart for scope in read_group(raw))
+        return tuple(sorted((*plain(raw), *others)))
 
     return read
 

@@ -42,6 +42,12 @@ def _rules(tree: Mapping[str, Any]) -> Iterator[Problem]:
                 ("mutable", n), f"`{name}` changes in place and is no field that keys have",
                 "Add it to `fields`, or remove it here.",
             )  # fmt: skip
+    for n, name in enumerate(tree.get("shown", ())):
+        if name not in fields and not (name == "expires_at" and "expires_in" in fields):
+            yield (
+                ("shown", n), f"`{name}` is shown and is no field that keys have",
+                "Add it to `fields`, or remove it here: what is not declared cannot be compared.",
+            )  # fmt: skip
     for what, choices in (("kind", tree.get("kinds", {})), ("environment", tree.get("environments", ()))):
         default = tree.get(f"default_{what}")
         if default is not None and default not in choices:

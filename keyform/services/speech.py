@@ -71,13 +71,16 @@ class Marker:
 
 @dataclass(frozen=True, slots=True)
 class Speech:
-    """``names``: for kinds, environments, scopes and expiry windows, keyform's word to the service's."""
+    """``names``: for kinds, environments, scopes and expiry windows, keyform's word to the service's.
+    ``forms``: how a field is written as a whole. ``groups``: scopes that the service keeps apart, by the
+    prefix that they have at keyform (``role:admin``)."""
 
     writes_times: str = RFC3339
     reads_times: str = RFC3339
     never: tuple[Any, ...] = ()
     names: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     forms: Mapping[str, Template] = field(default_factory=dict)
+    groups: Mapping[str, str] = field(default_factory=dict)
     marker: Marker | None = None
 
     @staticmethod
@@ -93,6 +96,7 @@ class Speech:
             tuple(never) if isinstance(never, list) else (never,),
             tree.get("names", {}),
             {name: compile_template(form) for name, form in tree.get("write", {}).items()},
+            tree.get("scope_groups", {}),
             Marker.of(tree.get("marker")),
         )
 
@@ -110,6 +114,10 @@ class Speech:
             "label": label,
             "tags": [],
         }
+        for group, prefix in self.groups.items():
+            held = [scope for scope in values["scopes"] if scope.startswith(prefix)]
+            values["scopes"] = [scope for scope in values["scopes"] if not scope.startswith(prefix)]
+            values[f"scopes.{group}"] = [scope[len(prefix) :] for scope in held]
         if label is not None:
             values["idempotency_key"] = idempotency_key(label)
         if spec.rate_limit is not None:
