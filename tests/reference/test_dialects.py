@@ -97,6 +97,10 @@ def test_a_key_of_one_service_works_at_no_other(open_all: Callable[..., Everythi
     keys = {name: everything.mint(name) for name in names}
     got = {(at, of): everything.works(at, keys[of]) for at in names for of in names}
     assert {pair for pair, works in got.items() if works} == {(name, name) for name in names}
+    for name in CREATES:
+        assert len(everything.call(name, "GET", "/v1/keys").json()["data"]) == 1, name
+    projects = everything.call("", "GET", "/v1/projects").json()["data"]
+    assert projects == []
 
 
 @pytest.mark.parametrize("name", DIALECTS)
