@@ -88,8 +88,12 @@ class Operation:
     @functools.cached_property
     def key(self) -> KeyReader:
         """Reads a key as this operation shows it."""
-        mapping = {**self.dialect.mapping, **self.tree.get("key_fields", {})}
-        return key_reader(mapping, self.dialect.speech, self.dialect.kinds)
+        return key_reader(self.mapping, self.dialect.speech, self.dialect.kinds)
+
+    @functools.cached_property
+    def mapping(self) -> Mapping[str, Any]:
+        """Where the fields of a key stand in what this operation shows."""
+        return {**self.dialect.mapping, **self.tree.get("key_fields", {})}
 
     @functools.cached_property
     def read_project(self) -> Callable[[object], LiveProject] | None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from keyform.diagnostics import Diagnostic, error
 from keyform.errors import AnswerLost, Refused, ServiceError
-from keyform.model import REVOKED, KeySpec, LiveKey, LiveProject, Secret
+from keyform.model import REVOKED, SPEC_FIELDS, KeySpec, LiveKey, LiveProject, Secret
 from keyform.ports import Clock, Listing, Minted
 from keyform.profile import Profile
 from keyform.services.calls import CREATE, READ, WRITE, Answer, Call
@@ -237,6 +237,8 @@ class RestService:
         doing, tree, body = "creating a key", operation.tree, answer.body
         if operation.read_key is not None:
             key = self._understood(doing, operation.read_key, body)
+            asked = {field: getattr(spec, field) for field in SPEC_FIELDS if field not in operation.mapping}
+            key = replace(key, spec=replace(key.spec, **asked)) if asked else key
         else:
             key_id = self._understood(doing, read_id(tree["id"]), body)
             key = LiveKey(key_id, spec, label=label if self.profile.marks else None)

@@ -158,6 +158,8 @@ class Speech:
         def read(value: Any) -> datetime:
             if type(value) is not int and type(value) is not float:
                 raise ValueError("no number")
+            if value > _LATEST * scale:  # some say never by a number beyond all calendars
+                return _END_OF_TIME
             return _EPOCH + timedelta(seconds=value / scale)
 
         return read
@@ -191,6 +193,8 @@ def idempotency_key(label: str) -> str:
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_END_OF_TIME = datetime(9999, 12, 31, tzinfo=UTC)
+_LATEST = int(_END_OF_TIME.timestamp())
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "y": 365 * 86400}
 _SPAN = re.compile(r"([0-9]{1,6})([smhdy])")
 
