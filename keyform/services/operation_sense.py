@@ -31,6 +31,7 @@ _PATHS = ("items", "key", "id", "secret")
 _SENT_AS = {
     "expires_in": ("expires_in", "expires_at", "expiry_window"),
     "expires_at": ("expires_at", "expires_in", "expiry_window"),
+    "scopes": ("scopes", "scopes.text", "scopes.csv"),
     "rate_limit": ("rate_limit", "rate_limit.limit"),
 }
 _SAYS = {CURSOR: "cursor", PAGE: "page", OFFSET: "offset"}

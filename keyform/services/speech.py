@@ -26,7 +26,8 @@ PLACES = (METADATA, TAGS, NAME, DESCRIPTION)
 SUFFIX = " [keyform:{label}]"
 
 KEY_VALUES = frozenset((
-    "kind", "environment", "project", "name", "description", "scopes", "allowed_origins", "expires_at",
+    "kind", "environment", "project", "name", "description", "scopes", "scopes.text", "scopes.csv", "allowed_origins",
+    "expires_at",
     "expires_in", "expiry_window", "rate_limit", "rate_limit.limit", "rate_limit.per_seconds",
     "rate_limit.per_ms", "metadata", "tags", "label", "idempotency_key",
 ))  # fmt: skip
@@ -118,6 +119,8 @@ class Speech:
             held = [scope for scope in values["scopes"] if scope.startswith(prefix)]
             values["scopes"] = [scope for scope in values["scopes"] if not scope.startswith(prefix)]
             values[f"scopes.{group}"] = [scope[len(prefix) :] for scope in held]
+        values["scopes.text"] = " ".join(map(str, values["scopes"]))
+        values["scopes.csv"] = ",".join(map(str, values["scopes"]))
         if label is not None:
             values["idempotency_key"] = idempotency_key(label)
         if spec.rate_limit is not None:
