@@ -114,9 +114,7 @@ def open_service(
     return _plugged(profile.implementation, service, opening)
 
 
-def _address(
-    name: str, profile: Profile, endpoint: str | None, mode: str | None, *, insecure: bool
-) -> str:
+def _address(name: str, profile: Profile, endpoint: str | None, mode: str | None, *, insecure: bool) -> str:
     """Where the calls go. What a vendor does not document never goes to that vendor."""
     backings = set(profile.operations.values())
     undocumented = sorted(op for op, how in profile.operations.items() if how == CONTRACT)
@@ -134,8 +132,11 @@ def _address(
         raise ConfigError(
             f"service {name!r} has no endpoint{told}",
             "Add the address of the service as `endpoint: https://…`"
-            + (": `keyform serve`, or a broker that speaks keyform's contract. Or add `mode: assisted`."
-               if told else "."),
+            + (
+                ": `keyform serve`, or a broker that speaks keyform's contract. Or add `mode: assisted`."
+                if told
+                else "."
+            ),
         )
     address = check_endpoint(name, endpoint or profile.base_url or "", insecure=insecure)
     if undocumented:

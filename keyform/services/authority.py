@@ -123,6 +123,6 @@ class Login:
                 "Check the service's `endpoint`, and where the profile says that the token stands.",
             )
         span = self._span(body) if self._span else None
-        usable = type(span) in (int, float) and span > 2 * _EARLY
-        self._ends = self._clock.monotonic() + span - _EARLY if usable else None
+        usable = isinstance(span, int | float) and span > 2 * _EARLY
+        self._ends = self._clock.monotonic() + float(span or 0) - _EARLY if usable else None
         return Secret(token)

@@ -35,9 +35,7 @@ def check_profile(data: bytes, where: str) -> tuple[Diagnostic, ...]:
     if not found:
         found = list(_schema(index, tree))
     if not found:
-        found = [
-            index.problem(path, summary, detail) for path, summary, detail in problems_of(tree)
-        ]
+        found = [index.problem(path, summary, detail) for path, summary, detail in problems_of(tree)]
     found.sort(key=lambda diagnostic: (diagnostic.location.line, diagnostic.location.column))  # type: ignore[union-attr]
     return tuple(found[:_MOST])
 

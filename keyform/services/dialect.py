@@ -17,8 +17,9 @@ from keyform.errors import Refused, ServiceError
 from keyform.model import LiveProject
 from keyform.profile import CONTRACT, DOCUMENTED, Kind, Profile
 from keyform.services.calls import READ, Call
+from keyform.services.fields import conditions
 from keyform.services.paths import compile_path, first_text
-from keyform.services.readers import KeyReader, conditions, key_reader, project_reader
+from keyform.services.readers import KeyReader, key_reader, project_reader
 from keyform.services.speech import Speech
 from keyform.services.templates import OMIT, NoValue, compile_path_template, compile_template, placeholders
 
@@ -40,7 +41,9 @@ class Said:
         return Said(int(status), code.strip() or "*")
 
     def matches(self, refused: Refused) -> bool:
-        return refused.status == self.status and fnmatch.fnmatchcase(refused.reason.lower(), self.code.lower())
+        return refused.status == self.status and fnmatch.fnmatchcase(
+            refused.reason.lower(), self.code.lower()
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +152,9 @@ class Operation:
             return refused.status in (404, 410)
         return any(said.matches(refused) for said in self._masked)
 
-    def part(self, name: str) -> Operation | None:
-        """A call inside this one (``add``, ``remove``), or None."""
-        return Operation(name, self.tree[name], self.dialect) if name in self.tree else None
+    def part(self, name: str) -> Operation:
+        """A call inside this one: ``add`` or ``remove``."""
+        return Operation(name, self.tree[name], self.dialect)
 
 
 def contract_tree() -> Mapping[str, Any]:

@@ -63,9 +63,7 @@ def check_credential(service: str, credential: Secret) -> None:
         )
 
 
-def refuse_vendor_host(
-    service: str, profile: Profile, address: str, operations: Sequence[str]
-) -> None:
+def refuse_vendor_host(service: str, profile: Profile, address: str, operations: Sequence[str]) -> None:
     """Raise ``ConfigError`` where calls that a vendor does not document would go to that vendor."""
     host = (urlsplit(address).hostname or "").lower()
     for domain in profile.domains:

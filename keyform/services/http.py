@@ -159,15 +159,11 @@ class Http:
             return failures.no_credential(problem), None
         return outcome, seen
 
-    def _exchange(
-        self, call: Call, headers: dict[str, str]
-    ) -> tuple[Answer | Failure, Allowance | None]:
+    def _exchange(self, call: Call, headers: dict[str, str]) -> tuple[Answer | Failure, Allowance | None]:
         """One request and its answer."""
         body = {"data": call.body} if call.form else {"json": call.body}
         url = call.path if "://" in call.path else self._base + call.path
-        request = self._client.build_request(
-            call.method, url, params=call.params, headers=headers, **body
-        )
+        request = self._client.build_request(call.method, url, params=call.params, headers=headers, **body)
         try:
             response = self._client.send(request, stream=True)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as problem:

@@ -44,9 +44,7 @@ class LimitHeaders:
             tuple(tree.get("wait_at", ())),
         )
 
-    def read(
-        self, status: int, headers: Mapping[str, str], pause: float | None, longest: float
-    ) -> Allowance:
+    def read(self, status: int, headers: Mapping[str, str], pause: float | None, longest: float) -> Allowance:
         """What an answer says. A wait beyond all patience is the failed call's affair."""
         limit = seconds(headers.get(self.limit)) if self.limit else None
         remaining = seconds(headers.get(self.remaining)) if self.remaining else None

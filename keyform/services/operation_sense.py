@@ -44,7 +44,9 @@ def operation_problems(tree: Mapping[str, Any], documented: list[str]) -> Iterat
     for name in documented:
         operation = tree["operations"][name]
         where = ("operations", name)
-        yield from _calls(where, name, operation, _KNOWN[name] | options | (groups if "scopes" in _KNOWN[name] else set()))
+        yield from _calls(
+            where, name, operation, _KNOWN[name] | options | (groups if "scopes" in _KNOWN[name] else set())
+        )
         for word in _PATHS:
             if isinstance(operation.get(word), str):
                 yield from _path((*where, word), operation[word])
@@ -102,7 +104,7 @@ def _paging(where: tuple[str | int, ...], operation: Mapping[str, Any]) -> Itera
     paging = operation.get("paging", {})
     needed = _SAYS.get(paging.get("by", ""))
     if needed and needed not in set(placeholders(operation)):
-        yield ((*where, "paging"), f"the next page is named by its {needed}, and the call has no place for it",
+        yield ((*where, "paging"), f"pages are named by their {needed}, which the call does not send",
                f"Put `{{{needed}}}` in the query or the body.")  # fmt: skip
     if paging.get("by") == CURSOR and "next" not in paging:
         yield (*where, "paging"), "nothing says where the cursor of the next page stands", "Add `next`."
@@ -130,10 +132,13 @@ def _create(tree: Mapping[str, Any], operation: Mapping[str, Any]) -> Iterator[P
     if place is not None and not sent & {place, "label"}:
         yield (("marker",), f"keyform's label travels in the {place}, and `create` does not send it",
                f"Put `{{{place}}}` in its body.")  # fmt: skip
-    if place in (METADATA, TAGS, NAME, DESCRIPTION) and "list" in tree["operations"] and place not in tree.get(
-        "key", {}
-    ) and tree["operations"]["list"]["backing"] == "documented":
-        yield (("marker",), f"keyform's label travels in the {place}, and `key` does not say where it is shown",
+    if (
+        place in (METADATA, TAGS, NAME, DESCRIPTION)
+        and "list" in tree["operations"]
+        and place not in tree.get("key", {})
+        and tree["operations"]["list"]["backing"] == "documented"
+    ):
+        yield (("marker",), f"keyform's label travels in the {place}, which `key` does not place",
                f"Add `{place}` to `key`.")  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,9 @@ from keyform.errors import Refused, ServiceError
 from keyform.model import LiveProject
 from keyform.services.calls import WRITE
 from keyform.services.dialect import Operation
+from keyform.services.fields import Unintelligible
 from keyform.services.paths import compile_path
-from keyform.services.readers import Unintelligible, read_id
+from keyform.services.readers import read_id
 
 if TYPE_CHECKING:
     from keyform.services.rest import RestService
@@ -43,7 +44,9 @@ class Origins:
         """Every project, and why some may be missing."""
         if self._only is not None:
             found, problem = self._service.walk(self._get, "listing the origins", self._entry_reader())
-            projects = (LiveProject(self._only, tuple(sorted(entry.url for entry in found))),)
+            projects: tuple[LiveProject, ...] = (
+                LiveProject(self._only, tuple(sorted(entry.url for entry in found))),
+            )
         else:
             read = self._get.read_project
             if read is None:
@@ -92,7 +95,7 @@ class Origins:
                 return
         self._remember(LiveProject(project, tuple(sorted(origins))))
 
-    def _add_and_remove(self, operation: Operation, doing: str, wanted: set[str]) -> None:
+    def _add_and_remove(self, operation: Operation, doing: str, wanted: Set[str]) -> None:
         present, problem = self._service.walk(self._get, "listing the origins", self._entry_reader())
         if problem is not None:
             raise ServiceError(
@@ -100,16 +103,17 @@ class Origins:
                 f"Nothing was changed. {problem.summary}",
             )
         have = {entry.url: entry.id for entry in present}
-        self._each(operation.part("add"), doing, [{"origin": url} for url in sorted(wanted - have.keys())])
+        new = [{"origin": url} for url in sorted(wanted - have.keys())]
+        self._each(operation.part("add"), doing, new)
         gone = [{"origin": url, "origin_id": have[url]} for url in sorted(have.keys() - wanted)]
         self._each(operation.part("remove"), doing, gone)
 
-    def _each(self, call: Operation | None, doing: str, entries: list[dict[str, str]]) -> None:
-        for values in entries if call is not None else ():
+    def _each(self, call: Operation, doing: str, entries: Sequence[Mapping[str, str]]) -> None:
+        for values in entries:
             try:
-                self._service.send(call, doing, values, WRITE)  # type: ignore[arg-type]
+                self._service.send(call, doing, values, WRITE)
             except Refused as refused:
-                if call is None or not call.done_already(refused):
+                if not call.done_already(refused):
                     raise
 
     def _entry_reader(self) -> Callable[[object], _Origin]:

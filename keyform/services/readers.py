@@ -6,51 +6,50 @@ not have the form that the profile describes raises :class:`Unintelligible`, nev
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from keyform.model import ACTIVE, EXPIRED, REVOKED, KeySpec, LiveKey, LiveProject, RateLimit
+from keyform.model import KeySpec, LiveKey, LiveProject
 from keyform.profile import Kind
-from keyform.services.paths import compile_path
-from keyform.services.speech import DESCRIPTION, METADATA, NAME, TAGS, Marker, Speech
+from keyform.services.fields import (
+    Reader,
+    Unintelligible,
+    id_reader,
+    metadata_reader,
+    moment_reader,
+    rate_limit_reader,
+    scopes_reader,
+    status_reader,
+    tag_reader,
+    text_reader,
+    texts_reader,
+    word_reader,
+)
+from keyform.services.speech import DESCRIPTION, NAME, Speech
 
-STATUSES = frozenset((ACTIVE, EXPIRED, REVOKED))
-
-Reader = Callable[[Any], Any]
 KeyReader = Callable[[object], LiveKey]
-
-TEXT_FIELDS = ("kind", "environment", "project", "name", "description")
-LIST_FIELDS = ("scopes", "allowed_origins")
-TIME_FIELDS = ("expires_at", "created_at", "last_used_at")
-KEY_FIELDS = ("id", *TEXT_FIELDS, *LIST_FIELDS, *TIME_FIELDS, "rate_limit", "metadata", "tags", "status", "hint")
-"""What a profile may say the place of in an answer's key."""
-
-
-class Unintelligible(ValueError):
-    """An answer is not of the agreed form; the text says how, and holds no value from the answer."""
 
 
 def key_reader(mapping: Mapping[str, Any], speech: Speech, kinds: Mapping[str, Kind]) -> KeyReader:
     """A function that reads one key. ``mapping``: field to path, or to ``{at: path, …}``."""
-    read_id = _id(mapping["id"])
-    status = _status(mapping.get("status"), speech)
-    kind = _word(mapping.get("kind"), "kind", speech, "kinds", {name: kinds[name].prefix for name in kinds})
-    environment = _word(mapping.get("environment"), "environment", speech, "environments", {})
-    project = _text(mapping.get("project"), "project")
-    name = _text(mapping.get("name"), "name")
-    description = _text(mapping.get("description"), "description")
-    scopes = _scopes(mapping.get("scopes"), speech)
-    origins = _texts(mapping.get("allowed_origins"), "allowed_origins", {})
-    expires = _moment(mapping.get("expires_at"), "expires_at", speech)
-    limit = _rate_limit(mapping.get("rate_limit"))
-    metadata = _metadata(mapping.get("metadata"), speech.marker)
-    created = _moment(mapping.get("created_at"), "created_at", speech)
-    used = _moment(mapping.get("last_used_at"), "last_used_at", speech)
-    hint = _text(mapping.get("hint"), "hint")
-    tagged = _tagged(mapping.get("tags"), speech.marker)
+    read_id = id_reader(mapping["id"])
+    status = status_reader(mapping.get("status"), speech)
+    kind = word_reader(
+        mapping.get("kind"), "kind", speech, "kinds", {name: kinds[name].prefix for name in kinds}
+    )
+    environment = word_reader(mapping.get("environment"), "environment", speech, "environments", {})
+    project = text_reader(mapping.get("project"), "project")
+    name = text_reader(mapping.get("name"), "name")
+    description = text_reader(mapping.get("description"), "description")
+    scopes = scopes_reader(mapping.get("scopes"), speech)
+    origins = texts_reader(mapping.get("allowed_origins"), "allowed_origins", {})
+    expires = moment_reader(mapping.get("expires_at"), "expires_at", speech)
+    limit = rate_limit_reader(mapping.get("rate_limit"))
+    metadata = metadata_reader(mapping.get("metadata"), speech.marker)
+    created = moment_reader(mapping.get("created_at"), "created_at", speech)
+    used = moment_reader(mapping.get("last_used_at"), "last_used_at", speech)
+    hint = text_reader(mapping.get("hint"), "hint")
+    tagged = tag_reader(mapping.get("tags"), speech.marker)
     split = speech.marker if speech.marker and speech.marker.place in (NAME, DESCRIPTION) else None
 
     def read(raw: object) -> LiveKey:
@@ -92,8 +91,8 @@ def key_reader(mapping: Mapping[str, Any], speech: Speech, kinds: Mapping[str, K
 
 def project_reader(mapping: Mapping[str, Any]) -> Callable[[object], LiveProject]:
     """A function that reads one project: its ``id`` and ``allowed_origins``."""
-    read_id = _id(mapping["id"], "project")
-    origins = _texts(mapping.get("allowed_origins"), "allowed_origins", {})
+    read_id = id_reader(mapping["id"], "project")
+    origins = texts_reader(mapping.get("allowed_origins"), "allowed_origins", {})
 
     def read(raw: object) -> LiveProject:
         if type(raw) is not dict:
@@ -105,253 +104,4 @@ def project_reader(mapping: Mapping[str, Any]) -> Callable[[object], LiveProject
 
 def read_id(path: str) -> Reader:
     """A function that finds an id anywhere in an answer."""
-    return _id(path, "answer")
-
-
-def conditions(tree: Mapping[str, Any]) -> Callable[[Any], bool]:
-    """Whether every path has its value: a JSON value, a list of values, ``present`` or ``absent``."""
-    tests = tuple((compile_path(path), expected) for path, expected in tree.items())
-    return lambda raw: all(_meets(getter(raw), expected) for getter, expected in tests)
-
-
-def _meets(value: Any, expected: Any) -> bool:
-    if expected == "present":
-        return value not in (None, "")
-    if expected == "absent":
-        return value in (None, "")
-    choices = expected if isinstance(expected, list) else [expected]
-    return any(value == choice and type(value) is type(choice) for choice in choices)
-
-
-def _place(entry: Any) -> tuple[str | None, Mapping[str, Any]]:
-    """The path and the further words of one entry of a mapping."""
-    if entry is None or isinstance(entry, str):
-        return entry, {}
-    return entry.get("at"), entry
-
-
-def _id(entry: Any, what: str = "key") -> Reader:
-    path, more = _place(entry)
-    get = compile_path(path or "id")
-    numbers = bool(more.get("number"))
-
-    def read(raw: Any) -> str:
-        value = get(raw)
-        if numbers and type(value) is int:
-            return str(value)
-        if type(value) is not str or not value or not value.isprintable():
-            raise Unintelligible(f"{'an' if what == 'answer' else 'a'} {what} without an id")
-        return value
-
-    return read
-
-
-def _nothing(raw: Any) -> None:
-    return None
-
-
-def _text(entry: Any, field: str) -> Reader:
-    path, more = _place(entry)
-    if path is None:
-        return _nothing
-    get, default = compile_path(path), more.get("default")
-
-    def read(raw: Any) -> str | None:
-        value = get(raw)
-        if value is None:
-            return default
-        if type(value) is str:
-            return value if value.isascii() else whole(value)
-        raise Unintelligible(f"a key whose {field} is no text")
-
-    return read
-
-
-def _word(entry: Any, field: str, speech: Speech, names: str, prefixes: Mapping[str, str]) -> Reader:
-    """A word of keyform's own: told by the service's word for it, or by how a shown text begins."""
-    path, more = _place(entry)
-    if path is None:
-        default = more.get("default")
-        return (lambda raw: default) if default is not None else _nothing
-    text = _text(entry, field)
-    if more.get("by") == "prefix":
-        known = sorted((more.get("prefixes") or prefixes).items(), key=lambda pair: -len(pair[1]))
-        starts = [(prefix, name) for name, prefix in known if prefix]
-
-        def by_prefix(raw: Any) -> str | None:
-            value = text(raw) or ""
-            return next((name for prefix, name in starts if value.startswith(prefix)), None)
-
-        return by_prefix
-    back = _back(speech, names)
-    return (lambda raw: back.get(value := text(raw), value)) if back else text
-
-
-def _back(speech: Speech, names: str) -> dict[Any, str]:
-    return {said: word for word, said in speech.names.get(names, {}).items() if isinstance(said, str | int)}
-
-
-def _texts(entry: Any, field: str, back: Mapping[Any, str]) -> Reader:
-    path, more = _place(entry)
-    if path is None:
-        return lambda raw: ()
-    get, split = compile_path(path), more.get("split")
-    implied = tuple(more.get("implied", {}).items())
-
-    def read(raw: Any) -> tuple[str, ...]:
-        value = get(raw)
-        if value is None:
-            return ()
-        if split is not None and type(value) is str:
-            value = [text for text in value.split(split) if text]
-        if type(value) is list:
-            try:
-                if value and not "".join(value).isascii():
-                    value = [whole(text) for text in value]
-                if back:
-                    value = [back.get(text, text) for text in value]
-                if implied:
-                    value = _asked_for(value, implied)
-                return tuple(sorted(value))
-            except TypeError:
-                pass
-        raise Unintelligible(f"an entry whose {field} is no list of texts")
-
-    return read
-
-
-def _scopes(entry: Any, speech: Speech) -> Reader:
-    """The scopes, with those that the service keeps apart under the prefix that they have at keyform."""
-    plain = _texts(entry, "scopes", _back(speech, "scopes"))
-    _, more = _place(entry)
-    apart = [
-        (speech.groups[group], _texts(path, "scopes", {})) for group, path in more.get("groups", {}).items()
-    ]
-    if not apart:
-        return plain
-
-    def read(raw: Any) -> tuple[str, ...]:
-        others = (prefix + scope for prefix, read_group in apart for scope in read_group(raw))
-        return tuple(sorted((*plain(raw), *others)))
-
-    return read
-
-
-def _asked_for(shown: Sequence[str], implied: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
-    """The entries without those that a service adds to others by itself."""
-    added = {
-        text
-        for cause, patterns in implied
-        for text in shown
-        if any(fnmatchcase(text, pattern) for pattern in patterns)
-        and any(other != text and fnmatchcase(other, cause) for other in shown)
-    }
-    return [text for text in shown if text not in added]
-
-
-def _moment(entry: Any, field: str, speech: Speech) -> Reader:
-    path, _ = _place(entry)
-    if path is None:
-        return _nothing
-    get, parse, never = compile_path(path), speech.time_reader(), speech.never
-
-    def read(raw: Any) -> datetime | None:
-        value = get(raw)
-        if value is None or (never and type(value) is not bool and value in never):
-            return None
-        try:
-            return parse(value)
-        except (ValueError, OverflowError):
-            raise Unintelligible(f"a key whose {field} is no time") from None
-
-    return read
-
-
-def _rate_limit(entry: Any) -> Reader:
-    path, more = _place(entry)
-    if path is None:
-        return _nothing
-    get, limit_of = compile_path(path), compile_path(more.get("limit", "limit"))
-    unit, per = (1000, more["per_ms"]) if "per_ms" in more else (1, more.get("per_seconds", "per_seconds"))
-    span_of = compile_path(per) if isinstance(per, str) else (lambda raw: per)
-
-    def read(raw: Any) -> RateLimit | None:
-        value = get(raw)
-        if value is None:
-            return None
-        limit, span = limit_of(value), span_of(value)
-        if type(limit) is int and type(span) is int:
-            return RateLimit(limit, span // unit)
-        raise Unintelligible("a key whose rate_limit is no limit")
-
-    return read
-
-
-def _metadata(entry: Any, marker: Marker | None) -> Reader:
-    path, more = _place(entry)
-    if path is None:
-        return lambda raw: ((), None)
-    get, as_json = compile_path(path, {}), more.get("values") == "json"
-    label_entry = marker.entry if marker and marker.place == METADATA else None
-
-    def read(raw: Any) -> tuple[tuple[tuple[str, str], ...], str | None]:
-        value = get(raw)
-        if value is None:
-            return (), None
-        if type(value) is not dict:
-            raise Unintelligible("a key whose metadata are no texts")
-        if as_json:
-            value = {name: text if type(text) is str else json.dumps(text) for name, text in value.items()}
-        elif not all(type(text) is str for text in value.values()):
-            raise Unintelligible("a key whose metadata are no texts")
-        label = value.get(label_entry) if label_entry else None
-        return tuple(
-            sorted((whole(name), whole(text)) for name, text in value.items() if name != label_entry)
-        ), label
-
-    return read
-
-
-def _tagged(entry: Any, marker: Marker | None) -> Reader | None:
-    if marker is None or marker.place != TAGS:
-        return None
-    texts, before = _texts(entry, "tags", {}), marker.before
-
-    def read(raw: Any) -> str | None:
-        return next((tag[len(before) :] for tag in texts(raw) if tag.startswith(before)), None)
-
-    return read
-
-
-def _status(entry: Any, speech: Speech) -> Reader:
-    """The status by a word, by conditions, or by both; a word that is not known is an error, because a
-    key that works must not be taken for one that does not."""
-    path, more = _place(entry)
-    tests = tuple((status, conditions(more[status])) for status in (REVOKED, EXPIRED) if status in more)
-    words: dict[Any, str] = {status: status for status in STATUSES}
-    for status, said in speech.names.get("statuses", {}).items():
-        words |= {word: status for word in (said if isinstance(said, list) else [said])}
-    get = compile_path(path) if path is not None else None
-
-    def read(raw: Any) -> str:
-        for status, met in tests:
-            if met(raw):
-                return status
-        if get is None:
-            return ACTIVE
-        value = get(raw)
-        status = words.get(value) if type(value) is str else None
-        if status is None:
-            raise Unintelligible("a key without a known status")
-        return status
-
-    return read
-
-
-def whole(text: str) -> str:
-    """JSON can hold half a character (a lone surrogate), which no file can; it becomes U+FFFD."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
+    return id_reader(path, "answer")

@@ -13,23 +13,19 @@ from keyform.errors import AnswerLost, Refused, ServiceError
 from keyform.model import REVOKED, SPEC_FIELDS, KeySpec, LiveKey, LiveProject, Secret
 from keyform.ports import Clock, Listing, Minted
 from keyform.profile import Profile
-from keyform.services.calls import CREATE, READ, WRITE, Answer, Call
+from keyform.services.calls import CREATE, READ, WRITE, Answer
 from keyform.services.dialect import Operation
+from keyform.services.fields import Unintelligible, conditions
 from keyform.services.http import Http
 from keyform.services.origins import Origins
 from keyform.services.paging import Entry, Pages
 from keyform.services.paths import compile_path
-from keyform.services.readers import Unintelligible, conditions, read_id
+from keyform.services.proof import prove
+from keyform.services.readers import read_id
 from keyform.services.updates import Update
 
 _T = TypeVar("_T", bound=Entry)
 _R = TypeVar("_R")
-
-_PROOF_STEPS = {
-    401: "The new secret does not work: the service may need a moment, or gave out a wrong one.",
-    403: "The secret is known but refused; for a public key check its allowed origins.",
-    429: "The key's own rate limit refuses its first use; give it a higher one.",
-}
 
 
 class RestService:
@@ -49,7 +45,11 @@ class RestService:
         self._operations = operations
         self._http = http
         self._clock = clock
-        self._options = {f"options.{option}": value for option, value in options.items()}
+        self._options = {
+            f"options.{option}": value
+            for option, value in options.items()
+            if not isinstance(value, Secret)  # those are for a login alone
+        }
         self._tried: set[str] = set()  # labels that a create has gone out with
         self._tried_lock = threading.Lock()
         self._origins = Origins(self, operations) if "get_origins" in operations else None
@@ -67,9 +67,9 @@ class RestService:
         again = "idempotency_key" in operation.uses
         if not again and (earlier := self._earlier(label)) is not None:
             return Minted(earlier, None)
-        values = self._values(operation, spec, label)
+        values = self.values(operation, spec, label)
         call = operation.call(
-            self.name, "creating a key", values, CREATE, repeatable=again, next_steps=_steps(operation)
+            self.name, "creating a key", values, CREATE, repeatable=again, next_steps=next_steps(operation)
         )
         try:
             key, secret = self._created(operation, self._http.call(call), spec, label)
@@ -85,25 +85,25 @@ class RestService:
         operation = self.operation("update")
         update = Update(operation, fields, self.profile.mutable)
         wanted = replace(key.spec, **{field: getattr(spec, field) for field in fields})
-        values = self._values(operation, wanted, key.label) | {"id": key.id}
-        doing, steps = f"changing key {key.id}", _steps(operation)
+        values = self.values(operation, wanted, key.label) | {"id": key.id}
+        doing, steps = f"changing key {key.id}", next_steps(operation)
         body: Any = None
         for part in update.calls(key.spec, wanted):
-            body = self.send(part.operation, doing, values | part.values, WRITE, next_steps=steps)
+            body = self.send(part.operation, doing, {**values, **part.values}, WRITE, next_steps=steps)
         if update.rest:
             present = self._raw(key.id) if update.merges else None
             made = update.body(values, present)
             call = operation.call(self.name, doing, values, WRITE, body=made, next_steps=steps)
             body = self._http.call(call).body
             if operation.read_key is not None:
-                return self._understood(doing, operation.read_key, body)
+                return self.understood(doing, operation.read_key, body)
         return self._as_shown(replace(key, spec=wanted))
 
     def revoke(self, key_id: str) -> None:
         operation = self.operation("revoke")
         doing = f"revoking key {key_id}"
         try:
-            body = self.send(operation, doing, {"id": key_id}, WRITE, next_steps=_steps(operation))
+            body = self.send(operation, doing, {"id": key_id}, WRITE, next_steps=next_steps(operation))
         except Refused as refused:
             # A missing route is a 404 too, and some services hide a missing right behind one.
             if operation.done_already(refused) or (operation.masked(refused) and self._is_gone(key_id)):
@@ -111,7 +111,7 @@ class RestService:
             raise
         status = ""
         if operation.read_key is not None:
-            status = self._understood(doing, operation.read_key, body).status
+            status = self.understood(doing, operation.read_key, body).status
         if status not in ("", REVOKED) or (operation.expects and not operation.expects(body)):
             shown = f"it is shown as {status}" if status else "the answer does not say that it was"
             raise ServiceError(
@@ -120,39 +120,8 @@ class RestService:
             )
 
     def prove(self, secret: Secret, key: LiveKey) -> str | None:
-        operation = self.operation("prove")
-        doing, tree = f"proving key {key.id}", operation.tree
-        if not _applies(tree.get("when", {}), key.spec):
-            return None
-        origin = self._origin(key) if "origin" in operation.uses else None
-        shown_by = tree.get("auth", "key")
-        values = self._values(operation, key.spec, key.label) | {
-            "id": key.id, "secret": secret.reveal(), "origin": origin,
-        }  # fmt: skip
-        headers = self._key_headers(secret) if shown_by == "key" else {}
-        # The secret itself is what is tried: no credential, and the key's own rate limit counts.
-        call = operation.call(
-            self.name,
-            doing,
-            values,
-            headers=headers,
-            managed=shown_by == "service",
-            secret=secret,
-            next_steps=_PROOF_STEPS | _steps(operation),
-        )
-        try:
-            body = self._http.call(call).body
-        except Refused as refused:
-            if operation.done_already(refused):
-                return None
-            raise
-        if operation.expects and not operation.expects(body):
-            summary = f"service {self.name!r}: {doing} failed: the answer does not say that it works"
-            if "refused_if" in tree and conditions(tree["refused_if"])(body):
-                raise Refused(summary, _PROOF_STEPS[401], status=200)
-            raise ServiceError(summary, "Check that the service's `endpoint` is a key service.")
-        key_id = compile_path(tree["id"])(body) if "id" in tree else None
-        return key_id if isinstance(key_id, str) else None
+        origins = self._origins.of if self._origins is not None else None
+        return prove(self, self.operation("prove"), self._http, secret, key, origins)
 
     def set_origins(self, project: str, origins: tuple[str, ...]) -> None:
         if self._origins is None:
@@ -216,9 +185,6 @@ class RestService:
 
     def understood(self, doing: str, read: Callable[[object], _R], body: Any) -> _R:
         """What an answer to a change says. Raises ``AnswerLost`` when it makes no sense."""
-        return self._understood(doing, read, body)
-
-    def _understood(self, doing: str, read: Callable[[object], _R], body: Any) -> _R:
         try:
             return read(body)
         except Unintelligible as problem:
@@ -228,7 +194,8 @@ class RestService:
             "It may have been carried out all the same. Check that the `endpoint` is a key service.",
         )
 
-    def _values(self, operation: Operation, spec: KeySpec, label: str | None) -> dict[str, Any]:
+    def values(self, operation: Operation, spec: KeySpec, label: str | None) -> dict[str, Any]:
+        """What the placeholders of an operation stand for. Holds no credential, but every option."""
         return self._options | operation.dialect.speech.values(spec, label, self._clock.now())
 
     def _created(
@@ -236,11 +203,11 @@ class RestService:
     ) -> tuple[LiveKey, Secret | None]:
         doing, tree, body = "creating a key", operation.tree, answer.body
         if operation.read_key is not None:
-            key = self._understood(doing, operation.read_key, body)
+            key = self.understood(doing, operation.read_key, body)
             asked = {field: getattr(spec, field) for field in SPEC_FIELDS if field not in operation.mapping}
             key = replace(key, spec=replace(key.spec, **asked)) if asked else key
         else:
-            key_id = self._understood(doing, read_id(tree["id"]), body)
+            key_id = self.understood(doing, read_id(tree["id"]), body)
             key = LiveKey(key_id, spec, label=label if self.profile.marks else None)
         secret = compile_path(tree["secret"])(body)
         return key, Secret(secret) if isinstance(secret, str) and secret else None
@@ -258,7 +225,7 @@ class RestService:
             return None
         operation = self.operation("read")
         body = self.send(operation, f"reading key {key_id}", {"id": key_id}, READ)
-        return self._understood(f"reading key {key_id}", operation.read_key or operation.key, body)
+        return self.understood(f"reading key {key_id}", operation.read_key or operation.key, body)
 
     def _raw(self, key_id: str) -> dict[str, Any]:
         operation = self.operation("read")
@@ -294,31 +261,7 @@ class RestService:
         keys, problem = self.walk(self.operation("list"), "listing the keys", self.operation("list").key)
         return problem is None and not any(key.id == key_id and key.status != REVOKED for key in keys)
 
-    def _key_headers(self, secret: Secret) -> dict[str, str]:
-        auth = self.profile.rest.get("key_auth") or self.profile.rest.get("auth") or {}
-        auth = next(iter(auth["choices"].values())) if "choices" in auth else auth
-        value = auth.get("value", "Bearer {credential}")
-        return {auth.get("header", "Authorization"): value.replace("{credential}", secret.reveal())}
 
-    def _origin(self, key: LiveKey) -> str | None:
-        """An origin that a key may be used from, or None for a key that is not bound to any."""
-        if key.spec.allowed_origins:
-            return key.spec.allowed_origins[0]
-        kind = self.profile.kinds.get(key.spec.kind or "")
-        if key.spec.project is None or kind is None or kind.origins == "forbidden" or self._origins is None:
-            return None
-        origins = self._origins.of(key.spec.project)
-        return origins[0] if origins else None
-
-
-def _steps(operation: Operation) -> dict[int, str]:
+def next_steps(operation: Operation) -> dict[int, str]:
+    """Status to what a user should do, as the profile says."""
     return {int(status): step for status, step in operation.tree.get("next_steps", {}).items()}
-
-
-def _applies(when: Mapping[str, Any], spec: KeySpec) -> bool:
-    """Whether a proof is possible for this key: its kind is one of ``kinds``, it has one of ``scopes``."""
-    kinds, scopes = when.get("kinds"), when.get("scopes")
-    return (kinds is None or spec.kind in kinds) and (scopes is None or bool(set(scopes) & set(spec.scopes)))
-
-
-__all__ = ["Call", "RestService"]

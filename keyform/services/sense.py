@@ -88,18 +88,28 @@ def _addresses(tree: Mapping[str, Any]) -> Iterator[Problem]:
     if "base_url" in tree:
         try:
             parts = urlsplit(tree["base_url"])
-            sound = parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.username)
+            sound = (
+                parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.username)
+            )
         except ValueError:
             sound = False
         if not sound:
-            yield ("base_url",), "this is not the address of a service", "Write it like https://api.acme.example."
+            yield (
+                ("base_url",),
+                "this is not the address of a service",
+                "Write it like https://api.acme.example.",
+            )
     auth = tree.get("auth", {})
     ways = [(("auth",), auth)] if "choices" not in auth else [
         (("auth", "choices", name), way) for name, way in auth["choices"].items()
     ]  # fmt: skip
     for path, way in (*ways, (("key_auth",), tree.get("key_auth", {}))):
         if "value" in way and "{credential}" not in way["value"]:
-            yield (*path, "value"), "the credential stands nowhere in it", 'Write it like "Bearer {credential}".'
+            yield (
+                (*path, "value"),
+                "the credential stands nowhere in it",
+                'Write it like "Bearer {credential}".',
+            )
     for option in placeholders(auth.get("login", {})):
         if option.partition(".")[2] not in tree.get("options", {}):
             yield (("auth", "login"), f"`{{{option}}}` is no option of the service",
@@ -119,7 +129,7 @@ def _key(tree: Mapping[str, Any], documented: list[str]) -> Iterator[Problem]:
                 yield (("shown", n), f"`{name}` is shown by the listing and `key` does not say where",
                        f"Add `{name}` to `key`, or remove it here.")  # fmt: skip
     for name, entry in mapping.items():
-        words = {"at": entry} if isinstance(entry, str) else entry
+        words: Mapping[str, Any] = {"at": entry} if isinstance(entry, str) else entry
         yield from _paths(("key", name), words)
         if words.get("by") == "prefix":
             prefixes = words.get("prefixes") or {
@@ -155,7 +165,8 @@ def _names(tree: Mapping[str, Any]) -> Iterator[Problem]:
         for word in words:
             if allowed is not None and word not in allowed:
                 yield (("names", what, word), f"`{word}` is none of the profile's {what}",
-                       f"Known: {_listed(allowed)}." if allowed else f"Declare it under `{what}`.")  # fmt: skip
+                       f"Known: {_listed(allowed)}." if allowed else f"Declare it under `{what}`."
+            )  # fmt: skip
     if names.get("windows"):
         for n, window in enumerate(tree.get("expiry", {}).get("windows", ())):
             if window not in names["windows"]:
@@ -167,7 +178,11 @@ def _updates(tree: Mapping[str, Any]) -> Iterator[Problem]:
     mutable = tree.get("mutable", [])
     update = tree["operations"].get("update")
     if mutable and update is None:
-        yield ("mutable",), "fields change in place and there is no operation `update`", "Add it, or remove them."
+        yield (
+            ("mutable",),
+            "fields change in place and there is no operation `update`",
+            "Add it, or remove them.",
+        )
     if update is None or update["backing"] != DOCUMENTED:
         return
     said = {*update.get("fields", {}), *update.get("calls", {})}

@@ -26,8 +26,8 @@ PLACES = (METADATA, TAGS, NAME, DESCRIPTION)
 SUFFIX = " [keyform:{label}]"
 
 KEY_VALUES = frozenset((
-    "kind", "environment", "project", "name", "description", "scopes", "scopes.text", "scopes.csv", "allowed_origins",
-    "expires_at",
+    "kind", "environment", "project", "name", "description", "scopes", "scopes.text", "scopes.csv",
+    "allowed_origins", "expires_at",
     "expires_in", "expiry_window", "rate_limit", "rate_limit.limit", "rate_limit.per_seconds",
     "rate_limit.per_ms", "metadata", "tags", "label", "idempotency_key",
 ))  # fmt: skip
@@ -134,10 +134,10 @@ class Speech:
         if spec.expires_at is None:
             values["expiry_window"] = self.names.get("windows", {}).get("never")
         else:
-            seconds = (spec.expires_at - now).total_seconds()
+            left = (spec.expires_at - now).total_seconds()
             values["expires_at"] = self.write_time(spec.expires_at)
-            values["expires_in"] = max(1, math.ceil(seconds - 0.5))
-            values["expiry_window"] = self._window(seconds)
+            values["expires_in"] = max(1, math.ceil(left - 0.5))
+            values["expiry_window"] = self._window(left)
         self._mark(values, label)
         for name, form in self.forms.items():
             if values.get(name) not in (None, "", [], {}):

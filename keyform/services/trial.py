@@ -43,7 +43,9 @@ def canary_spec(profile: Profile, project: str | None = None) -> KeySpec:
     fields = profile.fields
     return KeySpec(
         kind=kind.name if kind else None,
-        environment=(environments or [profile.default_environment])[0] if "environment" in fields else None,
+        environment=next(iter(environments), profile.default_environment)
+        if "environment" in fields
+        else None,
         project=project if kind is None or kind.project == REQUIRED else None,
         name="keyform trial" if "name" in fields else "",
         scopes=chosen if "scopes" in fields else (),
@@ -73,7 +75,11 @@ class _Run:
             yield made
             if made.outcome != PASSED:
                 return
-            yield self._step("list the new key", self._find) if self._profile.lists else _skipped("list the new key")
+            yield (
+                self._step("list the new key", self._find)
+                if self._profile.lists
+                else _skipped("list the new key")
+            )
             yield self._step("prove", self._prove) if self._profile.proves else _skipped("prove")
             yield self._step("update", self._update) if "update" in has else _skipped("update")
             yield self._step("revoke", self._revoke)
@@ -110,7 +116,9 @@ class _Run:
         if found is None:
             raise _Wrong("the new key is not listed", "Check `operations.list`, or declare a `list_lag`.")
         if found.status != ACTIVE:
-            raise _Wrong(f"the new key is listed as {found.status}", "Check `key.status` and `names.statuses`.")
+            raise _Wrong(
+                f"the new key is listed as {found.status}", "Check `key.status` and `names.statuses`."
+            )
         if self._profile.marks and found.label != self._label:
             raise _Wrong("the new key does not carry its label", "Check `marker`, and its place in `key`.")
         for field in sorted(self._profile.shown):
@@ -140,7 +148,9 @@ class _Run:
         renamed = replace(key.spec, name="keyform trial, renamed")
         shown = self._service.update(key, renamed, frozenset({"name"}))
         if shown.spec.name != renamed.name or (self._profile.marks and shown.label != self._label):
-            raise _Wrong("the new name or the label is not shown after a rename", "Check `operations.update`.")
+            raise _Wrong(
+                "the new name or the label is not shown after a rename", "Check `operations.update`."
+            )
         return "renamed; the label is kept"
 
     def _revoke(self) -> str:

@@ -42,7 +42,13 @@ class Acme:
             return 200, {"tokens": shown[first : first + query["per_page"]], "meta": {"total": len(shown)}}
         if url.path == "/api/tokens" and method == "POST":
             number = len(self.tokens) + 1
-            token = {"id": number, "state": "enabled", "created": 1767225600, "note": "kept", **self.taken(body)}
+            token = {
+                "id": number,
+                "state": "enabled",
+                "created": 1767225600,
+                "note": "kept",
+                **self.taken(body),
+            }
             value = f"acme_{secrets.token_hex(16)}"
             self.tokens[number], self.values[value] = token, number
             return 201, {"token": token, "value": value}

@@ -67,9 +67,12 @@ def running(command: list[str], folder: Path, probe: str) -> Iterator[None]:
     """A server that answers at ``probe`` while the block runs."""
     log = folder / "server.log"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV_")}
-    with log.open("wb") as out, subprocess.Popen(
-        command, cwd=folder, stdout=out, stderr=subprocess.STDOUT, env=environment
-    ) as server:
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(
+            command, cwd=folder, stdout=out, stderr=subprocess.STDOUT, env=environment
+        ) as server,
+    ):
         try:
             _await(server, probe, log)
             yield

@@ -68,7 +68,9 @@ class TestAcme(ServiceConformance):
 def test_the_profile_is_short_and_sound() -> None:
     data = (EXAMPLE / "acme.yaml").read_bytes()
     assert check_profile(data, "acme.yaml") == ()
-    lines = [line for line in data.decode().splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    lines = [
+        line for line in data.decode().splitlines() if line.strip() and not line.lstrip().startswith("#")
+    ]
     assert len(lines) <= 50
 
 

@@ -193,7 +193,9 @@ def test_a_user_that_may_not_be_managed_is_an_error_and_nothing_is_taken_for_gon
 def test_a_disabled_key_of_the_gateway_works_no_more(gateway: tuple[Any, Unreliable], aws: str) -> None:
     service, _ = gateway
     key = service.create(KeySpec(name="switched off"), "lineage/1").key
-    authorization = "AWS4-HMAC-SHA256 Credential=A/20260101/us-east-1/apigateway/aws4_request, SignedHeaders=host"
+    authorization = (
+        "AWS4-HMAC-SHA256 Credential=A/20260101/us-east-1/apigateway/aws4_request, SignedHeaders=host"
+    )
     patch = {"patchOperations": [{"op": "replace", "path": "/enabled", "value": "false"}]}
     headers = {"Authorization": f"{authorization}, Signature=0"}
     httpx.patch(f"{aws}/apikeys/{key.id}", json=patch, headers=headers, trust_env=False).raise_for_status()

@@ -31,7 +31,9 @@ def validator(schema: dict[str, Any]) -> Any:
 
 
 def request_schema(path: str) -> dict[str, Any]:
-    schema: dict[str, Any] = API["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    schema: dict[str, Any] = API["paths"][path]["post"]["requestBody"]["content"]["application/json"][
+        "schema"
+    ]
     return schema
 
 
@@ -63,7 +65,9 @@ def answers(schema: Any) -> st.SearchStrategy[Any]:
             text = st.from_regex(schema["pattern"].replace("$", r"\Z"))
         else:
             text = st.text(min_size=schema.get("minLength", 0), max_size=min(schema.get("maxLength", 40), 40))
-        return text.filter(lambda value: schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", 999))
+        return text.filter(
+            lambda value: schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", 999)
+        )
     if kinds == "integer":
         return st.integers(schema.get("minimum", -9), schema.get("maximum", 2**60))
     return {"boolean": st.booleans(), "null": st.none(), "any": JSON}[kinds]
@@ -149,7 +153,9 @@ def test_every_request_fits_the_document(before: KeySpec, after: KeySpec) -> Non
 
 def test_a_reroll_fits_the_document_too() -> None:
     service = service_of(lambda request: httpx.Response(500))
-    call = service.operation("reroll").call("unkey", "rerolling", {"id": "key_12345678", "overlap.ms": 3_600_000})
+    call = service.operation("reroll").call(
+        "unkey", "rerolling", {"id": "key_12345678", "overlap.ms": 3_600_000}
+    )
     REQUESTS[call.path].validate(call.body)
 
 
@@ -188,9 +194,14 @@ def test_every_answer_to_a_create_is_understood(made: dict[str, Any], shown: dic
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500])
 def test_every_refusal_is_told_in_unkeys_words(status: int) -> None:
-    error = {"title": "Title", "detail": "What went wrong.", "status": status, "type": "https://unkey.com/docs/e/code"}
+    error = {
+        "title": "Title",
+        "detail": "What went wrong.",
+        "status": status,
+        "type": "https://unkey.com/docs/e/code",
+    }
     service = service_of(lambda request: httpx.Response(status, json={"meta": META, "error": error}))
-    with pytest.raises(Exception, match=f"{status} https://unkey.com/docs/e/code: \"What went wrong") as told:
+    with pytest.raises(Exception, match=f'{status} https://unkey.com/docs/e/code: "What went wrong') as told:
         service.update(service_key(), KeySpec(name="k"), frozenset({"name"}))
     assert told.value.diagnostics[0].detail  # type: ignore[attr-defined]
 

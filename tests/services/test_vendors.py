@@ -43,7 +43,13 @@ class Striking(Recorder):
 
 
 def opened(
-    vendor: str, data: Path, clock: ManualClock, *, mode: str | None = None, reference: str | None = "", **more: Any
+    vendor: str,
+    data: Path,
+    clock: ManualClock,
+    *,
+    mode: str | None = None,
+    reference: str | None = "",
+    **more: Any,
 ) -> tuple[Any, Striking]:
     app = create_app(
         data,
@@ -201,7 +207,9 @@ def test_a_broker_that_speaks_the_contract_needs_no_vendor(
     assert set(service.profile.operations.values()) == {"contract"}
     assert service.profile.lists
     assert service.profile.marks
-    key = service.create(KeySpec(kind="secret", environment="live", name="k", scopes=("events:read",)), "l/m").key
+    key = service.create(
+        KeySpec(kind="secret", environment="live", name="k", scopes=("events:read",)), "l/m"
+    ).key
     assert [(found.id, found.label) for found in service.list().keys] == [(key.id, "l/m")]
     assert record.requests[0].headers["Authorization"] == f"Bearer {ROOT}"
     service.revoke(key.id)
@@ -253,11 +261,15 @@ def test_a_documented_service_goes_to_its_vendor_unless_told_otherwise(tmp_path:
     ("auth", "header"),
     [(None, "authorization"), ("bearer", "authorization"), ("x-revkeen-key", "x-revkeen-key")],
 )
-def test_revkeen_takes_either_header(auth: str | None, header: str, tmp_path: Path, clock: ManualClock) -> None:
+def test_revkeen_takes_either_header(
+    auth: str | None, header: str, tmp_path: Path, clock: ManualClock
+) -> None:
     service, record = opened("revkeen", tmp_path, clock, **({"auth": auth} if auth else {}))
     service.list()
     assert ROOT in record.requests[0].headers[header]
-    assert [name for name in record.requests[0].headers if ROOT in record.requests[0].headers[name]] == [header]
+    assert [name for name in record.requests[0].headers if ROOT in record.requests[0].headers[name]] == [
+        header
+    ]
 
 
 def test_an_option_that_is_wrong_is_told(tmp_path: Path, clock: ManualClock) -> None:
@@ -336,7 +348,9 @@ def test_the_origins_of_the_storefront_change_one_by_one_new_ones_first(
     assert service.list().projects == (LiveProject("storefront", ("https://b.example", "https://c.example")),)
 
 
-def test_origins_are_left_alone_when_the_present_ones_cannot_be_read(tmp_path: Path, clock: ManualClock) -> None:
+def test_origins_are_left_alone_when_the_present_ones_cannot_be_read(
+    tmp_path: Path, clock: ManualClock
+) -> None:
     service, record = opened("revkeen", tmp_path, clock)
     record.break_listing = True
     with pytest.raises(ServiceError, match="cannot all be read"):
