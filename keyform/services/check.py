@@ -124,6 +124,7 @@ def _schema(index: _Index, tree: Any) -> Iterator[Diagnostic]:
 _HINTS = {
     "additionalProperties": "Check the spelling; docs/profiles.md lists every word.",
     "required": "Add it; docs/profiles.md says what it means.",
+    "type": "Words like on, off, yes and no, and numbers, are texts only in quotes.",
 }
 
 

@@ -445,4 +445,3 @@ def test_json_is_sent_as_json(clock: ManualClock) -> None:
     assert json.loads(talk.requests[0].content) == {"name": "✓"}
     assert talk.requests[0].headers["Authorization"] == "Bearer CANARY-credential"
     assert talk.requests[0].url.host == "made-up.example"
-
