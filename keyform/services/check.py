@@ -114,11 +114,13 @@ def _not_yaml(where: str, problem: Exception) -> Diagnostic:
 
 def _schema(index: _Index, tree: Any) -> Iterator[Diagnostic]:
     try:
-        for found in _validator().iter_errors(_text_names(tree)):
-            path = tuple(found.instance_path)
-            yield index.problem(path, found.message, _HINTS.get(found.schema_path[-1], ""))
-    except (ValueError, TypeError, RecursionError):
-        yield index.problem((), "a name is no text; quote names like on, yes, no and numbers")
+        named = _text_names(tree, ())
+    except _BadName as bad:
+        yield index.problem(bad.path, "a name is no text; quote names like on, yes, no and numbers")
+        return
+    for found in _validator().iter_errors(named):
+        path = tuple(found.instance_path)
+        yield index.problem(path, found.message, _HINTS.get(found.schema_path[-1], ""))
 
 
 _HINTS = {
@@ -137,15 +139,22 @@ def _validator() -> Any:
     return jsonschema_rs.validator_for(json.loads(schema_text("profile.schema.json")))
 
 
-def _text_names(tree: Any, depth: int = 0) -> Any:
+class _BadName(ValueError):
+    """A name in the file is no text; ``path`` is where its mapping stands."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.path = path
+
+
+def _text_names(tree: Any, path: Path) -> Any:
     """The tree with numbers as names written as texts, the way that JSON has them (``404: …``)."""
-    if depth > _DEEPEST:
-        raise ValueError("too deep")
+    if len(path) > _DEEPEST:
+        raise _BadName(path[:3])
     if isinstance(tree, dict):
-        return {
-            str(name) if type(name) is int else name: _text_names(value, depth + 1)
-            for name, value in tree.items()
-        }
+        if any(type(name) not in (str, int) for name in tree):
+            raise _BadName(path)
+        return {str(name): _text_names(value, (*path, str(name))) for name, value in tree.items()}
     if isinstance(tree, list):
-        return [_text_names(value, depth + 1) for value in tree]
+        return [_text_names(value, (*path, n)) for n, value in enumerate(tree)]
     return tree

@@ -120,7 +120,8 @@ def _key(tree: Mapping[str, Any], documented: list[str]) -> Iterator[Problem]:
     mapping = tree.get("key", {})
     reads_keys = {"list", "read"} & set(documented)
     if reads_keys and "id" not in mapping:
-        yield (("key",) if mapping else ("operations", sorted(reads_keys)[0]), "nothing says where the id of a key stands",
+        where = ("key",) if mapping else ("operations", sorted(reads_keys)[0])
+        yield (where, "nothing says where the id of a key stands",
                "Add `id` to `key`, with its place in the answer.")  # fmt: skip
     if "list" in documented:
         for n, name in enumerate(tree.get("shown", ())):

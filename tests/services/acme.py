@@ -88,11 +88,11 @@ def acme_server() -> Iterator[tuple[str, Acme]]:
             self.end_headers()
             self.wfile.write(data)
 
-        do_POST = do_PUT = do_DELETE = do_GET
-
         def log_message(self, format: str, *args: Any) -> None:
             return
 
+    for method in ("POST", "PUT", "DELETE"):
+        setattr(Handler, f"do_{method}", Handler.do_GET)
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

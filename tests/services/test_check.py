@@ -42,7 +42,7 @@ operations:
   create:
     backing: documented
     path: /teams/{options.team}/keys
-    body: {kind: "{kind}", env: "{environment}", n: "{name}", s: "{scopes}", m: "{metadata}", e: "{expiry_window}"}
+    body: {k: "{kind}", v: "{environment}", n: "{name}", s: "{scopes}", m: "{metadata}", e: "{expiry_window}"}
     key: key
     secret: secret
   update:
@@ -76,9 +76,17 @@ def test_the_built_in_profiles_have_nothing_wrong(file: Path) -> None:
     [
         ("title: Acme", "tilte: Acme", "'tilte' was unexpected"),
         ("by: cursor", "by: cursr", '"cursr" is not one of'),
-        ("[name]\nshown", "[name, scopes]\nshown", "mutable.1: nothing says how a change of `scopes` is sent"),
+        (
+            "[name]\nshown",
+            "[name, scopes]\nshown",
+            "mutable.1: nothing says how a change of `scopes` is sent",
+        ),
         ("mutable: [name]", "mutable: [description]", "is no field that keys have"),
-        ("shown: [kind", "shown: [environment", "`environment` is shown by the listing and `key` does not say where"),
+        (
+            "shown: [kind",
+            "shown: [environment",
+            "`environment` is shown by the listing and `key` does not say where",
+        ),
         ("shown: [kind", "shown: [project", "is no field that keys have"),
         ("default_kind: full", "default_kind: fool", "there is no kind `fool`"),
         ("fields: [kind, ", "fields: [", "keys have no `kind`"),
@@ -102,7 +110,11 @@ def test_the_built_in_profiles_have_nothing_wrong(file: Path) -> None:
         ("path: /me", "path: //evil.example/me", "a path begins with one /"),
         ("path: /me", "path: /me, auth: none", "nothing shows the new key"),
         (", path: /me", "", "needs a `path`"),
-        ('    query: {after: "{cursor}"}\n', "", "pages are named by their cursor, which the call does not send"),
+        (
+            '    query: {after: "{cursor}"}\n',
+            "",
+            "pages are named by their cursor, which the call does not send",
+        ),
         ("by: cursor, next: next", "by: cursor", "where the cursor of the next page stands"),
         ("    path: /keys/{id}\n", "    path: /keys/{id}\n    send: merged\n", "there is no `read`"),
         ("title: Acme\n", "title: Acme\ntitle: Acme\n", "stands twice"),
@@ -110,11 +122,20 @@ def test_the_built_in_profiles_have_nothing_wrong(file: Path) -> None:
         ("title: Acme\n", "title: Acme\nlimits: {nmae: 3}\n", "has no length or count"),
         ("title: Acme\n", "title: [Acme\n", "is not YAML"),
         ("title: Acme\n", "title: Acme\non: 1\n", "quote names like on"),
+        ("path: /me", "path: /me, expect: {off: true}", "operations.prove.expect: a name is no text"),
         ("  prove: {", "  set_origins: {backing: documented, add: {path: /o}}\n  prove: {", "by a call each"),
-        ("  prove: {", "  get_origins: {backing: documented, path: /o}\n  prove: {", "where projects and their origins stand"),
-        ("/keys/{id}\n    fields: {name", "/keys/{id}\n    fields: {scopes: {s: 1}, name", "which does not change in place"),
+        (
+            "  prove: {",
+            "  get_origins: {backing: documented, path: /o}\n  prove: {",
+            "where projects and their origins stand",
+        ),
+        (
+            "/keys/{id}\n    fields: {name",
+            "/keys/{id}\n    fields: {scopes: {s: 1}, name",
+            "which does not change in place",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_said_with_its_place(before: str, after: str, what: str) -> None:
     text = SOUND.replace(before, after, 1)
     assert text != SOUND
@@ -134,8 +155,18 @@ def test_the_place_is_the_line_and_column() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"[]", b"7", b"a: &a [*a]", b"\xff\xfe", b"? [1]\n: 2", b"x: !!python/object:os.system {}", b"{" * 5000, b"a: " + b"[" * 5000],
+    [
+        b"",
+        b"[]",
+        b"7",
+        b"a: &a [*a]",
+        b"\xff\xfe",
+        b"? [1]\n: 2",
+        b"x: !!python/object:os.system {}",
+        b"{" * 5000,
+        b"a: " + b"[" * 5000,
+    ],
     ids=lambda data: repr(data[:12]),
-)  # fmt: skip
+)
 def test_whatever_is_in_a_file_it_is_an_error_and_no_crash(data: bytes) -> None:
     assert check_profile(data, "acme.yaml")

@@ -16,7 +16,8 @@ from tests.services.speaking import profile_text, speaking
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "profiles.md"
 TEXT = profile_text(
-    "implementation: acme-patient\noptions: {tries: {default: '3'}}\nkey: {id: id, status: {revoked: {off: true}}}",
+    "implementation: acme-patient\noptions: {tries: {default: '3'}}\n"
+    "key: {id: id, status: {revoked: {ended: true}}}",
     "  list: {backing: documented, path: /keys, items: keys}",
 )
 
@@ -46,7 +47,7 @@ def test_the_class_of_the_documentation_waits(listings: int, fails: bool, clock:
     def answer(request: httpx.Request) -> httpx.Response:
         if request.method == "DELETE":
             return httpx.Response(204)
-        return httpx.Response(200, json={"keys": [{"id": "k1", "off": shown.pop(0)}]})
+        return httpx.Response(200, json={"keys": [{"id": "k1", "ended": shown.pop(0)}]})
 
     service = speaking(TEXT, answer, clock)
     if fails:

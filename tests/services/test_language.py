@@ -73,25 +73,63 @@ def updating(
     [
         ("name", '{name: "{name}"}', KeySpec(name="n"), {"name": "n"}),
         ("name, description", '{n: "{name}", d: "{description}"}', KeySpec(name="n"), {"n": "n"}),
-        ("name, description", '{n: "{name}", d: "{description|null}"}', KeySpec(name="n"), {"n": "n", "d": None}),
+        (
+            "name, description",
+            '{n: "{name}", d: "{description|null}"}',
+            KeySpec(name="n"),
+            {"n": "n", "d": None},
+        ),
         ("name, description", '{n: "{name}", d: "{description|}"}', KeySpec(name="n"), {"n": "n", "d": ""}),
-        ("name, description", '{n: "{name}", d: "{description|none given}"}', KeySpec(name="n"), {"n": "n", "d": "none given"}),
-        ("name", '{n: "key {name} of {options.team}", static: [1, true, null]}', KeySpec(name="n"),
-         {"n": "key n of blue", "static": [1, True, None]}),
+        (
+            "name, description",
+            '{n: "{name}", d: "{description|none given}"}',
+            KeySpec(name="n"),
+            {"n": "n", "d": "none given"},
+        ),
+        (
+            "name",
+            '{n: "key {name} of {options.team}", static: [1, true, null]}',
+            KeySpec(name="n"),
+            {"n": "key n of blue", "static": [1, True, None]},
+        ),
         ("scopes", '{s: "{scopes}"}', KeySpec(scopes=("a", "b")), {"s": ["a", "b"]}),
         ("scopes", '{s: "{scopes}"}', KeySpec(), {"s": []}),
-        ("scopes", '{s: "{scopes|omit}", n: {deep: "{scopes.text}", csv: "{scopes.csv}"}}', KeySpec(), {"n": {}}),
-        ("scopes", '{t: "{scopes.text}", c: "{scopes.csv}"}', KeySpec(scopes=("a", "b")), {"t": "a b", "c": "a,b"}),
+        (
+            "scopes",
+            '{s: "{scopes|omit}", n: {deep: "{scopes.text}", csv: "{scopes.csv}"}}',
+            KeySpec(),
+            {"n": {}},
+        ),
+        (
+            "scopes",
+            '{t: "{scopes.text}", c: "{scopes.csv}"}',
+            KeySpec(scopes=("a", "b")),
+            {"t": "a b", "c": "a,b"},
+        ),
         ("metadata", '{m: "{metadata}"}', KeySpec(metadata=(("a", "b"),)), {"m": {"a": "b"}}),
-        ("allowed_origins", '{o: "{allowed_origins}"}', KeySpec(allowed_origins=("https://a",)), {"o": ["https://a"]}),
-        ("rate_limit", '{l: "{rate_limit.limit}", p: "{rate_limit.per_seconds}", ms: "{rate_limit.per_ms}"}',
-         KeySpec(rate_limit=RateLimit(5, 60)), {"l": 5, "p": 60, "ms": 60000}),
+        (
+            "allowed_origins",
+            '{o: "{allowed_origins}"}',
+            KeySpec(allowed_origins=("https://a",)),
+            {"o": ["https://a"]},
+        ),
+        (
+            "rate_limit",
+            '{l: "{rate_limit.limit}", p: "{rate_limit.per_seconds}", ms: "{rate_limit.per_ms}"}',
+            KeySpec(rate_limit=RateLimit(5, 60)),
+            {"l": 5, "p": 60, "ms": 60000},
+        ),
         ("rate_limit", '{l: "{rate_limit.limit}"}', KeySpec(), {}),
         ("expires_at", '{e: "{expires_at}"}', KeySpec(expires_at=NOON), {"e": "2027-01-01T12:00:00.500Z"}),
-        ("expires_in", '{e: "{expires_in}"}', KeySpec(expires_at=START + timedelta(days=1, seconds=-0.001)), {"e": 86400}),
+        (
+            "expires_in",
+            '{e: "{expires_in}"}',
+            KeySpec(expires_at=START + timedelta(days=1, seconds=-0.001)),
+            {"e": 86400},
+        ),
         ("expires_in", '{e: "{expires_in}"}', KeySpec(), {}),
     ],
-)  # fmt: skip
+)
 def test_a_create_says(fields: str, written: str, spec: KeySpec, sent: dict[str, Any]) -> None:
     talk = creating(fields, written, "options: {team: {default: blue}}")
     talk.service.create(spec, "lineage/1")
@@ -190,14 +228,34 @@ def test_a_secret_option_goes_nowhere_but_into_a_login() -> None:
         ("scopes: {at: s, implied: {w: [r, 'x*']}}", {"s": ["w", "r", "x1", "y"]}, {"scopes": ("w", "y")}),
         ("scopes: {at: s, implied: {w: [r, 'x*']}}", {"s": ["r", "y"]}, {"scopes": ("r", "y")}),
         ("environment: {at: e, default: live}", {}, {"environment": "live"}),
-        ("environment: {at: start, by: prefix, prefixes: {live: l_, test: t_}}", {"start": "t_ab"}, {"environment": "test"}),
-        ("environment: {at: start, by: prefix, prefixes: {live: l_, test: t_}}", {"start": "zz"}, {"environment": None}),
-        ("rate_limit: {at: limits, limit: n, per_ms: ms}", {"limits": {"n": 5, "ms": 60000}}, {"rate_limit": RateLimit(5, 60)}),
-        ("rate_limit: {at: limits, limit: n, per_seconds: 60}", {"limits": {"n": 5}}, {"rate_limit": RateLimit(5, 60)}),
-        ("metadata: {at: m, values: json}", {"m": {"a": "b", "n": [1]}}, {"metadata": (("a", "b"), ("n", "[1]"))}),
+        (
+            "environment: {at: start, by: prefix, prefixes: {live: l_, test: t_}}",
+            {"start": "t_ab"},
+            {"environment": "test"},
+        ),
+        (
+            "environment: {at: start, by: prefix, prefixes: {live: l_, test: t_}}",
+            {"start": "zz"},
+            {"environment": None},
+        ),
+        (
+            "rate_limit: {at: limits, limit: n, per_ms: ms}",
+            {"limits": {"n": 5, "ms": 60000}},
+            {"rate_limit": RateLimit(5, 60)},
+        ),
+        (
+            "rate_limit: {at: limits, limit: n, per_seconds: 60}",
+            {"limits": {"n": 5}},
+            {"rate_limit": RateLimit(5, 60)},
+        ),
+        (
+            "metadata: {at: m, values: json}",
+            {"m": {"a": "b", "n": [1]}},
+            {"metadata": (("a", "b"), ("n", "[1]"))},
+        ),
         ("metadata: {at: m, values: json}", {"m": None}, {"metadata": ()}),
     ],
-)  # fmt: skip
+)
 def test_a_field_is_found(key: str, raw: dict[str, Any], seen: dict[str, Any]) -> None:
     assert listed(key, raw).spec == replace(KeySpec(), **seen)
 
@@ -205,11 +263,15 @@ def test_a_field_is_found(key: str, raw: dict[str, Any], seen: dict[str, Any]) -
 @pytest.mark.parametrize(
     ("times", "value", "seen"),
     [
-        ("rfc3339", "2027-01-01T12:00:00.500Z", NOON), ("epoch_s", 1798804800.5, NOON), ("epoch_ms", 1798804800500, NOON),
-        ("rfc3339", None, None), ("{read: epoch_s, never: 0}", 0, None), ("{read: rfc3339, never: ['', none]}", "none", None),
+        ("rfc3339", "2027-01-01T12:00:00.500Z", NOON),
+        ("epoch_s", 1798804800.5, NOON),
+        ("epoch_ms", 1798804800500, NOON),
+        ("rfc3339", None, None),
+        ("{read: epoch_s, never: 0}", 0, None),
+        ("{read: rfc3339, never: ['', none]}", "none", None),
         ("epoch_ms", 2**62, datetime(9999, 12, 31, tzinfo=UTC)),
     ],
-)  # fmt: skip
+)
 def test_a_time_is_understood(times: str, value: Any, seen: datetime | None) -> None:
     assert listed("expires_at: e", {"e": value}, f"times: {times}").spec.expires_at == seen
 
@@ -239,10 +301,18 @@ def test_a_status_is_told_by_words_or_by_conditions(status: str, raw: dict[str, 
 @pytest.mark.parametrize(
     "raw",
     [
-        {"s": "who knows"}, {"s": None}, {"s": 1}, {"e": "soon"}, {"e": True}, {"m": "x"}, {"r": [1]}, {"n": 7},
-        {"id": 7}, {"id": ""},
+        {"s": "who knows"},
+        {"s": None},
+        {"s": 1},
+        {"e": "soon"},
+        {"e": True},
+        {"m": "x"},
+        {"r": [1]},
+        {"n": 7},
+        {"id": 7},
+        {"id": ""},
     ],
-)  # fmt: skip
+)
 def test_what_makes_no_sense_is_said(raw: dict[str, Any]) -> None:
     key = "status: s, expires_at: e, metadata: m, rate_limit: r, name: n"
     text = profile_text(
@@ -331,7 +401,10 @@ def test_the_named_fields_alone() -> None:
 
 
 def test_all_fields_that_can_change() -> None:
-    update = 'path: /rpc, send: all, body: {key: "{id}"}, fields: {name: {name: "{name}"}, scopes: {s: "{scopes}"}}'
+    update = (
+        'path: /rpc, send: all, body: {key: "{id}"}, '
+        'fields: {name: {name: "{name}"}, scopes: {s: "{scopes}"}}'
+    )
     talk = updating(update, "name, scopes")
     talk.service.update(KEY, WANT, frozenset({"name"}))
     assert talk.sent == [("POST", "/rpc", {"key": "k1", "name": "new", "s": ["a", "b"]})]
@@ -381,7 +454,8 @@ def test_nothing_is_written_over_what_cannot_be_read_whole() -> None:
 def test_a_list_of_operations() -> None:
     update = (
         'method: PATCH, path: "/keys/{id}", body: {ops: "{operations}"}, '
-        'fields: {name: [{op: replace, path: /name, value: "{name}"}], scopes: [{op: replace, path: /s, value: "{scopes.csv}"}]}'
+        'fields: {name: [{op: replace, path: /name, value: "{name}"}], '
+        'scopes: [{op: replace, path: /s, value: "{scopes.csv}"}]}'
     )
     talk = updating(update, "name, scopes")
     talk.service.update(KEY, WANT, frozenset({"name", "scopes"}))
@@ -394,7 +468,8 @@ def test_a_field_with_calls_of_its_own_one_per_entry() -> None:
     update = (
         'path: /unused, calls: {scopes: [{method: PUT, path: "/keys/{id}/scopes/{item}", each: added}, '
         '{method: DELETE, path: "/keys/{id}/scopes/{item}", each: removed}], '
-        'metadata: [{method: PUT, path: "/keys/{id}/labels/{item}", body: {value: "{item_value}"}, each: added}, '
+        'metadata: [{method: PUT, path: "/keys/{id}/labels/{item}", body: {value: "{item_value}"}, '
+        "each: added}, "
         '{method: DELETE, path: "/keys/{id}/labels/{item}", each: removed}], '
         'name: {path: "/keys/{id}:rename", body: {to: "{name}"}}}'
     )

@@ -35,9 +35,15 @@ def opened(url: str) -> Any:
     profile = load_profile("./acme.yaml", EXAMPLE)
     assert profile is not None
     return open_service(
-        "acme", "./acme.yaml", profile=profile, endpoint=url, credential=Secret(TOKEN), options={},
-        folder=EXAMPLE, clock=SystemClock(),
-    )  # fmt: skip
+        "acme",
+        "./acme.yaml",
+        profile=profile,
+        endpoint=url,
+        credential=Secret(TOKEN),
+        options={},
+        folder=EXAMPLE,
+        clock=SystemClock(),
+    )
 
 
 class TestAcme(ServiceConformance):
@@ -117,12 +123,20 @@ def test_a_trial_of_a_sound_profile_passes_and_leaves_nothing(acme: tuple[str, A
         (("secret: value", "secret: text"), "create", "no secret"),
         (("metadata: labels", "metadata: tags"), "list the new key", "does not carry its label"),
         (("scopes: {at: permissions", "scopes: {at: label"), "list the new key", "`scopes` was asked for"),
-        (("prove: {backing: documented, path: /api/me", "prove: {backing: documented, path: /api/us"), "prove", "404"),
+        (
+            ("prove: {backing: documented, path: /api/me", "prove: {backing: documented, path: /api/us"),
+            "prove",
+            "404",
+        ),
         (("drop: [id, state, created]", "drop: [id]"), "update", "not_whole"),
-        (("method: DELETE, path: \"/api/tokens/{id}\"", "method: GET, path: \"/api/tokens/{id}\""), "revoke", "listed as active"),
+        (
+            ('method: DELETE, path: "/api/tokens/{id}"', 'method: GET, path: "/api/tokens/{id}"'),
+            "revoke",
+            "listed as active",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
-)  # fmt: skip
+)
 def test_a_trial_says_what_is_wrong_and_revokes_what_it_minted(
     acme: tuple[str, Acme], tmp_path: Path, mend: tuple[str, str], step: str, said: str
 ) -> None:
@@ -132,9 +146,15 @@ def test_a_trial_says_what_is_wrong_and_revokes_what_it_minted(
     profile = load_profile("./acme.yaml", tmp_path)
     assert profile is not None
     service = open_service(
-        "acme", "./acme.yaml", profile=profile, endpoint=acme[0], credential=Secret(TOKEN), options={},
-        folder=tmp_path, clock=SystemClock(),
-    )  # fmt: skip
+        "acme",
+        "./acme.yaml",
+        profile=profile,
+        endpoint=acme[0],
+        credential=Secret(TOKEN),
+        options={},
+        folder=tmp_path,
+        clock=SystemClock(),
+    )
     failed = [trial for trial in try_profile(service) if trial.outcome == "failed"]
     assert step in [trial.step for trial in failed]
     first = next(trial for trial in failed if trial.step == step)

@@ -69,7 +69,10 @@ OFFSET = 'query: {offset: "{offset}", n: "{limit}"}, paging: {by: offset, size: 
         (CURSOR + "}", by_cursor),
         (CURSOR + ", more: more}", by_cursor),
         ("paging: {by: link}", by_link),
-        ("paging: {by: link, next: links.next}", serving(lambda s, e: {"links": {"next": f"/keys?offset={e}"} if e < 7 else {}})),
+        (
+            "paging: {by: link, next: links.next}",
+            serving(lambda s, e: {"links": {"next": f"/keys?offset={e}"} if e < 7 else {}}),
+        ),
         (PAGED + "}", serving(lambda s, e: {})),
         (PAGED + ", more: more}", serving(lambda s, e: {"more": e < 7})),
         (PAGED + ", total: total}", serving(lambda s, e: {"total": 7})),
@@ -77,9 +80,12 @@ OFFSET = 'query: {offset: "{offset}", n: "{limit}"}, paging: {by: offset, size: 
         (OFFSET + "}", serving(lambda s, e: {})),
         (OFFSET + ", total: total}", serving(lambda s, e: {"total": 7})),
         ("paging: {by: none}", lambda r: httpx.Response(200, json={"keys": ids(NUMBERS)})),
-        ("paging: {by: none, total: total}", lambda r: httpx.Response(200, json={"keys": ids(NUMBERS), "total": 7})),
+        (
+            "paging: {by: none, total: total}",
+            lambda r: httpx.Response(200, json={"keys": ids(NUMBERS), "total": 7}),
+        ),
     ],
-)  # fmt: skip
+)
 def test_all_of_it_comes(call: str, answer: Callable[[httpx.Request], httpx.Response]) -> None:
     found = speaking(listing(call), answer).list()
     assert found.complete, found.problem
@@ -100,8 +106,14 @@ def the_same(request: httpx.Request) -> httpx.Response:
 
 @pytest.mark.parametrize(
     "call",
-    [CURSOR + "}", CURSOR + ", more: more}", PAGED + ", more: more}", PAGED + ", total: total}", PAGED + ", pages: pages}"],
-)  # fmt: skip
+    [
+        CURSOR + "}",
+        CURSOR + ", more: more}",
+        PAGED + ", more: more}",
+        PAGED + ", total: total}",
+        PAGED + ", pages: pages}",
+    ],
+)
 def test_a_service_that_pages_for_ever_is_given_up(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("keyform.services.paging.MOST_PAGES", 20)
     found = speaking(listing(call), for_ever).list()
@@ -128,12 +140,24 @@ def test_a_page_that_comes_again_is_noticed(call: str) -> None:
         (PAGED + ", pages: pages}", serving(lambda s, e: {"pages": "3"}), "how many pages"),
         (PAGED + ", more: more}", serving(lambda s, e: {}), "whether more follow"),
         (PAGED + ", more: more}", serving(lambda s, e: {"more": True}), "says that more follow"),
-        (CURSOR + ", more: more}", lambda r: httpx.Response(200, json={"keys": [], "more": True}), "not where"),
-        (CURSOR + "}", lambda r: httpx.Response(200, json={"keys": [], "next": {}}), "a cursor that is no text"),
-        ("paging: {by: none, total: total}", lambda r: httpx.Response(200, json={"keys": ids([1]), "total": 7}), "1 of 7"),
+        (
+            CURSOR + ", more: more}",
+            lambda r: httpx.Response(200, json={"keys": [], "more": True}),
+            "not where",
+        ),
+        (
+            CURSOR + "}",
+            lambda r: httpx.Response(200, json={"keys": [], "next": {}}),
+            "a cursor that is no text",
+        ),
+        (
+            "paging: {by: none, total: total}",
+            lambda r: httpx.Response(200, json={"keys": ids([1]), "total": 7}),
+            "1 of 7",
+        ),
         ("paging: {by: link}", lambda r: httpx.Response(200, json={"keys": [], "next": 7}), "no address"),
     ],
-)  # fmt: skip
+)
 def test_a_page_that_does_not_add_up_makes_the_listing_incomplete(
     call: str, answer: Callable[[httpx.Request], httpx.Response], said: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""Unkey's OpenAPI document holds for every request that is sent, and what it allows as an answer is understood."""
+"""Every request fits the OpenAPI document of Unkey, and every answer that it allows is understood."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from keyform.services.profiles import load_profile
 from tests.services.conftest import ManualClock
 
 DOCUMENT = Path(__file__).parent.parent / "reference" / "data" / "unkey-openapi.yaml"
-API = yaml.load(DOCUMENT.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+API = yaml.safe_load(DOCUMENT.read_text(encoding="utf-8"))
 SCHEMAS = API["components"]["schemas"]
 META = {"requestId": "req_1"}
 

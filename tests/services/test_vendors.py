@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -80,7 +80,7 @@ def opened(
 class VendorConformance(ServiceConformance):
     vendor = ""
     base = KeySpec()
-    options: dict[str, Any] = {}
+    options: ClassVar[dict[str, Any]] = {}
 
     @pytest.fixture
     def client(self, tmp_path: Path, clock: ManualClock) -> Iterator[tuple[Any, Striking]]:
@@ -131,7 +131,7 @@ class TestRevKeen(VendorConformance):
 
 
 class TestRevKeenFlat(TestRevKeen):
-    options = {"account": {"revkeen_errors": "flat"}, "auth": "x-revkeen-key"}
+    options: ClassVar[dict[str, Any]] = {"account": {"revkeen_errors": "flat"}, "auth": "x-revkeen-key"}
 
 
 class TestMillimetric(VendorConformance):
@@ -155,7 +155,11 @@ class TestMillimetric(VendorConformance):
 class TestCLIMeter(VendorConformance):
     vendor = "climeter"
     base = KeySpec(scopes=("tools:read",))
-    options = {"credential": None, "email": "keyform@example.com", "password": Secret(ROOT)}
+    options: ClassVar[dict[str, Any]] = {
+        "credential": None,
+        "email": "keyform@example.com",
+        "password": Secret(ROOT),
+    }
 
     def test_a_missing_page_makes_the_listing_incomplete(self, service: Any) -> None:  # type: ignore[override]
         with pytest.raises(ServiceError, match="no call for `list`"):
@@ -230,9 +234,16 @@ def test_what_a_vendor_does_not_document_is_never_sent_to_it(vendor: str, host: 
     ):
         with pytest.raises(ConfigError) as refused:
             open_service(
-                "s", vendor, profile=profile, endpoint=endpoint, credential=Secret("x"), options={},
-                folder=tmp_path, clock=ManualClock(), mode=mode,
-            )  # fmt: skip
+                "s",
+                vendor,
+                profile=profile,
+                endpoint=endpoint,
+                credential=Secret("x"),
+                options={},
+                folder=tmp_path,
+                clock=ManualClock(),
+                mode=mode,
+            )
         assert "assisted" in refused.value.diagnostics[0].detail
 
 
@@ -249,9 +260,16 @@ def test_a_documented_service_goes_to_its_vendor_unless_told_otherwise(tmp_path:
         profile = load_profile(vendor, tmp_path)
         assert profile is not None
         service = open_service(
-            "s", vendor, profile=profile, endpoint=None, credential=Secret("x"), options=options,
-            folder=tmp_path, clock=ManualClock(), wrap_transport=lambda _, a=answer: httpx.MockTransport(a),
-        )  # fmt: skip
+            "s",
+            vendor,
+            profile=profile,
+            endpoint=None,
+            credential=Secret("x"),
+            options=options,
+            folder=tmp_path,
+            clock=ManualClock(),
+            wrap_transport=lambda _, a=answer: httpx.MockTransport(a),
+        )
         with pytest.raises(Refused):
             service.revoke("key_1")
         assert hosts == [host]
@@ -327,9 +345,16 @@ def test_what_climeter_answers_beside_a_revocation_is_an_error(clock: ManualCloc
     profile = load_profile("climeter", tmp_path)
     assert profile is not None
     service = open_service(
-        "s", "climeter", profile=profile, endpoint=None, credential=Secret("x"), options={}, folder=tmp_path,
-        clock=clock, wrap_transport=lambda _: httpx.MockTransport(lambda r: httpx.Response(200, json={"revoked": False})),
-    )  # fmt: skip
+        "s",
+        "climeter",
+        profile=profile,
+        endpoint=None,
+        credential=Secret("x"),
+        options={},
+        folder=tmp_path,
+        clock=clock,
+        wrap_transport=lambda _: httpx.MockTransport(lambda r: httpx.Response(200, json={"revoked": False})),
+    )
     with pytest.raises(ServiceError, match="does not say that it was"):
         service.revoke("key_1")
 
@@ -396,9 +421,16 @@ def test_a_404_that_hides_a_missing_permission_is_not_taken_for_a_key_that_is_go
     profile = load_profile("unkey", tmp_path)
     assert profile is not None
     masked = open_service(
-        "s", "unkey", profile=profile, endpoint="http://localhost:1", credential=Secret(ROOT),
-        options=OPTIONS["unkey"], folder=tmp_path, clock=clock, wrap_transport=lambda _: Masking(),
-    )  # fmt: skip
+        "s",
+        "unkey",
+        profile=profile,
+        endpoint="http://localhost:1",
+        credential=Secret(ROOT),
+        options=OPTIONS["unkey"],
+        folder=tmp_path,
+        clock=clock,
+        wrap_transport=lambda _: Masking(),
+    )
     with pytest.raises(Refused, match="404"):
         masked.revoke(key.id)
     masked.revoke("key_that_never_was")
