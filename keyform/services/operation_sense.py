@@ -57,6 +57,13 @@ def operation_problems(tree: Mapping[str, Any], documented: list[str]) -> Iterat
         yield from _create(tree, tree["operations"]["create"])
     if "revoke" in documented and "id" not in set(placeholders(tree["operations"]["revoke"])):
         yield ("operations", "revoke"), "nothing says which key to revoke", "Put `{id}` in its path or body."
+    if "revoke" in documented:
+        for n, entry in enumerate(tree["operations"]["revoke"].get("accept", ())):
+            if str(entry) in ("404", "410"):
+                yield (
+                    ("operations", "revoke", "accept", n), f"a wrong address answers {entry} too",
+                    f"Name the service's own code (`{entry} ?*` for any one), or use `masked`.",
+                )  # fmt: skip
     if "prove" in documented:
         yield from _prove(tree["operations"]["prove"])
     yield from _origins(tree, documented)
@@ -143,6 +150,10 @@ def _create(tree: Mapping[str, Any], operation: Mapping[str, Any]) -> Iterator[P
 
 
 def _prove(operation: Mapping[str, Any]) -> Iterator[Problem]:
+    for part in ("path", "query"):
+        if "secret" in set(placeholders(operation.get(part))):
+            yield (("operations", "prove", part), "an address ends up in logs, and `{secret}` with it",
+                   "Send it in a header (`auth: key`) or in the body.")  # fmt: skip
     shown_by = operation.get("auth", "key")
     if shown_by != "key" and "secret" not in set(placeholders(operation)):
         yield (("operations", "prove"), "nothing shows the new key to the service",

@@ -55,8 +55,11 @@ class RestService:
         self._origins = Origins(self, operations) if "get_origins" in operations else None
 
     def list(self) -> Listing:
-        operation = self.operation("list")
-        keys, problem = self.walk(operation, "listing the keys", operation.key)
+        keys: tuple[LiveKey, ...] = ()
+        problem: Diagnostic | None = None
+        if self.profile.lists:
+            operation = self.operation("list")
+            keys, problem = self.walk(operation, "listing the keys", operation.key)
         projects: tuple[LiveProject, ...] = ()
         if problem is None and self._origins is not None:
             projects, problem = self._origins.list()

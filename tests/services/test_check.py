@@ -106,6 +106,8 @@ def test_the_built_in_profiles_have_nothing_wrong(file: Path) -> None:
         ("    secret: secret\n", "", "where the secret of a new key stands"),
         ("    key: key\n", "", "where the id of a new key stands"),
         ('path: "/keys/{id}"}', "path: /keys}", "nothing says which key to revoke"),
+        ('path: "/keys/{id}"}', 'path: "/keys/{id}", accept: [404]}', "a wrong address answers 404 too"),
+        ("path: /me", 'path: "/me/{secret}"', "an address ends up in logs"),
         ("path: /me", "path: me", "a path begins with one /"),
         ("path: /me", "path: //evil.example/me", "a path begins with one /"),
         ("path: /me", "path: /me, auth: none", "nothing shows the new key"),
