@@ -138,7 +138,7 @@ class Profile:
             return self
         if mode == CONTRACT:
             names = {*_ALWAYS, *(("update",) if self.mutable else ())}
-            if ON_PROJECT in self.origins_on:
+            if ON_PROJECT in self.origins_on or "project" in self.fields:
                 names |= {"get_origins", "set_origins"}
             operations = {name: CONTRACT for name in _CONTRACT_ORDER if name in names}
         else:

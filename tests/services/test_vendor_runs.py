@@ -28,6 +28,7 @@ services:
   unkey: {type: unkey, endpoint: "${env:SERVED}/unkey", credential: "${env:ROOT}", api_id: api_keyform}
 projects:
   web: {service: millimetric, allowed_origins: ["https://yoursite.com", "https://www.yoursite.com"]}
+  acme: {service: devtune}
   storefront: {service: revkeen, allowed_origins: ["https://shop.example"]}
 keys:
   otel: {service: revenium, kind: metering-only, name: Production ingestion, secret: revenium/otel}
@@ -36,6 +37,8 @@ keys:
   snippet: {service: millimetric, kind: pk, project: web, secret: millimetric/pk}
   reader: {service: millimetric, kind: rk, project: web, secret: millimetric/rk}
   agency: {service: millimetric, kind: ak, secret: millimetric/ak}
+  report:
+    {service: devtune, project: acme, scopes: [visibility.read], expires_in: 180d, secret: devtune/report}
   meter: {service: climeter, scopes: ["events:write", "tools:read"], secret: climeter/meter}
   backend:
     {service: unkey, scopes: [documents.read], expires_in: 90d, rate_limit: {limit: 10, per: 60s},
@@ -68,6 +71,7 @@ def test_from_yaml_to_stored_secret_and_back(
     url, root = served
     monkeypatch.setenv("SERVED", url)
     monkeypatch.setenv("ROOT", root)
+    bearer = {"Authorization": f"Bearer {root}"}
     config = tmp_path / "keyform.yaml"
     config.write_text(CONFIG)
 
@@ -78,9 +82,10 @@ def test_from_yaml_to_stored_secret_and_back(
         return sorted(json.loads((tmp_path / ".keyform" / "state.json").read_bytes())["keys"])
 
     assert keyform("apply", "--auto-approve") == 0
-    assert len(in_state()) == 8
+    assert len(in_state()) == 9
     assert keyform("plan", "--detailed-exitcode") == 0
     edited = CONFIG.replace("name: Production ingestion", "name: Ingestion in us-east")
+    edited = edited.replace("[visibility.read]", "[visibility.read, actions.write]")
     edited = edited.replace("[documents.read]", "[documents.read, documents.write]")
     edited = edited.replace(', "https://www.yoursite.com"', "").replace('"tools:read"]', '"events:read"]')
     config.write_text(edited)
@@ -89,8 +94,8 @@ def test_from_yaml_to_stored_secret_and_back(
     assert keyform("plan", "--detailed-exitcode") == 0
     assert keyform("destroy", "--auto-approve") == 0
     assert in_state() == []
-    for vendor in ("revenium", "revkeen", "millimetric"):
-        header = {"x-api-key": root} if vendor == "revenium" else {"Authorization": f"Bearer {root}"}
+    for vendor in ("revenium", "revkeen", "millimetric", "devtune"):
+        header = {"x-api-key": root} if vendor == "revenium" else bearer
         shown = httpx.get(f"{url}/{vendor}/v1/keys", headers=header, trust_env=False).json()["data"]
         assert {key["status"] for key in shown} == {"revoked"}, vendor
     assert set(DIALECTS) == {"revenium", "revkeen", "millimetric", "climeter", "devtune", "unkey"}

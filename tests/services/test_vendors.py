@@ -172,10 +172,12 @@ class TestDevTune(VendorConformance):
     base = KeySpec(kind="key", project="acme", scopes=("visibility.read",))
 
     def prepare(self, service: Any) -> None:
-        from keyform.services.dialect import contract_tree
+        service.set_origins("acme", ())
 
-        assert contract_tree()["operations"]["set_origins"]["method"] == "PUT"
-        service._http.call(_put_project("acme"))
+    def test_the_origins_of_a_project_become_exactly_these(self, service: Any) -> None:  # type: ignore[override]
+        """Its projects carry no origins; the calls of the contract list and make projects."""
+        service.set_origins("acme", ())
+        assert service.list().projects == (LiveProject("acme", ()),)
 
     @pytest.fixture
     def changed(self) -> Callable[[KeySpec], KeySpec]:
@@ -196,12 +198,6 @@ class TestUnkey(VendorConformance):
             expires_at=clock.now() + timedelta(days=9),
             rate_limit=RateLimit(100, 60),
         )
-
-
-def _put_project(name: str) -> Any:
-    from keyform.services.calls import WRITE, Call
-
-    return Call("making a project", "PUT", f"/v1/projects/{name}", WRITE, body={"allowed_origins": []})
 
 
 @pytest.mark.parametrize("vendor", ["climeter", "revkeen", "revenium"])
