@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from keyform.cli.main import run
@@ -31,7 +32,32 @@ def acme() -> Iterator[tuple[str, Acme]]:
         yield running
 
 
-def opened(url: str) -> Any:
+class Ill(httpx.BaseTransport):
+    """Loses the answer to the next create, or every second page, on demand."""
+
+    lose_create = False
+    lose_pages = False
+
+    def around(self, inner: httpx.BaseTransport) -> httpx.BaseTransport:
+        self.inner = inner
+        return self
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        response = self.inner.handle_request(request)
+        if self.lose_create and request.method == "POST":
+            self.lose_create = False
+            response.close()
+            raise httpx.ReadError("lost")
+        if self.lose_pages and request.url.params.get("page") == "2":
+            response.close()
+            return httpx.Response(404, json={"code": "no_such_page"})
+        return response
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+def opened(url: str, wrap: Callable[[httpx.BaseTransport], httpx.BaseTransport] | None = None) -> Any:
     profile = load_profile("./acme.yaml", EXAMPLE)
     assert profile is not None
     return open_service(
@@ -43,13 +69,18 @@ def opened(url: str) -> Any:
         options={},
         folder=EXAMPLE,
         clock=SystemClock(),
+        wrap_transport=wrap,
     )
 
 
 class TestAcme(ServiceConformance):
     @pytest.fixture
-    def service(self, acme: tuple[str, Acme]) -> Iterator[Any]:
-        service = opened(acme[0])
+    def ill(self) -> Ill:
+        return Ill()
+
+    @pytest.fixture
+    def service(self, acme: tuple[str, Acme], ill: Ill) -> Iterator[Any]:
+        service = opened(acme[0], ill.around)
         yield service
         service.close()
 
@@ -61,14 +92,21 @@ class TestAcme(ServiceConformance):
     def changed(self) -> Callable[[KeySpec], KeySpec]:
         return lambda spec: replace(spec, name="Ключ ✓", scopes=("read",), metadata=(("tier", "1"),))
 
-    def lose_next_answer(self) -> Callable[[], None]:
-        raise NotImplementedError
+    @pytest.fixture
+    def lose_next_answer(self, service: Any, ill: Ill) -> Callable[[], None]:
+        return lambda: setattr(ill, "lose_create", True)
 
-    def test_a_lost_answer_is_told_or_made_good(self) -> None:  # type: ignore[override]
-        """Said of every profile by tests/services/test_robustness.py."""
+    @pytest.fixture
+    def break_listing(
+        self, service: Any, spec: Callable[[str], KeySpec], ill: Ill, monkeypatch: pytest.MonkeyPatch
+    ) -> Callable[[], None]:
+        def arrange() -> None:
+            monkeypatch.setattr("keyform.services.paging.LARGEST_PAGE", 2)
+            for number in range(3):
+                service.create(spec(f"paged-{number}"), f"lineage/{number}")
+            ill.lose_pages = True
 
-    def test_a_missing_page_makes_the_listing_incomplete(self) -> None:  # type: ignore[override]
-        """Said of every way of paging by tests/services/test_paging.py."""
+        return arrange
 
 
 def test_the_profile_is_short_and_sound() -> None:
