@@ -7,8 +7,9 @@ Each rule stands here once and is used three times: to check the configuration, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
 from keyform.model import SPEC_FIELDS
 
@@ -20,6 +21,9 @@ ON_KEY, ON_PROJECT = "key", "project"
 
 FORBIDDEN, OPTIONAL, REQUIRED = "forbidden", "optional", "required"
 
+_CONTRACT_ORDER = ("list", "create", "update", "revoke", "prove", "get_origins", "set_origins", "own_key")
+_ALWAYS = ("list", "create", "revoke", "prove", "own_key")
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -28,7 +32,9 @@ class Kind:
     ``scopes`` None means that any scope of the catalogue may be chosen, and an empty tuple that none
     may. ``default_scopes`` is what a key gets whose ``scopes`` are not written. ``origins`` and
     ``project`` are ``forbidden``, ``optional`` or ``required``; required origins may stand on the
-    key or on its project.
+    key or on its project. ``key_format`` is a regular expression that the whole text of such a key
+    matches, or empty. ``gate`` names the plan that the service asks for; ``hint`` is said to whoever
+    declares such a key, for least privilege.
     """
 
     name: str
@@ -38,14 +44,19 @@ class Kind:
     default_scopes: tuple[str, ...] = ()
     origins: str = FORBIDDEN
     project: str = OPTIONAL
+    key_format: str = ""
+    gate: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ExpiryRule:
-    """``settable`` False: keys take no expiry. ``windows``: the only spans to choose from (empty: any)."""
+    """``settable`` False: keys take no expiry. ``windows``: the only spans to choose from (empty: any).
+    ``never`` False: a key has to end."""
 
     settable: bool = True
     windows: tuple[timedelta, ...] = ()
+    never: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +65,16 @@ class Fact:
 
     rule: str
     source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A field of a service declaration that the type takes beside ``type``, ``endpoint`` and the rest."""
+
+    description: str = ""
+    required: bool = False
+    default: str | None = None
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +90,11 @@ class Profile:
     the ownership label. ``idempotent``: whether a create with the label of an earlier one never mints a
     second key. ``proves``: whether there is a harmless call that proves a key works.
     ``list_lag``: how long a new key may be missing from the listing. ``last_used_lag``: how far
-    behind "last used" may be, verification caches included. ``operations``: name to backing.
+    behind "last used" may be, verification caches included. ``revocation_lag``: how long a revoked key
+    may go on working, for the same reason. ``key_format``: like that of a kind. ``operations``: name to
+    backing. ``facts`` are rules with their sources, ``unknowns`` what no source says. ``base_url`` is
+    where the vendor's documented calls go, and ``domains`` are the vendor's own, to which nothing is ever
+    sent that the vendor does not document. ``rest`` is the profile's data on its calls, for the client.
     """
 
     type: str
@@ -95,8 +120,39 @@ class Profile:
     list_lag: timedelta = timedelta(0)
     last_used_lag: timedelta = timedelta(0)
     shows_last_used: bool = True
+    revocation_lag: timedelta = timedelta(0)
+    key_format: str = ""
     operations: Mapping[str, str] = field(default_factory=dict)
     facts: tuple[Fact, ...] = ()
+    unknowns: tuple[str, ...] = ()
+    options: Mapping[str, Option] = field(default_factory=dict)
+    base_url: str | None = None
+    domains: tuple[str, ...] = ()
+    implementation: str | None = None
+    rest: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def under(self, mode: str | None) -> Profile:
+        """The profile as a service's ``mode`` makes it. ``contract``: every operation goes by keyform's
+        contract, which lists and marks keys. ``assisted`` leaves the profile as it is: whoever speaks
+        for a dashboard knows what one can see in it. Otherwise operations that only a person can carry
+        out fall away."""
+        if mode == ASSISTED:
+            return self
+        if mode == CONTRACT:
+            names = {*_ALWAYS, *(("update",) if self.mutable else ())}
+            if ON_PROJECT in self.origins_on or "project" in self.fields:
+                names |= {"get_origins", "set_origins"}
+            operations = {name: CONTRACT for name in _CONTRACT_ORDER if name in names}
+        else:
+            operations = {name: how for name, how in self.operations.items() if how != ASSISTED}
+            if operations == dict(self.operations):
+                return self
+        made = replace(self, operations=operations, lists="list" in operations, proves="prove" in operations)
+        if mode != CONTRACT:
+            return made
+        shown = (self.fields | ({"expires_at"} if "expires_in" in self.fields else set())) & _SPEC_FIELDS
+        rest = {part: data for part, data in self.rest.items() if part not in ("auth", "key_auth")}
+        return replace(made, marks=True, idempotent=True, shown=shown, rest=rest)
 
     @property
     def short_name(self) -> str:

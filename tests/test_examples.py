@@ -30,7 +30,7 @@ def keys_in_state(folder: Path) -> list[str]:
 
 
 def test_every_folder_is_run_by_a_test_here() -> None:
-    assert FOLDERS == ["adopt", "quickstart", "teams", "web-app"]
+    assert FOLDERS == ["adopt", "own-profile", "quickstart", "teams", "web-app"]
 
 
 @pytest.mark.parametrize(

@@ -3,38 +3,39 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from filelock import FileLock
 
-from . import contract
+from . import DIALECTS, contract
+from .account import Account, Options
 from .catalogue import CONTRACT
-from .credentials import Mint, new_pepper, new_root_token, read_or_create
+from .credentials import new_pepper, new_root_token, read_or_create
 from .faults import PATH as FAULTS_PATH
 from .faults import FaultLayer, Faults, FaultScript
 from .limiter import RateLimit
-from .service import KeyService
 from .storage import Storage
-from .verification import Verifier
+from .web import App, cursor_after
 
 
 class ReferenceApp:
     """A WSGI callable over one data folder. Close it when it has served its last request."""
 
-    def __init__(self, application: WSGIApplication, storage: Storage) -> None:
+    def __init__(self, application: WSGIApplication, storages: Iterable[Storage]) -> None:
         self._application = application
-        self._storage = storage
+        self._storages = tuple(storages)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request. Raises ConnectionDropped where a fault script loses the connection."""
         return self._application(environ, start_response)
 
     def close(self) -> None:
-        """Close the database."""
-        self._storage.close()
+        """Close the databases."""
+        for storage in self._storages:
+            storage.close()
 
 
 def create_app(
@@ -44,32 +45,86 @@ def create_app(
     limit: RateLimit | None = None,
     clock: Callable[[], float] = time.time,
     faults: Faults | None = None,
+    service: str | None = None,
+    services: Iterable[str] = (),
+    options: Options | None = None,
 ) -> ReferenceApp:
     """Open, or create, the service whose data lies in the folder `data`.
 
     Many threads may call the application, and many processes may open the same folder at once.
-    root_token: the first management credential; None takes the one kept in the folder.
-    limit: what each management credential may do; None for no limit. The buckets live in this process.
+    root_token: the first management credential of every dialect; None takes the one kept in the folder.
+    limit: what each management credential may do; None for no limit but a vendor's own. The buckets live in
+    this process.
     clock: Unix time in seconds. faults: a script that strikes requests; None switches the means off.
-    Raises OSError where the folder cannot be used.
+    service: the dialect, one of DIALECTS, that is spoken at `/`; None for keyform's own contract.
+    services: the dialects that are spoken under `/NAME/` besides. Each has keys of its own, the same ones at
+    `/` as under its name. options: plans and choices of the vendors' accounts.
+    Raises OSError where the folder cannot be used, ValueError for a dialect that does not exist.
     """
+    mounted = tuple(dict.fromkeys(services))
+    unknown = sorted({*mounted, service or DIALECTS[0]} - set(DIALECTS))
+    if unknown:
+        raise ValueError(f"there is no service {unknown[0]!r}; services: {', '.join(DIALECTS)}")
     with _locked(data):
         token = _kept_root_token(data) if root_token is None else root_token
-        mint = Mint(read_or_create(data / "pepper", new_pepper()))
-        storage = Storage(data / "keys.sqlite3")
-    service = KeyService(storage, mint, CONTRACT, clock)
-    verifier = Verifier(storage, mint, CONTRACT, clock, root_token=token, limit=limit)
-    application = contract.build(service, verifier)
+        pepper = read_or_create(data / "pepper", new_pepper())
+
+        def account(name: str) -> Account:
+            storage = Storage(data / f"{name}.sqlite3")
+            return Account(storage, pepper, token, clock, limit, options or Options())
+
+        own = account("keys")
+        base = contract.build(*own.core(CONTRACT), CONTRACT)
+        storages = [own.storage]
+        dialects: dict[str, App] = {}
+        if service or mounted:
+            # Not needed for keyform's own contract, so that it starts as fast as it did alone.
+            from .dialects import BUILDERS
+
+            for name in dict.fromkeys((*mounted, *([service] if service else []))):
+                its = account(name)
+                storages.append(its.storage)
+                dialects[name] = BUILDERS[name](its)
+    paths: dict[str, WSGIApplication] = {f"/{name}": dialects[name] for name in mounted}
+    if faults is not None:
+        base.add_route(FAULTS_PATH, FaultScript(faults))
+    at_root = dialects[service] if service else base
+    application = _Mounts(at_root, paths, base)
     if faults is None:
-        return ReferenceApp(application, storage)
-    application.add_route(FAULTS_PATH, FaultScript(faults))
-    return ReferenceApp(FaultLayer(application, faults, contract.cursor_after(0)), storage)
+        return ReferenceApp(application, storages)
+    return ReferenceApp(FaultLayer(application, faults, cursor_after(0)), storages)
 
 
 def root_token(data: Path) -> str:
     """The root token kept in the data folder; made on first use. Raises OSError."""
     with _locked(data):
         return _kept_root_token(data)
+
+
+class _Mounts:
+    """Sends each request to the dialect whose path it begins with."""
+
+    def __init__(
+        self, at_root: WSGIApplication, paths: Mapping[str, WSGIApplication], scripts: WSGIApplication
+    ) -> None:
+        self._at_root = at_root
+        self._paths = paths
+        self._scripts = scripts
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path == FAULTS_PATH:
+            return self._scripts(environ, start_response)
+        first = path[: path.find("/", 1)] if "/" in path[1:] else path
+        mounted = self._paths.get(first)
+        if mounted is None:
+            return self._at_root(environ, start_response)
+        inner = {
+            **environ,
+            "SCRIPT_NAME": environ.get("SCRIPT_NAME", "") + first,
+            "PATH_INFO": path[len(first) :] or "/",
+        }
+        return mounted(inner, start_response)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from . import moments
+from .catalogue import FIELDS, Catalogue
 from .records import KeyRequest
 from .refusal import invalid
 from .verification import Asked
@@ -29,36 +30,51 @@ def parse(body: bytes) -> _Json:
     return document
 
 
-def key_request(body: _Json) -> KeyRequest:
-    """The body of a create."""
-    values = _read(body, _CREATE, required={"kind", "environment", "name", "scopes"})
-    return KeyRequest(**values)
+def key_request(body: _Json, catalogue: Catalogue) -> KeyRequest:
+    """The body of a create. A field that the service does not honour may be there, but only empty; a kind
+    also where it is the only one."""
+    only = [name for name, kind in catalogue.kinds.items() if kind.listed]
+    for name in sorted(FIELDS - catalogue.fields):
+        chosen = body.get(name)
+        if chosen not in (None, "", [], {}) and not (name == "kind" and [chosen] == only):
+            message = f"This service knows no {name} of a key; leave it out."
+            raise invalid(name, message, "field_not_supported")
+    required = {"kind", "environment", "name", "scopes"} & catalogue.fields
+    if catalogue.scopes_fixed or catalogue.scopes_optional:
+        required -= {"scopes"}
+    honoured = {name: read for name, read in _CREATE.items() if name in catalogue.fields}
+    given = {name: value for name, value in body.items() if name not in FIELDS - catalogue.fields}
+    values = read_fields(given, honoured, required=required)
+    kind = catalogue.choose_kind(values.pop("kind", None))
+    environment = catalogue.choose_environment(values.pop("environment", None))
+    return KeyRequest(kind, environment, **({"scopes": ()} | values))
 
 
-def key_changes(body: _Json) -> Mapping[str, Any]:
+def key_changes(body: _Json, catalogue: Catalogue) -> Mapping[str, Any]:
     """The body of a PATCH: the fields to replace, by the names that Key uses."""
-    for name in ("kind", "environment", "project"):
-        if name in body:
+    for name in body:
+        if name in FIELDS - catalogue.mutable:
             message = f"{name} cannot be changed; create a new key and revoke this one."
             raise invalid(name, message, "immutable_field")
-    return _read(body, _MUTABLE)
+    return read_fields(body, {name: read for name, read in _MUTABLE.items() if name in catalogue.mutable})
 
 
 def project_origins(body: _Json) -> tuple[str, ...]:
     """The body of a PUT of a project."""
-    origins: tuple[str, ...] = _read(body, _PROJECT, required=_PROJECT)["allowed_origins"]
+    origins: tuple[str, ...] = read_fields(body, _PROJECT, required=_PROJECT)["allowed_origins"]
     return origins
 
 
 def asked(body: _Json, origin_header: str | None) -> Asked:
     """The body of a verify; the Origin header counts where the body names no origin."""
-    values = _read(body, _VERIFY, required={"key"})
+    values = read_fields(body, _VERIFY, required={"key"})
     return Asked(values.pop("key"), **({"origin": origin_header} | values))
 
 
-def _read(
+def read_fields(
     body: _Json, readers: Mapping[str, Callable[[str, Any], Any]], *, required: Collection[str] = ()
 ) -> dict[str, Any]:
+    """The values of a body; unknown, missing and ill-formed fields are refused."""
     for name in body:
         if name not in readers:
             raise invalid(
@@ -70,7 +86,9 @@ def _read(
     return {name: readers[name](name, value) for name, value in body.items()}
 
 
-def _text(shortest: int, longest: int) -> Callable[[str, Any], str]:
+def text(shortest: int, longest: int) -> Callable[[str, Any], str]:
+    """A reader of texts of so many characters."""
+
     def read(name: str, value: Any) -> str:
         if not isinstance(value, str):
             raise invalid(name, f"{name} must be a string.")
@@ -85,8 +103,9 @@ def _text(shortest: int, longest: int) -> Callable[[str, Any], str]:
     return read
 
 
-def _text_set(most: int, longest: int) -> Callable[[str, Any], tuple[str, ...]]:
-    entry = _text(1, longest)
+def text_set(most: int, longest: int) -> Callable[[str, Any], tuple[str, ...]]:
+    """A reader of sets of texts: sorted, without repetition."""
+    entry = text(1, longest)
 
     def read(name: str, value: Any) -> tuple[str, ...]:
         if not isinstance(value, list):
@@ -102,7 +121,7 @@ def _expiry(name: str, value: Any) -> int | None:
     if value is None:
         return None
     try:
-        return moments.from_text(_text(1, 100)(name, value))
+        return moments.from_text(text(1, 100)(name, value))
     except ValueError:
         raise invalid(name, f"{name} must be an RFC 3339 time such as 2030-01-31T12:00:00.000Z.") from None
 
@@ -112,8 +131,8 @@ def _metadata(name: str, value: Any) -> dict[str, str]:
         raise invalid(name, f"{name} must be an object with string values.")
     if len(value) > 50:
         raise invalid(name, f"{name} may have 50 entries at most; it has {len(value)}.")
-    key, text = _text(1, 40), _text(0, 500)
-    return {key(name, entry): text(name, content) for entry, content in value.items()}
+    read_key, read_value = text(1, 40), text(0, 500)
+    return {read_key(name, entry): read_value(name, content) for entry, content in value.items()}
 
 
 def _rate_limit(name: str, value: Any) -> tuple[int, int] | None:
@@ -150,24 +169,24 @@ def _refuse_constant(name: str) -> None:
 
 
 _MUTABLE: dict[str, Callable[[str, Any], Any]] = {
-    "name": _text(1, 200),
-    "description": _text(0, 1000),
-    "scopes": _text_set(100, 100),
-    "allowed_origins": _text_set(100, 300),
+    "name": text(1, 200),
+    "description": text(0, 1000),
+    "scopes": text_set(100, 100),
+    "allowed_origins": text_set(100, 300),
     "expires_at": _expiry,
     "metadata": _metadata,
     "rate_limit": _rate_limit,
 }
 _CREATE = _MUTABLE | {
-    "kind": _text(1, 40),
-    "environment": _text(1, 40),
-    "project": _nullable(_text(1, 100)),
+    "kind": text(1, 40),
+    "environment": text(1, 40),
+    "project": _nullable(text(1, 100)),
 }
-_PROJECT = {"allowed_origins": _text_set(100, 300)}
+_PROJECT = {"allowed_origins": text_set(100, 300)}
 _VERIFY = {
-    "key": _text(0, 1000),
-    "scope": _text(1, 100),
-    "origin": _text(0, 300),
-    "project": _text(1, 100),
-    "environment": _text(1, 40),
+    "key": text(0, 1000),
+    "scope": text(1, 100),
+    "origin": text(0, 300),
+    "project": text(1, 100),
+    "environment": text(1, 40),
 }

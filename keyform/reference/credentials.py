@@ -8,10 +8,10 @@ import hmac
 import os
 import re
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_KEY_TEXT = re.compile(r"[a-z]{2,16}_[a-z]{2,16}_([a-z0-9]{8})_[A-Za-z0-9_-]{43}", re.ASCII)
 # Compared against when a lookup finds nothing, so that both answers cost the same.
 _NO_SALT = bytes(16)
 _NO_DIGEST = bytes(32)
@@ -28,19 +28,57 @@ class Minted:
     digest: bytes = field(repr=False)
 
 
-class Mint:
-    """Makes and checks key texts `{prefix}_{environment}_{lookup}_{secret}` under one pepper."""
+@dataclass(frozen=True, slots=True)
+class KeyFormat:
+    """How key texts look.
 
-    def __init__(self, pepper: bytes) -> None:
+    pattern: a whole key text; its group `lookup`, where it has one, is the part that finds the row.
+    draw: a fresh text, and the part of it that may be shown, from a prefix and an environment.
+    """
+
+    pattern: re.Pattern[str]
+    draw: Callable[[str, str], tuple[str, str]]
+
+
+def _draw(prefix: str, environment: str) -> tuple[str, str]:
+    """40 random bits to find the row by, 256 random bits to prove it."""
+    start = f"{prefix}_{environment}_{_base32(5)}"
+    return f"{start}_{secrets.token_urlsafe(32)}", start
+
+
+LOOKUP_FORMAT = KeyFormat(
+    re.compile(r"[a-z]{2,16}_[a-z]{2,16}_(?P<lookup>[a-z0-9]{8})_[A-Za-z0-9_-]{43}", re.ASCII), _draw
+)
+"""`{prefix}_{environment}_{lookup}_{secret}`."""
+
+
+class Mint:
+    """Makes and checks key texts of one format under one pepper."""
+
+    def __init__(self, pepper: bytes, key_format: KeyFormat = LOOKUP_FORMAT) -> None:
         self._pepper = pepper
+        self._format = key_format
 
     def mint(self, prefix: str, environment: str) -> Minted:
-        """A fresh key: 40 random bits to find the row by, 256 random bits to prove it."""
-        lookup = _base32(5)
-        start = f"{prefix}_{environment}_{lookup}"
-        text = f"{start}_{secrets.token_urlsafe(32)}"
-        salt = os.urandom(16)
+        """A fresh key."""
+        return self.keep(*self._format.draw(prefix, environment))
+
+    def keep(self, text: str, start: str) -> Minted:
+        """What is kept of a fresh key text, of which `start` may be shown. Raises ValueError."""
+        lookup, salt = self.lookup(text), os.urandom(16)
+        if lookup is None:
+            raise ValueError("a fresh key text does not have its own format")
         return Minted(text, lookup, start, salt, self._digest(salt, text))
+
+    def lookup(self, text: str) -> str | None:
+        """What finds the row of a well-formed key text, else None."""
+        found = self._format.pattern.fullmatch(text)
+        if found is None:
+            return None
+        if "lookup" in self._format.pattern.groupindex:
+            return found["lookup"]
+        # No part of such a text may be kept, so a keyed hash of all of it finds the row.
+        return hmac.digest(self._pepper, b"lookup:" + text.encode("utf-8"), hashlib.sha256)[:16].hex()
 
     def matches(self, text: str, salt: bytes | None, digest: bytes | None) -> bool:
         """Whether `text` is the key behind salt and digest (None for an unknown row), in constant time."""
@@ -53,20 +91,14 @@ class Mint:
         return hmac.digest(self._pepper, salt + text.encode("utf-8"), hashlib.sha256)
 
 
-def lookup_of(text: str) -> str | None:
-    """The lookup part of a well-formed key text, else None."""
-    found = _KEY_TEXT.fullmatch(text)
-    return found[1] if found else None
-
-
 def same_text(left: str, right: str) -> bool:
     """Compare two credentials in constant time."""
     return hmac.compare_digest(left.encode("utf-8", "replace"), right.encode("utf-8", "replace"))
 
 
-def new_id() -> str:
-    """A fresh key id."""
-    return f"key_{_base32(16)}"
+def new_id(prefix: str = "key") -> str:
+    """A fresh id such as `key_…`."""
+    return f"{prefix}_{_base32(16)}"
 
 
 def new_root_token() -> str:

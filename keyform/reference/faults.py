@@ -180,7 +180,10 @@ class FaultLayer:
 
     def _repeat(self, body: bytes) -> bytes:
         page = json.loads(body)
-        return json.dumps({**page, "next_cursor": self._first_cursor}).encode()
+        again: dict[str, object] = {"next_cursor": self._first_cursor}
+        if "pagination" in page:
+            again = {"pagination": {"cursor": self._first_cursor, "hasMore": True}}
+        return json.dumps({**page, **again}).encode()
 
 
 class FaultScript:

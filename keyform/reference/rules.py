@@ -14,26 +14,48 @@ _ORIGIN = re.compile(rf"(https?)://({_HOST})(?::([1-9][0-9]{{0,4}}))?", re.ASCII
 _LONGEST_HOST = 253
 _LOCAL_HOSTS = {"localhost", "127.0.0.1"}
 _DEFAULT_PORTS = {"https": 443, "http": 80}
+_DAY_MILLISECONDS = 24 * 3600 * 1000
+# The caller counts a span from its own clock, and a little before the service does.
+_EXPIRY_TOLERANCE_MILLISECONDS = 3600 * 1000
 
 
 def check_kind(catalogue: Catalogue, kind: str, environment: str, project: str | None) -> Kind:
     """The kind, when it exists and may live where it is asked to."""
     found = catalogue.kinds.get(kind)
-    if found is None:
-        raise invalid("kind", f"There is no kind {kind!r}; kinds: {_words(catalogue.kinds)}.")
+    if found is None or not found.listed:
+        kinds = _words(name for name, known in catalogue.kinds.items() if known.listed)
+        raise invalid("kind", f"There is no kind {kind!r}; kinds: {kinds}.")
     if environment not in catalogue.environments:
         known = _words(catalogue.environments)
         raise invalid("environment", f"There is no environment {environment!r}; environments: {known}.")
     if project is not None and not found.in_project:
         raise invalid("project", f"A key of kind {kind} belongs to no project; leave project out.")
+    if project is None and found.needs_project:
+        raise invalid("project", "A key belongs to one project; name it.", "project_required")
     return found
 
 
+def granted_scopes(catalogue: Catalogue, kind: str, scopes: Sequence[str]) -> tuple[str, ...]:
+    """The scopes that a key gets: those asked for where they may be chosen, else those of its kind."""
+    if not scopes and catalogue.scopes_fixed:
+        return tuple(sorted(catalogue.kinds[kind].scopes))
+    check_scopes(catalogue, kind, scopes)
+    if catalogue.scopes_fixed and set(scopes) != catalogue.kinds[kind].scopes:
+        held = _words(catalogue.kinds[kind].scopes)
+        message = f"The kind decides on the scopes; a key of kind {kind} holds: {held}."
+        raise invalid("scopes", message, "scope_not_allowed_for_kind")
+    return tuple(scopes)
+
+
 def check_scopes(catalogue: Catalogue, kind: str, scopes: Sequence[str]) -> None:
-    """Scopes are a non-empty subset of what the kind may carry."""
-    if not scopes:
+    """Scopes are a subset of what the kind may carry; empty only where that means all of them."""
+    if not scopes and not catalogue.scopes_optional:
         raise invalid("scopes", "A key needs at least one scope.")
     for scope in scopes:
+        if catalogue.scope_pattern is not None:
+            if not catalogue.scope_pattern.fullmatch(scope):
+                raise invalid("scopes", f"{scope[:100]!r} is not the form of a scope.", "unknown_scope")
+            continue
         if scope not in catalogue.scopes:
             known = _words(catalogue.scopes)
             raise invalid("scopes", f"There is no scope {scope!r}; scopes: {known}.", "unknown_scope")
@@ -63,10 +85,28 @@ def check_origins(origins: Sequence[str]) -> None:
             raise invalid("allowed_origins", f"{origin!r} is not an origin: {problem}.", "invalid_origin")
 
 
-def check_expiry(expires_at: int | None, now: int) -> None:
-    """An expiry lies in the future. Both in milliseconds since the epoch."""
-    if expires_at is not None and expires_at <= now:
+def check_expiry(catalogue: Catalogue, expires_at: int | None, now: int) -> None:
+    """An expiry lies in the future, a span away that the service offers. Both in epoch milliseconds."""
+    if expires_at is None:
+        return
+    if expires_at <= now:
         raise invalid("expires_at", "The expiry must be in the future.", "expiry_in_past")
+    days = catalogue.expiry_days
+    offered = (abs(expires_at - now - span * _DAY_MILLISECONDS) for span in days)
+    if days and not any(distance <= _EXPIRY_TOLERANCE_MILLISECONDS for distance in offered):
+        spans = ", ".join(str(span) for span in days)
+        message = f"A key expires never or after one of these numbers of days: {spans}."
+        raise invalid("expires_at", message, "expiry_not_offered")
+
+
+def check_project(catalogue: Catalogue, origins: Sequence[str]) -> None:
+    """The service knows projects, and they carry origins only where some kind of key needs them."""
+    if not any(kind.in_project for kind in catalogue.kinds.values()):
+        raise invalid("id", "This service has no projects.", "field_not_supported")
+    if origins and not any(kind.needs_origin for kind in catalogue.kinds.values()):
+        message = "The projects of this service have no origins; leave allowed_origins empty."
+        raise invalid("allowed_origins", message, "field_not_supported")
+    check_origins(origins)
 
 
 def _problem_with(origin: str) -> str | None:

@@ -16,6 +16,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import waitress.server
 from waitress.channel import ClientDisconnected
 
+from .account import Options
 from .app import create_app
 from .faults import ConnectionDropped, Faults
 from .limiter import RateLimit
@@ -37,14 +38,18 @@ def serve(
     faults: bool = False,
     on_ready: Callable[[str], None],
     allow_remote: bool = False,
+    service: str | None = None,
+    services: Iterable[str] = (),
+    options: Options | None = None,
 ) -> None:
     """Serve the folder `data` until SIGTERM or SIGINT, then finish the requests in flight and return.
 
     port 0 lets the system choose; on_ready gets the base URL once the port is bound.
     faults: whether PUT /_faults may install a fault script.
-    Raises ValueError for a host that other machines can reach, unless allow_remote says that this is meant:
-    the service speaks plain HTTP, so secrets would cross the network in clear. Raises OSError where the
-    address or the folder cannot be used.
+    service, services, options: which dialects are spoken at `/` and under `/NAME/`; see create_app.
+    Raises ValueError for a dialect that does not exist, and for a host that other machines can reach, unless
+    allow_remote says that this is meant: the service speaks plain HTTP, so secrets would cross the network in
+    clear. Raises OSError where the address or the folder cannot be used.
     """
     if not allow_remote and not _is_loopback(host):
         raise ValueError(
@@ -54,7 +59,14 @@ def serve(
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, port), family=family) as listener:
         bound = listener.getsockname()[1]
-        application = create_app(data, limit=limit, faults=Faults() if faults else None)
+        application = create_app(
+            data,
+            limit=limit,
+            faults=Faults() if faults else None,
+            service=service,
+            services=services,
+            options=options,
+        )
         try:
             server = waitress.server.create_server(
                 _breaking_connections(application),

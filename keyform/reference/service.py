@@ -30,8 +30,10 @@ VALUES (:id, :origins, :now, :now)
 ON CONFLICT (id) DO UPDATE SET allowed_origins = :origins, updated_at = max(updated_at, :now)"""
 _INSERT_IDEMPOTENCY = """INSERT INTO idempotency (idempotency_key, request, key_id, created_at)
 VALUES (?, ?, ?, ?)"""
-_KEY_PAGE = "SELECT * FROM keys WHERE seq > ? ORDER BY seq LIMIT ?"
-_PROJECT_KEY_PAGE = "SELECT * FROM keys WHERE seq > ? AND project = ? ORDER BY seq LIMIT ?"
+_KEY_PAGE = """SELECT * FROM keys WHERE kind IN (SELECT value FROM json_each(?)) AND seq > ?
+ORDER BY seq LIMIT ?"""
+_PROJECT_KEY_PAGE = """SELECT * FROM keys WHERE kind IN (SELECT value FROM json_each(?)) AND seq > ?
+AND project = ? ORDER BY seq LIMIT ?"""
 _PROJECT_PAGE = "SELECT * FROM projects WHERE seq > ? ORDER BY seq LIMIT ?"
 
 
@@ -53,6 +55,9 @@ class KeyService:
         self._mint = mint
         self._catalogue = catalogue
         self._clock = clock
+        listed = sorted(name for name, kind in catalogue.kinds.items() if kind.listed)
+        self._listed = pack(listed)
+        self._unlisted = frozenset(catalogue.kinds) - frozenset(listed)
 
     def now(self) -> int:
         """Milliseconds since the epoch."""
@@ -61,15 +66,15 @@ class KeyService:
     def list_keys(self, *, after: int, limit: int, project: str | None) -> list[Key]:
         """Up to `limit` keys behind the sequence number `after`, in creation order."""
         if project is None:
-            rows = self._storage.fetch(_KEY_PAGE, after, limit)
+            rows = self._storage.fetch(_KEY_PAGE, self._listed, after, limit)
         else:
-            rows = self._storage.fetch(_PROJECT_KEY_PAGE, after, project, limit)
+            rows = self._storage.fetch(_PROJECT_KEY_PAGE, self._listed, after, project, limit)
         return [Key.of(row) for row in rows]
 
     def get_key(self, key_id: str) -> Key:
         """One key; 404 when there is none."""
         with self._storage.read() as connection:
-            return _key(connection, key_id)
+            return self._key(connection, key_id)
 
     def create_key(self, request: KeyRequest, idempotency_key: str | None) -> Created:
         """Mint a key, or replay the create that already used this idempotency key."""
@@ -86,11 +91,10 @@ class KeyService:
                 if earlier is not None:
                     return _replay(connection, earlier, digest)
             kind = rules.check_kind(self._catalogue, request.kind, request.environment, request.project)
-            rules.check_scopes(self._catalogue, request.kind, request.scopes)
+            scopes = rules.granted_scopes(self._catalogue, request.kind, request.scopes)
             self._check_origins(connection, request.kind, request.allowed_origins, request.project)
-            rules.check_expiry(request.expires_at, now)
-            key_id = new_id()
-            secret = self._insert(connection, key_id, kind.prefix, request, now)
+            rules.check_expiry(self._catalogue, request.expires_at, now)
+            key_id, secret = self.insert(connection, kind.prefix, replace(request, scopes=scopes), now)
             if idempotency_key is not None:
                 connection.execute(
                     _INSERT_IDEMPOTENCY,
@@ -101,7 +105,7 @@ class KeyService:
     def update_key(self, key_id: str, changes: Mapping[str, Any]) -> Key:
         """Replace the named fields (of Key, already well-formed); 409 key_revoked on a revoked key."""
         with self._storage.write() as connection:
-            key = replace(_key(connection, key_id), **changes)
+            key = replace(self._key(connection, key_id), **changes)
             if key.revoked_at is not None:
                 raise Refusal(409, "key_revoked", "The key is revoked and cannot be changed.")
             if "scopes" in changes:
@@ -109,13 +113,14 @@ class KeyService:
             if "allowed_origins" in changes:
                 self._check_origins(connection, key.kind, key.allowed_origins, key.project)
             if "expires_at" in changes:
-                rules.check_expiry(key.expires_at, self.now())
+                rules.check_expiry(self._catalogue, key.expires_at, self.now())
             connection.execute(_UPDATE_KEY, {"id": key_id, **_columns(key)})
             return key
 
     def revoke_key(self, key_id: str) -> Key:
         """Revoke for good; a revoked key stays as it is."""
         with self._storage.write() as connection:
+            self._key(connection, key_id)
             connection.execute(
                 "UPDATE keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", (self.now(), key_id)
             )
@@ -132,7 +137,7 @@ class KeyService:
 
     def put_project(self, project_id: str, allowed_origins: tuple[str, ...]) -> Project:
         """Create the project, or replace its exact set of origins."""
-        rules.check_origins(allowed_origins)
+        rules.check_project(self._catalogue, allowed_origins)
         with self._storage.write() as connection:
             connection.execute(
                 _PUT_PROJECT, {"id": project_id, "origins": pack(allowed_origins), "now": self.now()}
@@ -151,9 +156,11 @@ class KeyService:
             of_project = project.allowed_origins
         rules.check_key_origins(self._catalogue, kind, own, of_project)
 
-    def _insert(
-        self, connection: sqlite3.Connection, key_id: str, prefix: str, request: KeyRequest, now: int
-    ) -> str:
+    def insert(
+        self, connection: sqlite3.Connection, prefix: str, request: KeyRequest, now: int
+    ) -> tuple[str, str]:
+        """Mint a key inside a transaction of the caller's, who has checked it: its id and its text."""
+        key_id = new_id()
         while True:
             minted = self._mint.mint(prefix, request.environment)
             # The lookup part is short, so two keys may draw the same one: draw again.
@@ -171,7 +178,14 @@ class KeyService:
             "created_at": now,
         }
         connection.execute(_INSERT_KEY, row | _columns(request))
-        return minted.text
+        return key_id, minted.text
+
+    def _key(self, connection: sqlite3.Connection, key_id: str) -> Key:
+        """A key that the contract may see; 404 when there is none."""
+        key = _key(connection, key_id)
+        if key.kind in self._unlisted:
+            raise _no_such_key()
+        return key
 
 
 def _replay(connection: sqlite3.Connection, earlier: Row, digest: bytes) -> Created:
@@ -197,8 +211,12 @@ def _columns(fields: Key | KeyRequest) -> dict[str, object]:
 def _key(connection: sqlite3.Connection, key_id: str) -> Key:
     row = _one(connection, "SELECT * FROM keys WHERE id = ?", key_id)
     if row is None:
-        raise Refusal(404, "not_found", "There is no such key.")
+        raise _no_such_key()
     return Key.of(row)
+
+
+def _no_such_key() -> Refusal:
+    return Refusal(404, "not_found", "There is no such key.")
 
 
 def _find_project(connection: sqlite3.Connection, project_id: str) -> Project | None:

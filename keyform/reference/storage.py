@@ -69,6 +69,10 @@ class Storage:
         self._writer.execute("PRAGMA journal_mode = WAL")
         self._writer.executescript(_SCHEMA)
 
+    def add_tables(self, script: str) -> None:
+        """Create what a dialect keeps besides keys and projects. The caller holds the lock of the folder."""
+        self._writer.executescript(script)
+
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """A connection that sees one committed state."""

@@ -8,20 +8,42 @@ because the rules are the same; moving from the one to the other must not change
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keyform.errors import ConfigError
 from keyform.model import Secret
 from keyform.ports import Clock, Service
-from keyform.profile import CONTRACT, Profile
-from keyform.services.endpoint import check_credential, check_endpoint
+from keyform.profile import ASSISTED, CONTRACT, DOCUMENTED, Profile
+from keyform.services.endpoint import check_credential, check_endpoint, check_options, refuse_vendor_host
 
 if TYPE_CHECKING:
     import httpx
 
+    from keyform.services.authority import Authority
+
 DATA = ".keyform/service"
 """Where the embedded service keeps its data, relative to the configuration, without a ``path``."""
+
+_BUILT_INS = ("insecure",)
+
+PLUG_INS = "keyform.services"
+"""Entry-point group of classes for what a profile cannot say; a profile names one as ``implementation``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a service is opened with; given to an ``implementation`` beside the client that the profile
+    describes. ``options`` hold the defaults too."""
+
+    name: str
+    profile: Profile
+    base_url: str
+    credential: Secret | None
+    options: Mapping[str, Any]
+    folder: Path
+    clock: Clock
 
 
 def service_whereabouts(type_text: str, endpoint: str | None, options: Mapping[str, Any]) -> str:
@@ -40,54 +62,138 @@ def open_service(
     options: Mapping[str, Any],
     folder: Path,
     clock: Clock,
+    mode: str | None = None,
     wrap_transport: Callable[[httpx.BaseTransport], httpx.BaseTransport] | None = None,
 ) -> Service:
     """A client of the service that the configuration calls ``name``.
 
-    ``options``: ``insecure`` (allow plain http to another machine) and, for the embedded service,
-    ``path`` (its data folder, relative to ``folder``). ``wrap_transport`` puts something between the
-    client and the network. Nothing is sent yet. Raises ``ConfigError`` for a service that cannot be
-    opened as declared, and ``ServiceError`` where the embedded service cannot use its folder.
+    ``options``: those of the profile, ``insecure`` (allow plain http to another machine), ``auth`` where
+    the profile has a choice and, for the embedded service, ``path`` (its data folder, relative to
+    ``folder``). ``mode``: as the configuration says, see ``Profile.under``. ``wrap_transport`` puts
+    something between the client and the network. Nothing is sent yet. Raises ``ConfigError`` for a
+    service that cannot be opened as declared, and ``ServiceError`` where the embedded service cannot use
+    its folder.
     """
-    foreign = sorted(operation for operation, backing in profile.operations.items() if backing != CONTRACT)
-    if foreign:
+    if mode == ASSISTED:
         raise ConfigError(
-            f"service {name!r}: type {type_text!r} is not backed by the key-service contract for: "
-            + ", ".join(foreign),
-            "This version of keyform speaks the contract only.",
+            f"service {name!r}: assisted mode needs a person, and this command has no way to ask one",
+            "Give the service an `endpoint`, or run it where assisted services are supported.",
         )
-    if endpoint is not None:
-        endpoint = check_endpoint(name, endpoint, insecure=options.get("insecure") is True)
-        if credential is None:
+    profile = profile.under(mode)
+    embedded = type_text == "embedded" and endpoint is None
+    options = check_options(
+        name, profile, options, (*_BUILT_INS, *(("path",) if type_text == "embedded" else ()))
+    )
+    if embedded:
+        if credential is not None:
             raise ConfigError(
-                f"service {name!r} has an endpoint but no credential",
-                'Add credential: "${env:NAME}" with the name of the variable that holds it.',
+                f"service {name!r} has a credential but no endpoint",
+                "Add the `endpoint` it is for, or remove it: the embedded service needs none.",
             )
-        check_credential(name, credential)
-    elif type_text != "embedded":
-        raise ConfigError(
-            f"service {name!r} has no endpoint", "Add the address of the service as `endpoint: https://…`."
-        )
-    elif credential is not None:
-        raise ConfigError(
-            f"service {name!r} has a credential but no endpoint",
-            "Add the `endpoint` it is for, or remove it: the embedded service needs none.",
-        )
+        address = ""
+    else:
+        address = _address(name, profile, endpoint, mode, insecure=options.get("insecure") is True)
 
-    from keyform.services import wire
-    from keyform.services.contract import ContractService
+    from keyform.services.dialect import error_reader, operations_of
     from keyform.services.http import Http, network_transport
+    from keyform.services.limits import LimitHeaders
+    from keyform.services.rest import RestService
 
     transport: httpx.BaseTransport
-    if endpoint is not None:
-        transport = network_transport(endpoint)
-    else:
+    if embedded:
         from keyform.services.embedded import ADDRESS, open_embedded
 
-        endpoint = ADDRESS
+        address = ADDRESS
         transport, credential = open_embedded(name, folder / str(options.get("path", DATA)), clock)
+        authority = _authority(name, profile, credential, options, clock)
+    else:
+        authority = _authority(name, profile, credential, options, clock)
+        transport = network_transport(address)
     if wrap_transport is not None:
         transport = wrap_transport(transport)
+    limits = LimitHeaders.of(profile.rest.get("rate_limit_headers", {}))
     prefixes = tuple(sorted({kind.prefix for kind in profile.kinds.values()}))
-    http = Http(name, endpoint, credential, clock, transport, wire.error_envelope, prefixes=prefixes)
-    return ContractService(name, profile, http)
+    http = Http(
+        name, address, authority, clock, transport, error_reader(profile), limits=limits, prefixes=prefixes
+    )
+    service = RestService(name, profile, operations_of(profile), http, clock, options)
+    if profile.implementation is None:
+        return service
+    opening = Opening(name, profile, address, credential, options, folder, clock)
+    return _plugged(profile.implementation, service, opening)
+
+
+def _address(name: str, profile: Profile, endpoint: str | None, mode: str | None, *, insecure: bool) -> str:
+    """Where the calls go. What a vendor does not document never goes to that vendor."""
+    backings = set(profile.operations.values())
+    undocumented = sorted(op for op, how in profile.operations.items() if how == CONTRACT)
+    if not {"create", "revoke"} <= profile.operations.keys():
+        raise ConfigError(
+            f"service {name!r}: the keys of {profile.title} are made by hand, in its dashboard",
+            "Add `mode: assisted`, or an `endpoint` with `mode: contract`.",
+        )
+    if endpoint is None and (undocumented or profile.base_url is None):
+        told = (
+            f": {profile.title} documents no call for {', '.join(undocumented)}"
+            if undocumented and DOCUMENTED in backings | {DOCUMENTED if profile.domains else ""}
+            else ""
+        )
+        raise ConfigError(
+            f"service {name!r} has no endpoint{told}",
+            "Add the address of the service as `endpoint: https://…`"
+            + (
+                ": `keyform serve`, or a broker that speaks keyform's contract. Or add `mode: assisted`."
+                if told
+                else "."
+            ),
+        )
+    address = check_endpoint(name, endpoint or profile.base_url or "", insecure=insecure)
+    if undocumented:
+        refuse_vendor_host(name, profile, address, undocumented)
+    return address
+
+
+def _authority(
+    name: str, profile: Profile, credential: Secret | None, options: Mapping[str, Any], clock: Clock
+) -> Authority:
+    from keyform.services.authority import Login, Static
+    from keyform.services.dialect import contract_tree
+    from keyform.services.templates import placeholders
+
+    auth: Mapping[str, Any] = profile.rest.get("auth") or contract_tree()["auth"]
+    login = auth.get("login")
+    if "choices" in auth:
+        auth = auth["choices"][options.get("auth", next(iter(auth["choices"])))]
+    header, value = auth.get("header", "Authorization"), auth.get("value", "Bearer {credential}")
+    if credential is not None:
+        check_credential(name, credential)
+    if login is not None:
+        needed = [field.partition(".")[2] for field in placeholders(login) if field.startswith("options.")]
+        missing = [option for option in needed if option not in options]
+        if not missing:
+            return Login(name, header, value, credential, login, options, clock)
+        if credential is None:
+            raise ConfigError(
+                f"service {name!r} has neither a credential nor all that a login needs",
+                'Add credential: "${env:NAME}", or ' + ", ".join(f"`{option}`" for option in missing) + ".",
+            )
+    if credential is None:
+        raise ConfigError(
+            f"service {name!r} has an endpoint but no credential",
+            'Add credential: "${env:NAME}" with the name of the variable that holds it.',
+        )
+    return Static(header, value, credential)
+
+
+def _plugged(implementation: str, service: Service, opening: Opening) -> Service:
+    from importlib.metadata import entry_points
+
+    found = tuple(entry_points(group=PLUG_INS, name=implementation))
+    if not found:
+        raise ConfigError(
+            f"service {opening.name!r}: its profile names the implementation {implementation!r}, which is "
+            "not installed",
+            f"Install the package that has it in the entry-point group `{PLUG_INS}`.",
+        )
+    opened: Service = found[0].load()(service, opening)
+    return opened

@@ -1,12 +1,16 @@
-"""Where a key service is: which endpoints a credential may be sent to."""
+"""Where a key service is and what it is opened with: endpoints, credentials, options."""
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
+from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from keyform.errors import ConfigError
 from keyform.model import Secret
+from keyform.profile import Option, Profile
 
 _LOOPBACK_4 = ipaddress.ip_network("127.0.0.0/8")
 _LOOPBACK_6 = ipaddress.ip_address("::1")
@@ -62,3 +66,45 @@ def check_credential(service: str, credential: Secret) -> None:
             "that no credential has",
             "Check the variable it comes from; a line end at the end of a file is a common cause.",
         )
+
+
+def refuse_vendor_host(service: str, profile: Profile, address: str, operations: Sequence[str]) -> None:
+    """Raise ``ConfigError`` where calls that a vendor does not document would go to that vendor."""
+    host = (urlsplit(address).hostname or "").lower()
+    for domain in profile.domains:
+        if host == domain or host.endswith("." + domain):
+            raise ConfigError(
+                f"service {service!r}: {profile.title} documents no call for {', '.join(operations)}, so "
+                f"none is sent to {host}",
+                "Use `mode: assisted`, or the `endpoint` of a service that speaks keyform's contract.",
+            )
+
+
+def check_options(
+    service: str, profile: Profile, given: Mapping[str, Any], also: Sequence[str]
+) -> dict[str, Any]:
+    """The options of a service with the defaults of its profile. Raises ``ConfigError`` for one that is
+    unknown, missing, or not among its choices."""
+    rules = dict(profile.options)
+    choices = profile.rest.get("auth", {}).get("choices")
+    if choices:
+        rules["auth"] = Option("how the credential is sent", choices=tuple(choices))
+    known = sorted({*rules, *also})
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"Did you mean `{near[0]}`?" if near else f"It takes {', '.join(known)}."
+            raise ConfigError(f"service {service!r} takes no option `{name}`", hint)
+    found = {name: rule.default for name, rule in rules.items() if rule.default is not None} | dict(given)
+    for name, rule in rules.items():
+        if rule.required and found.get(name) in (None, ""):
+            raise ConfigError(
+                f"service {service!r} needs the option `{name}`",
+                f"Add `{name}` to the service: {rule.description}." if rule.description else f"Add `{name}`.",
+            )
+        if rule.choices and name in found and found[name] not in rule.choices:
+            raise ConfigError(
+                f"service {service!r}: `{name}` is none of {', '.join(rule.choices)}",
+                "Choose one of them.",
+            )
+    return found

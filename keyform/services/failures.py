@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from keyform.errors import AnswerLost, Refused, ServiceError, Unreachable
 from keyform.masking import masked
 from keyform.model import Secret
-
-READ, WRITE, CREATE = "read", "write", "create"
+from keyform.services.calls import CREATE, WRITE
 
 REFUSED, NO_ANSWER, BAD_ANSWER = "refused", "no answer", "bad answer"
 
@@ -105,6 +104,15 @@ def no_answer(problem: Exception, repeatable: bool, show: Show) -> Failure:
         again=repeatable,
         perhaps_done=True,
     )
+
+
+def no_credential(problem: ServiceError) -> Failure:
+    """A login failed, so the call itself was never sent."""
+    said = problem.diagnostics[0]
+    kind = NO_ANSWER if isinstance(problem, Unreachable) else REFUSED
+    status, reason = (problem.status, problem.reason) if isinstance(problem, Refused) else (0, "")
+    what = said.summary.partition(": ")[2] or said.summary
+    return Failure(kind, what, said.detail, status=status, reason=reason)
 
 
 _NEXT_STEPS = {

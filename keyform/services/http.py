@@ -11,8 +11,7 @@ import json
 import logging
 import ssl
 import urllib.request
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -21,86 +20,58 @@ import httpx
 import tenacity
 
 from keyform import __version__
-from keyform.masking import in_json
-from keyform.model import Secret
+from keyform.errors import ServiceError
+from keyform.masking import in_json, masked
 from keyform.ports import ANSWER_TIMEOUT, Clock
 from keyform.services import failures
+from keyform.services.authority import Authority
 from keyform.services.budget import Allowance, Budget
+from keyform.services.calls import Answer, Call
 from keyform.services.endpoint import is_loopback
-from keyform.services.failures import READ, Failure, safe
+from keyform.services.failures import Failure, safe
+from keyform.services.limits import LimitHeaders, seconds
 
 _log = logging.getLogger(__name__)
 
 ATTEMPTS = 5
 LONGEST_WAIT = 300.0
 """Seconds that a service may ask keyform to wait before it gives up instead."""
-_UNSAID_WAIT = 1.0  # after a 429 that does not say how long
 _LARGEST_ANSWER = 64 << 20
 _LONGEST_ANSWER = 300.0
 _CONNECTIONS = 64
 _TIMED_OUT = (408, 425, 499)  # said by whatever stands before the service, which may carry it out yet
 _REPEATABLE = (*_TIMED_OUT, 500, 502, 503, 504)
 
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call to a service.
-
-    ``doing`` is the operation in words, for messages ("creating a key"). ``effect`` is ``read``,
-    ``write`` or ``create``. ``repeatable``: sending it twice does no more than sending it once.
-    ``managed``: it carries the service's credential and counts against that credential's rate limit.
-    ``secret`` travels in the body and is hidden from every message.
-    """
-
-    doing: str
-    method: str
-    path: str
-    effect: str = READ
-    params: Mapping[str, str | int] | None = None
-    body: Any = field(default=None, repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    repeatable: bool = True
-    managed: bool = True
-    secret: Secret | None = None
-    next_steps: Mapping[int, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A successful answer (2xx) with its JSON body, which may hold a secret. ``size`` in bytes."""
-
-    status: int
-    body: Any = field(repr=False)
-    size: int = 0
-
-
 ErrorReader = Callable[[Any], tuple[str, str]]
 """Takes the parsed body of an error answer; gives the service's own error code and message, or ""."""
 
 
 class Http:
-    """Calls to one service with one credential; for many threads at once."""
+    """Calls to one service for one account; for many threads at once."""
 
     def __init__(
         self,
         service: str,
         base_url: str,
-        credential: Secret | None,
+        authority: Authority,
         clock: Clock,
         transport: httpx.BaseTransport,
         read_error: ErrorReader,
         *,
+        limits: LimitHeaders | None = None,
         prefixes: tuple[str, ...] = (),
         timeout: float = ANSWER_TIMEOUT.total_seconds(),
     ) -> None:
-        """``prefixes`` are those of the service's keys: what looks like one is hidden from every message.
-        ``timeout``: seconds that the service may stay silent."""
+        """``limits``: where answers speak of the rate limit. ``prefixes`` are those of the service's keys:
+        what looks like one is hidden from every message. ``timeout``: seconds that the service may stay
+        silent."""
         self._service = service
         self._base = base_url
         self._host = httpx.URL(base_url).netloc.decode("ascii")
-        self._credential = credential
+        self._authority = authority
         self._clock = clock
         self._read_error = read_error
+        self._limits = limits or LimitHeaders()
         self._prefixes = prefixes
         self._budget = Budget(clock)
         self._dated: tuple[str, datetime] | None = None  # the last Date header, and when it came
@@ -145,6 +116,21 @@ class Http:
         except (ValueError, TypeError):
             return None
 
+    def within(self, link: str) -> str:
+        """The address of a next page, in full. Raises ``ServiceError`` when it leads to another host, where
+        the credential must not go."""
+        base = httpx.URL(self._base + "/")
+        try:
+            url = base.join(link)
+        except (httpx.InvalidURL, ValueError):
+            url = httpx.URL("")
+        if (url.scheme, url.netloc) != (base.scheme, base.netloc):
+            raise ServiceError(
+                f"service {self._service!r}: the address of the next page leads to another host",
+                "Ask whoever runs the service. The credential goes to its own host only.",
+            )
+        return str(url)
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
@@ -164,13 +150,25 @@ class Http:
         return outcome
 
     def _send(self, call: Call) -> tuple[Answer | Failure, Allowance | None]:
+        if not call.managed:
+            return self._exchange(call, dict(call.headers))
+        try:
+            shown = self._authority.headers(self.call)
+            outcome, seen = self._exchange(call, {**call.headers, **shown})
+            if isinstance(outcome, Failure) and outcome.status == 401 and self._authority.renew(shown):
+                # Refused at the door, so nothing was carried out: once more with a new token.
+                shown = self._authority.headers(self.call)
+                outcome, seen = self._exchange(call, {**call.headers, **shown})
+        except ServiceError as problem:
+            return failures.no_credential(problem), None
+        return outcome, seen
+
+    def _exchange(self, call: Call, headers: dict[str, str]) -> tuple[Answer | Failure, Allowance | None]:
+        """One request and its answer."""
         show = self._show(call)
-        headers = dict(call.headers)
-        if call.managed and self._credential is not None:
-            headers["Authorization"] = f"Bearer {self._credential.reveal()}"
-        request = self._client.build_request(
-            call.method, self._base + call.path, params=call.params, json=call.body, headers=headers
-        )
+        body = {"data": call.body} if call.form else {"json": call.body}
+        url = call.path if "://" in call.path else self._base + call.path
+        request = self._client.build_request(call.method, url, params=call.params, headers=headers, **body)
         try:
             response = self._client.send(request, stream=True)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as problem:
@@ -186,11 +184,13 @@ class Http:
         if content is None:
             return failures.unintelligible("the answer is too long or takes too long"), None
         if _log.isEnabledFor(logging.INFO):
-            _log.info("%s %s: %d", call.method, show(self._base + call.path), response.status_code)
+            _log.info("%s %s: %d", call.method, show(url), response.status_code)
         if date := response.headers.get("Date"):
             self._dated = (date, self._clock.now())
-        pause = self._retry_after(response.headers.get("Retry-After"))
-        return self._judge(call, response, content, pause, show), _allowance(response, pause)
+        is_json, body = _json(content)
+        pause = self._pause(response, body)
+        outcome = self._judge(call, response, content, (is_json, body), pause, show)
+        return outcome, self._limits.read(response.status_code, response.headers, pause, LONGEST_WAIT)
 
     def _read(self, response: httpx.Response) -> bytes | None:
         """The body; None when it is beyond all measure in size or time."""
@@ -204,16 +204,23 @@ class Http:
         return b"".join(parts)
 
     def _judge(
-        self, call: Call, response: httpx.Response, content: bytes, pause: float | None, show: failures.Show
+        self,
+        call: Call,
+        response: httpx.Response,
+        content: bytes,
+        parsed: tuple[bool, Any],
+        pause: float | None,
+        show: failures.Show,
     ) -> Answer | Failure:
         status = response.status_code
-        is_json, body = _json(content)
+        is_json, body = parsed
         if 200 <= status < 300:
-            if not is_json:
+            if not is_json and (content or not call.empty):
                 return self._not_json(call, response, content, show)
-            if call.managed and self._credential is not None and in_json(content, self._credential):
+            link = response.links.get("next", {}).get("url")
+            if call.managed and self._holds_credential(content, link):
                 return failures.repeated_credential(status)
-            return Answer(status, body, len(content))
+            return Answer(status, body, link, len(content))
         if 300 <= status < 400:
             to = show(response.headers.get("Location", "").partition("?")[0])
             return failures.unintelligible(
@@ -247,19 +254,30 @@ class Http:
             f"{response.status_code}: the answer is {kind or 'of no declared type'}, not JSON"
         )
 
-    def _retry_after(self, text: str | None) -> float | None:
-        """Seconds to wait, from either form of the header."""
-        seconds = _number(text)
-        if seconds is not None or not text:
-            return seconds
-        try:
-            moment = parsedate_to_datetime(text)
-            return max(0.0, moment.timestamp() - self._clock.now().timestamp())
-        except (ValueError, OverflowError):
+    def _pause(self, response: httpx.Response, body: Any) -> float | None:
+        """Seconds that the service asks to wait: by either form of the header, or by the body."""
+        text = response.headers.get("Retry-After")
+        known = seconds(text)
+        if known is not None:
+            return known
+        if text:
+            try:
+                moment = parsedate_to_datetime(text)
+                return max(0.0, moment.timestamp() - self._clock.now().timestamp())
+            except (ValueError, OverflowError):
+                return None
+        if response.status_code < 400:
             return None
+        return self._limits.wait(response.status_code, response.headers, body, self._clock.now())
+
+    def _holds_credential(self, content: bytes, link: str | None) -> bool:
+        hidden = self._authority.hidden()
+        return any(in_json(content, secret) for secret in hidden) or (
+            link is not None and masked(link, hidden) != link
+        )
 
     def _show(self, call: Call) -> failures.Show:
-        hide = tuple(secret for secret in (self._credential, call.secret) if secret is not None)
+        hide = self._authority.hidden() if call.secret is None else (*self._authority.hidden(), call.secret)
         return functools.partial(safe, hide=hide, prefixes=self._prefixes)
 
 
@@ -292,25 +310,9 @@ def _last(retry_state: tenacity.RetryCallState) -> Any:
     return retry_state.outcome.result() if retry_state.outcome else None
 
 
-def _allowance(response: httpx.Response, pause: float | None) -> Allowance:
-    """What an answer says of the rate limit. A wait beyond all patience is the failed call's affair."""
-    per_minute = _number(response.headers.get("X-RateLimit-Limit"))
-    remaining = _number(response.headers.get("X-RateLimit-Remaining"))
-    wait = None
-    if response.status_code == 429 and (pause is None or pause <= LONGEST_WAIT):
-        wait = _UNSAID_WAIT if pause is None else pause
-    return Allowance(per_minute or None, None if remaining is None else int(remaining), wait)
-
-
 def _json(content: bytes) -> tuple[bool, Any]:
     """Whether the bytes are JSON, and the value."""
     try:
         return True, json.loads(content)
     except (ValueError, RecursionError):
         return False, None
-
-
-@functools.lru_cache(maxsize=256)
-def _number(text: str | None) -> float | None:
-    """A non-negative number of seconds or requests; None for anything else."""
-    return float(text) if text and text.isascii() and text.isdigit() and len(text) < 13 else None

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from keyform.diagnostics import error
 from keyform.errors import ConfigError
-from keyform.profile import CONTRACT, FORBIDDEN, OPTIONAL, ExpiryRule, Fact, Kind, Profile
+from keyform.profile import CONTRACT, FORBIDDEN, OPTIONAL, ExpiryRule, Fact, Kind, Option, Profile
+from keyform.services.templates import placeholders
 
 _BUILT_IN = Path(__file__).parent / "profiles"
 _SUFFIXES = (".yaml", ".yml", ".json")
 _LARGEST = 1 << 20
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "y": 365 * 86400}
+_REST = (
+    "auth", "key_auth", "headers", "times", "names", "write", "scope_groups", "marker", "key", "errors",
+    "rate_limit_headers", "operations",
+)  # fmt: skip
 
 
 def known_types() -> tuple[str, ...]:
@@ -38,12 +42,10 @@ def load_profile(type_text: str, folder: Path) -> Profile | None:
 @functools.cache
 def _built_in(name: str) -> Profile:
     # Built-in files are held against the schema by the tests, not on every run.
-    return profile_of(name, _parse((_BUILT_IN / f"{name}.yaml").read_bytes()))
+    return profile_of(name, parse((_BUILT_IN / f"{name}.yaml").read_bytes()))
 
 
 def _from_file(name: str, file: Path) -> Profile:
-    import yaml
-
     try:
         with file.open("rb") as opened:
             data = opened.read(_LARGEST + 1)
@@ -55,42 +57,20 @@ def _from_file(name: str, file: Path) -> Profile:
         ) from None
     if len(data) > _LARGEST:
         raise ConfigError(f"the profile {name} is larger than 1 MiB", "Point `type` at a profile file.")
-    try:
-        tree = _parse(data)
-    except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        raise ConfigError(f"the profile {name} is not YAML: {problem}", "Mend the file.") from None
-    problems = violations(tree)
+    from keyform.services.check import check_profile
+
+    problems = check_profile(data, name)
     if problems:
-        raise ConfigError(
-            tuple(
-                error("profile", f"profile {name}: {where}: {what}" if where else f"profile {name}: {what}")
-                for where, what in problems
-            )
-        )
-    return profile_of(name, tree)
+        raise ConfigError(problems)
+    return profile_of(name, parse(data))
 
 
-def _parse(data: bytes) -> Any:
+def parse(data: bytes) -> Any:
+    """A YAML file as plain values. Raises ``yaml.YAMLError`` and ``UnicodeDecodeError``."""
     import yaml
 
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return yaml.load(data, Loader=loader)  # noqa: S506  (a safe loader, in C where there is one)
-
-
-def violations(tree: Any) -> tuple[tuple[str, str], ...]:
-    """How a parsed profile breaks ``schemas/profile.schema.json``: (where, what). ``where`` is a
-    path like ``kinds.public``, or empty for the whole file."""
-    import jsonschema_rs
-
-    from keyform.schemas_location import schema_text
-
-    validator = jsonschema_rs.validator_for(json.loads(schema_text("profile.schema.json")))
-    try:
-        return tuple(
-            (".".join(map(str, found.instance_path)), found.message) for found in validator.iter_errors(tree)
-        )
-    except ValueError:
-        return (("", "a name is no text; quote names like on, yes, no and numbers"),)
 
 
 def profile_of(name: str, tree: Mapping[str, Any]) -> Profile:
@@ -120,12 +100,20 @@ def profile_of(name: str, tree: Mapping[str, Any]) -> Profile:
         limits=tree.get("limits", {}),
         lists="list" in operations,
         marks="marker" in tree,
-        idempotent=tree.get("idempotent", operations["create"] == CONTRACT),
+        idempotent=tree.get("idempotent", _repeats_safely(tree)),
         proves="prove" in operations,
         list_lag=_span(tree.get("list_lag", "0s")),
         last_used_lag=_span(last_used.get("lag", "0s")),
         shows_last_used=last_used.get("shown", False),
+        revocation_lag=_span(tree.get("revocation_lag", "0s")),
+        key_format=tree.get("key_format", ""),
         operations=operations,
+        unknowns=tuple(tree.get("unknowns", ())),
+        options={option: _option(rules or {}) for option, rules in tree.get("options", {}).items()},
+        base_url=tree.get("base_url"),
+        domains=_domains(tree),
+        implementation=tree.get("implementation"),
+        rest={part: tree[part] for part in _REST if part in tree},
         facts=tuple(Fact(fact["rule"], fact["source"]) for fact in tree.get("facts", ())),
     )
 
@@ -140,7 +128,31 @@ def _kind(name: str, rules: Mapping[str, Any]) -> Kind:
         default_scopes=tuple(sorted(rules.get("default_scopes", ()))),
         origins=rules.get("origins", FORBIDDEN),
         project=rules.get("project", OPTIONAL),
+        key_format=rules.get("key_format", ""),
+        gate=rules.get("gate", ""),
+        hint=rules.get("hint", ""),
     )
+
+
+def _option(rules: Mapping[str, Any]) -> Option:
+    return Option(
+        rules.get("description", ""),
+        rules.get("required", False),
+        rules.get("default"),
+        tuple(rules.get("choices", ())),
+    )
+
+
+def _repeats_safely(tree: Mapping[str, Any]) -> bool:
+    """Whether creates carry an idempotency key: those of the contract do."""
+    create = tree["operations"].get("create", {})
+    return create.get("backing") == CONTRACT or "idempotency_key" in placeholders(create)
+
+
+def _domains(tree: Mapping[str, Any]) -> tuple[str, ...]:
+    """The vendor's domains: those named, and the host of its calls."""
+    host = urlsplit(tree.get("base_url", "")).hostname
+    return tuple(sorted({*tree.get("domains", ()), *([host] if host else [])}))
 
 
 def _span(text: str) -> timedelta:

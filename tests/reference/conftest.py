@@ -91,3 +91,19 @@ def start(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Service]]:
 @pytest.fixture
 def service(start: Callable[..., Service]) -> Service:
     return start()
+
+
+@pytest.fixture
+def vendor(tmp_path: Path, clock: Clock) -> Iterator[Callable[..., Any]]:
+    """Open a vendor's dialect by its name, with the options of its account."""
+    from .vendors import Vendor
+
+    opened = []
+
+    def open_one(name: str, **options: Any) -> Vendor:
+        opened.append(Vendor(name, tmp_path / "data", clock, **options))
+        return opened[-1]
+
+    yield open_one
+    for one in opened:
+        one.application.close()

@@ -220,7 +220,7 @@ def test_a_long_listing_is_whole_and_in_order(world: Any) -> None:
 def test_a_listing_with_a_page_that_cannot_be_had_is_incomplete(
     world: Any, monkeypatch: pytest.MonkeyPatch, rule: dict[str, Any], path: str
 ) -> None:
-    monkeypatch.setattr("keyform.services.contract._PAGE", 2)
+    monkeypatch.setattr("keyform.services.paging.LARGEST_PAGE", 2)
     spec = KeySpec(kind="read", environment="live", name="r", scopes=("events:read",))
     for number in range(5):
         world.service.create(spec, f"lineage/{number}")
@@ -323,7 +323,7 @@ def test_a_listing_that_circles_is_incomplete(answering: Callable[..., Any]) -> 
 def test_a_listing_that_never_ends_is_given_up(
     answering: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("keyform.services.contract._MOST_PAGES", 20)
+    monkeypatch.setattr("keyform.services.paging.MOST_PAGES", 20)
 
     def answer(request: httpx.Request) -> httpx.Response:
         number = int(request.url.params.get("cursor", "0"))
@@ -334,11 +334,11 @@ def test_a_listing_that_never_ends_is_given_up(
     assert len(listing.keys) == 20
 
 
-@pytest.mark.parametrize(("name", "most"), [("_MOST_ENTRIES", 55), ("_MOST_BYTES", 8_000)])
+@pytest.mark.parametrize(("name", "most"), [("MOST_ENTRIES", 55), ("MOST_BYTES", 8_000)])
 def test_a_listing_beyond_all_measure_is_given_up(
     answering: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, name: str, most: int
 ) -> None:
-    monkeypatch.setattr(f"keyform.services.contract.{name}", most)
+    monkeypatch.setattr(f"keyform.services.paging.{name}", most)
     asked = []
 
     def answer(request: httpx.Request) -> httpx.Response:

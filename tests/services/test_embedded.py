@@ -113,7 +113,7 @@ class TestEmbedded(ContractConformance):
         monkeypatch: pytest.MonkeyPatch,
     ) -> Callable[[], None]:
         def arrange() -> None:
-            monkeypatch.setattr("keyform.services.contract._PAGE", 2)
+            monkeypatch.setattr("keyform.services.paging.LARGEST_PAGE", 2)
             for number in range(3):
                 service.create(spec(f"paged-{number}"), f"lineage/{number}")
             transports[0].lose_pages = True
@@ -145,7 +145,7 @@ class TestContract(ContractConformance):
         self, world: Any, spec: Callable[[str], KeySpec], monkeypatch: pytest.MonkeyPatch
     ) -> Callable[[], None]:
         def arrange() -> None:
-            monkeypatch.setattr("keyform.services.contract._PAGE", 2)
+            monkeypatch.setattr("keyform.services.paging.LARGEST_PAGE", 2)
             for number in range(3):
                 world.service.create(spec(f"paged-{number}"), f"lineage/{number}")
             world.strike(FaultRule("status", path="/v1/keys", after=1, times=None))

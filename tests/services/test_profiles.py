@@ -76,7 +76,7 @@ fields: [name, expires_in]
 mutable: [name]
 expiry: {windows: [30d, 1y]}
 last_used: {shown: true, lag: 5m}
-operations: {create: {backing: contract}, revoke: {backing: contract}}
+operations: {create: {backing: contract}, update: {backing: contract}, revoke: {backing: contract}}
 facts: [{rule: Names are free., source: acme.example/docs}]
 """
     )

@@ -1,0 +1,92 @@
+"""Showing by a harmless call that a new secret works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from keyform.errors import Refused, ServiceError
+from keyform.model import KeySpec, LiveKey, Secret
+from keyform.profile import FORBIDDEN, Profile
+from keyform.services.dialect import Operation
+from keyform.services.fields import conditions
+from keyform.services.http import Http
+from keyform.services.paths import compile_path
+
+if TYPE_CHECKING:
+    from keyform.services.rest import RestService
+
+_STEPS = {
+    401: "The new secret does not work: the service may need a moment, or gave out a wrong one.",
+    403: "The secret is known but refused; for a public key check its allowed origins.",
+    429: "The key's own rate limit refuses its first use; give it a higher one.",
+}
+
+
+def prove(
+    service: RestService,
+    operation: Operation,
+    http: Http,
+    secret: Secret,
+    key: LiveKey,
+    origins_of: Callable[[str], tuple[str, ...]] | None,
+) -> str | None:
+    """Make the proving call; the id that the answer names. None, without a call, for a key that the call
+    cannot be made with. ``origins_of`` gives the origins of a project. Raises ``ServiceError``."""
+    tree, doing = operation.tree, f"proving key {key.id}"
+    if not _applies(tree.get("when", {}), key.spec):
+        return None
+    origin = _origin(service.profile, key, origins_of) if "origin" in operation.uses else None
+    values = service.values(operation, key.spec, key.label)
+    values |= {"id": key.id, "secret": secret.reveal(), "origin": origin}
+    shown_by = tree.get("auth", "key")
+    # The secret itself is what is tried: no credential, and the key's own rate limit counts.
+    call = operation.call(
+        service.name,
+        doing,
+        values,
+        headers=_headers(service.profile, secret) if shown_by == "key" else {},
+        managed=shown_by == "service",
+        secret=secret,
+        next_steps=_STEPS | {int(status): step for status, step in tree.get("next_steps", {}).items()},
+    )
+    try:
+        body = http.call(call).body
+    except Refused as refused:
+        if operation.done_already(refused):
+            return None
+        raise
+    if operation.expects and not operation.expects(body):
+        summary = f"service {service.name!r}: {doing} failed: the answer does not say that it works"
+        if "refused_if" in tree and conditions(tree["refused_if"])(body):
+            raise Refused(summary, _STEPS[401], status=200)
+        raise ServiceError(summary, "Check that the service's `endpoint` is a key service.")
+    key_id = compile_path(tree["id"])(body) if "id" in tree else None
+    return key_id if isinstance(key_id, str) else None
+
+
+def _applies(when: Mapping[str, Any], spec: KeySpec) -> bool:
+    """Whether a proof is possible for this key: its kind is one of ``kinds``, it has one of ``scopes``."""
+    kinds, scopes = when.get("kinds"), when.get("scopes")
+    return (kinds is None or spec.kind in kinds) and (scopes is None or bool(set(scopes) & set(spec.scopes)))
+
+
+def _headers(profile: Profile, secret: Secret) -> dict[str, str]:
+    """How the new key shows itself: by ``key_auth``, else as a credential does."""
+    auth = profile.rest.get("key_auth") or profile.rest.get("auth") or {}
+    auth = next(iter(auth["choices"].values())) if "choices" in auth else auth
+    value = auth.get("value", "Bearer {credential}")
+    return {auth.get("header", "Authorization"): value.replace("{credential}", secret.reveal())}
+
+
+def _origin(
+    profile: Profile, key: LiveKey, origins_of: Callable[[str], tuple[str, ...]] | None
+) -> str | None:
+    """An origin that a key may be used from, or None for a key that is not bound to any."""
+    if key.spec.allowed_origins:
+        return key.spec.allowed_origins[0]
+    kind = profile.kinds.get(key.spec.kind or "")
+    if key.spec.project is None or kind is None or kind.origins == FORBIDDEN or origins_of is None:
+        return None
+    origins = origins_of(key.spec.project)
+    return origins[0] if origins else None

@@ -1,0 +1,213 @@
+"""Whether a profile makes sense beyond its form: rules that hold between its parts.
+
+Each finding is a path in the file, what is wrong there, and what to do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from keyform.model import ACTIVE, EXPIRED, REVOKED, SPEC_FIELDS
+from keyform.profile import DOCUMENTED
+from keyform.services.operation_sense import operation_problems
+from keyform.services.paths import BadPath, compile_path
+from keyform.services.templates import placeholders
+
+Problem = tuple[tuple[str | int, ...], str, str]
+
+_LIMITS = {*SPEC_FIELDS, "metadata_key", "metadata_value"}
+
+
+def problems_of(tree: Mapping[str, Any]) -> Iterator[Problem]:
+    """What is wrong with a profile that has passed the schema."""
+    yield from _rules(tree)
+    yield from _kinds(tree)
+    yield from _addresses(tree)
+    documented = [name for name, how in tree["operations"].items() if how["backing"] == DOCUMENTED]
+    if documented:
+        yield from _key(tree, documented)
+        yield from _names(tree)
+        yield from operation_problems(tree, documented)
+    yield from _updates(tree)
+
+
+def _rules(tree: Mapping[str, Any]) -> Iterator[Problem]:
+    fields = set(tree["fields"])
+    for n, name in enumerate(tree.get("mutable", ())):
+        if name not in fields and not (name == "expires_at" and "expires_in" in fields):
+            yield (
+                ("mutable", n), f"`{name}` changes in place and is no field that keys have",
+                "Add it to `fields`, or remove it here.",
+            )  # fmt: skip
+    for n, name in enumerate(tree.get("shown", ())):
+        if name not in fields and not (name == "expires_at" and "expires_in" in fields):
+            yield (
+                ("shown", n), f"`{name}` is shown and is no field that keys have",
+                "Add it to `fields`, or remove it here: what is not declared cannot be compared.",
+            )  # fmt: skip
+    for what, choices in (("kind", tree.get("kinds", {})), ("environment", tree.get("environments", ()))):
+        default = tree.get(f"default_{what}")
+        if default is not None and default not in choices:
+            yield (f"default_{what}",), f"there is no {what} `{default}`", "Name one that is declared."
+        if len(choices) > 1 and what not in fields:
+            yield ((f"{what}s",), f"there are {what}s to choose from and keys have no `{what}`",
+                   f"Add `{what}` to `fields`.")  # fmt: skip
+    for name in tree.get("limits", {}):
+        if name not in _LIMITS:
+            yield ("limits", name), f"`{name}` has no length or count", f"It is one of {_listed(_LIMITS)}."
+    if tree.get("key_format") and (wrong := _bad_pattern(tree["key_format"])):
+        yield ("key_format",), f"no regular expression: {wrong}", "Mend it."
+
+
+def _kinds(tree: Mapping[str, Any]) -> Iterator[Problem]:
+    catalogue = tree.get("scopes")
+    prefixes: dict[str, str] = {}
+    for kind, rules in tree.get("kinds", {}).items():
+        for n, scope in enumerate(rules.get("scopes", ())):
+            if catalogue is not None and scope not in catalogue:
+                yield ("kinds", kind, "scopes", n), f"there is no scope `{scope}`", "Add it to `scopes`."
+        for n, scope in enumerate(rules.get("default_scopes", ())):
+            if scope not in rules.get("scopes", [scope]):
+                yield (
+                    ("kinds", kind, "default_scopes", n), f"{kind} keys cannot carry `{scope}`",
+                    "Choose among the scopes of the kind.",
+                )  # fmt: skip
+        if prefix := rules.get("prefix"):
+            other = prefixes.setdefault(prefix, kind)
+            if other != kind:
+                yield (("kinds", kind, "prefix"), f"{other} keys begin in the same way",
+                       "Two kinds with one prefix cannot be told apart.")  # fmt: skip
+        if rules.get("key_format") and (wrong := _bad_pattern(rules["key_format"])):
+            yield ("kinds", kind, "key_format"), f"no regular expression: {wrong}", "Mend it."
+
+
+def _addresses(tree: Mapping[str, Any]) -> Iterator[Problem]:
+    if "base_url" in tree:
+        try:
+            parts = urlsplit(tree["base_url"])
+            sound = (
+                parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.username)
+            )
+        except ValueError:
+            sound = False
+        if not sound:
+            yield (
+                ("base_url",),
+                "this is not the address of a service",
+                "Write it like https://api.acme.example.",
+            )
+    auth = tree.get("auth", {})
+    ways = [(("auth",), auth)] if "choices" not in auth else [
+        (("auth", "choices", name), way) for name, way in auth["choices"].items()
+    ]  # fmt: skip
+    for path, way in (*ways, (("key_auth",), tree.get("key_auth", {}))):
+        if "value" in way and "{credential}" not in way["value"]:
+            yield (
+                (*path, "value"),
+                "the credential stands nowhere in it",
+                'Write it like "Bearer {credential}".',
+            )
+    for option in placeholders(auth.get("login", {})):
+        if option.partition(".")[2] not in tree.get("options", {}):
+            yield (("auth", "login"), f"`{{{option}}}` is no option of the service",
+                   "Declare it under `options`; a login takes nothing else.")  # fmt: skip
+
+
+def _key(tree: Mapping[str, Any], documented: list[str]) -> Iterator[Problem]:
+    mapping = tree.get("key", {})
+    reads_keys = {"list", "read"} & set(documented)
+    if reads_keys and "id" not in mapping:
+        where = ("key",) if mapping else ("operations", sorted(reads_keys)[0])
+        yield (where, "nothing says where the id of a key stands",
+               "Add `id` to `key`, with its place in the answer.")  # fmt: skip
+    if "list" in documented:
+        for n, name in enumerate(tree.get("shown", ())):
+            marked = _marker_place(tree) == name
+            if name not in mapping and not marked:
+                yield (("shown", n), f"`{name}` is shown by the listing and `key` does not say where",
+                       f"Add `{name}` to `key`, or remove it here.")  # fmt: skip
+    for name, entry in mapping.items():
+        words: Mapping[str, Any] = {"at": entry} if isinstance(entry, str) else entry
+        yield from _paths(("key", name), words)
+        if words.get("by") == "prefix":
+            prefixes = words.get("prefixes") or {
+                kind: rules.get("prefix", "") for kind, rules in tree.get("kinds", {}).items()
+            }
+            for missing in [word for word, prefix in prefixes.items() if not prefix]:
+                yield (("key", name), f"`{name}` is told by its prefix and `{missing}` has none",
+                       f"Give `{missing}` a `prefix`.")  # fmt: skip
+            if not prefixes:
+                yield ("key", name), "nothing says which prefixes there are", "Add `prefixes`."
+
+
+def _paths(where: tuple[str | int, ...], words: Mapping[str, Any]) -> Iterator[Problem]:
+    for word in ("at", "limit", "per_seconds", "per_ms"):
+        if isinstance(words.get(word), str):
+            try:
+                compile_path(words[word])
+            except BadPath as problem:
+                yield where, str(problem), "docs/profiles.md shows how paths are written."
+
+
+def _names(tree: Mapping[str, Any]) -> Iterator[Problem]:
+    names = tree.get("names", {})
+    known = {
+        "kinds": set(tree.get("kinds", {})),
+        "environments": set(tree.get("environments", ())),
+        "scopes": set(tree["scopes"]) if "scopes" in tree else None,
+        "statuses": {ACTIVE, EXPIRED, REVOKED},
+        "windows": {*tree.get("expiry", {}).get("windows", ()), "never"},
+    }
+    for what, words in names.items():
+        allowed = known[what]
+        for word in words:
+            if allowed is not None and word not in allowed:
+                yield (("names", what, word), f"`{word}` is none of the profile's {what}",
+                       f"Known: {_listed(allowed)}." if allowed else f"Declare it under `{what}`."
+            )  # fmt: skip
+    if names.get("windows"):
+        for n, window in enumerate(tree.get("expiry", {}).get("windows", ())):
+            if window not in names["windows"]:
+                yield (("expiry", "windows", n), f"`names.windows` does not say what `{window}` is called",
+                       "Add it there.")  # fmt: skip
+
+
+def _updates(tree: Mapping[str, Any]) -> Iterator[Problem]:
+    mutable = tree.get("mutable", [])
+    update = tree["operations"].get("update")
+    if mutable and update is None:
+        yield (
+            ("mutable",),
+            "fields change in place and there is no operation `update`",
+            "Add it, or remove them.",
+        )
+    if update is None or update["backing"] != DOCUMENTED:
+        return
+    said = {*update.get("fields", {}), *update.get("calls", {})}
+    for n, name in enumerate(mutable):
+        if name not in said:
+            yield (("mutable", n), f"nothing says how a change of `{name}` is sent",
+                   "Add it to `operations.update.fields`, or remove it here.")  # fmt: skip
+    for name in sorted(said - set(mutable)):
+        yield (("operations", "update"), f"it says how `{name}` is sent, which does not change in place",
+               f"Add `{name}` to `mutable`, or remove it here.")  # fmt: skip
+
+
+def _marker_place(tree: Mapping[str, Any]) -> str | None:
+    marker = tree.get("marker")
+    return marker["in"] if isinstance(marker, dict) else marker
+
+
+def _bad_pattern(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as problem:
+        return str(problem)
+    return ""
+
+
+def _listed(words: Any) -> str:
+    return ", ".join(sorted(words))

@@ -1,0 +1,174 @@
+"""What `keyform services check` says of a profile that is wrong: what, where, and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from keyform.services import profiles
+from keyform.services.check import check_profile
+
+SOUND = """\
+version: 1
+title: Acme
+base_url: https://api.acme.example
+options: {team: {required: true}}
+auth: {header: X-Key, value: "{credential}"}
+marker: metadata
+kinds: {full: {prefix: f_, scopes: [a]}, read: {prefix: r_}}
+default_kind: full
+environments: [live]
+scopes: {a: one, b: two}
+fields: [kind, environment, name, scopes, metadata, expires_in]
+mutable: [name]
+shown: [kind, name, scopes, expires_at, metadata]
+expiry: {windows: [30d]}
+names: {windows: {30d: THIRTY}, statuses: {revoked: disabled}}
+key:
+  id: id
+  kind: {at: start, by: prefix}
+  name: name
+  scopes: "grants[].slug"
+  expires_at: ends
+  metadata: labels
+operations:
+  list:
+    backing: documented
+    path: /keys
+    query: {after: "{cursor}"}
+    items: data
+    paging: {by: cursor, next: next}
+  create:
+    backing: documented
+    path: /teams/{options.team}/keys
+    body: {k: "{kind}", v: "{environment}", n: "{name}", s: "{scopes}", m: "{metadata}", e: "{expiry_window}"}
+    key: key
+    secret: secret
+  update:
+    backing: documented
+    path: /keys/{id}
+    fields: {name: {name: "{name}"}}
+  revoke: {backing: documented, method: DELETE, path: "/keys/{id}"}
+  prove: {backing: documented, path: /me}
+"""
+
+
+def said(text: str) -> list[str]:
+    found = check_profile(text.encode(), "acme.yaml")
+    assert all(diagnostic.severity == "error" and diagnostic.location for diagnostic in found)
+    return [f"{d.location.line}:{d.location.column} {d.summary}" for d in found]  # type: ignore[union-attr]
+
+
+def test_a_sound_profile_has_nothing_wrong() -> None:
+    assert said(SOUND) == []
+
+
+@pytest.mark.parametrize(
+    "file", sorted((Path(profiles.__file__).parent / "profiles").glob("*.yaml")), ids=lambda f: f.stem
+)
+def test_the_built_in_profiles_have_nothing_wrong(file: Path) -> None:
+    assert check_profile(file.read_bytes(), file.name) == ()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "what"),
+    [
+        ("title: Acme", "tilte: Acme", "'tilte' was unexpected"),
+        ("by: cursor", "by: cursr", '"cursr" is not one of'),
+        (
+            "[name]\nshown",
+            "[name, scopes]\nshown",
+            "mutable.1: nothing says how a change of `scopes` is sent",
+        ),
+        ("mutable: [name]", "mutable: [description]", "is no field that keys have"),
+        (
+            "shown: [kind",
+            "shown: [environment",
+            "`environment` is shown by the listing and `key` does not say where",
+        ),
+        ("shown: [kind", "shown: [project", "is no field that keys have"),
+        ("default_kind: full", "default_kind: fool", "there is no kind `fool`"),
+        ("fields: [kind, ", "fields: [", "keys have no `kind`"),
+        ("scopes: [a]", "scopes: [z]", "there is no scope `z`"),
+        ("prefix: r_", "prefix: f_", "begin in the same way"),
+        ("read: {prefix: r_}", "read: {}", "`read` has none"),
+        ("https://api.acme.example", "api.acme.example", "not the address of a service"),
+        ('value: "{credential}"', "value: Bearer", "credential stands nowhere"),
+        ("{30d: THIRTY}", "{60d: SIXTY}", "is none of the profile's windows"),
+        ("revoked: disabled", "gone: disabled", "is none of the profile's statuses"),
+        ("  id: id\n", "", "where the id of a key stands"),
+        ("grants[].slug", "grants[x].slug", "is no path"),
+        ("/teams/{options.team}/keys", "/teams/{options.tema}/keys", "`{options.tema}` has no value here"),
+        ('n: "{name}", s', 'n: "{nmae}", s', "`{nmae}` has no value here"),
+        ('e: "{expiry_window}"', "e: 1", "`expires_in`, and `create` does not send it"),
+        (', m: "{metadata}"', "", "keyform's label travels in the metadata, and `create` does not send it"),
+        ("    secret: secret\n", "", "where the secret of a new key stands"),
+        ("    key: key\n", "", "where the id of a new key stands"),
+        ('path: "/keys/{id}"}', "path: /keys}", "nothing says which key to revoke"),
+        ('path: "/keys/{id}"}', 'path: "/keys/{id}", accept: [404]}', "a wrong address answers 404 too"),
+        ("path: /me", 'path: "/me/{secret}"', "an address ends up in logs"),
+        ("path: /me", "path: me", "a path begins with one /"),
+        ("path: /me", "path: //evil.example/me", "a path begins with one /"),
+        ("path: /me", "path: /me, auth: none", "nothing shows the new key"),
+        (", path: /me", "", "needs a `path`"),
+        (
+            '    query: {after: "{cursor}"}\n',
+            "",
+            "pages are named by their cursor, which the call does not send",
+        ),
+        ("by: cursor, next: next", "by: cursor", "where the cursor of the next page stands"),
+        ("    path: /keys/{id}\n", "    path: /keys/{id}\n    send: merged\n", "there is no `read`"),
+        ("title: Acme\n", "title: Acme\ntitle: Acme\n", "stands twice"),
+        ("title: Acme\n", "title: Acme\nkey_format: '('\n", "no regular expression"),
+        ("title: Acme\n", "title: Acme\nlimits: {nmae: 3}\n", "has no length or count"),
+        ("title: Acme\n", "title: [Acme\n", "is not YAML"),
+        ("title: Acme\n", "title: Acme\non: 1\n", "quote names like on"),
+        ("path: /me", "path: /me, expect: {off: true}", "operations.prove.expect: a name is no text"),
+        ("  prove: {", "  set_origins: {backing: documented, add: {path: /o}}\n  prove: {", "by a call each"),
+        (
+            "  prove: {",
+            "  get_origins: {backing: documented, path: /o}\n  prove: {",
+            "where projects and their origins stand",
+        ),
+        (
+            "/keys/{id}\n    fields: {name",
+            "/keys/{id}\n    fields: {scopes: {s: 1}, name",
+            "which does not change in place",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(before: str, after: str, what: str) -> None:
+    text = SOUND.replace(before, after, 1)
+    assert text != SOUND
+    found = said(text)
+    assert [line for line in found if what in line], found
+    assert len(found) <= 3
+
+
+def test_the_place_is_the_line_and_column() -> None:
+    text = SOUND.replace('{name: {name: "{name}"}}', '{name: {name: "{nmae}"}}')
+    (found,) = check_profile(text.encode(), "acme.yaml")
+    line = text.splitlines()[found.location.line - 1]  # type: ignore[union-attr]
+    assert line == found.snippet == '    fields: {name: {name: "{nmae}"}}'
+    assert line[found.location.column - 1 :].startswith("fields")  # type: ignore[union-attr]
+    assert found.detail.startswith("update takes: ")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b"7",
+        b"a: &a [*a]",
+        b"\xff\xfe",
+        b"? [1]\n: 2",
+        b"x: !!python/object:os.system {}",
+        b"{" * 5000,
+        b"a: " + b"[" * 5000,
+    ],
+    ids=lambda data: repr(data[:12]),
+)
+def test_whatever_is_in_a_file_it_is_an_error_and_no_crash(data: bytes) -> None:
+    assert check_profile(data, "acme.yaml")
