@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from keyform.apply.assist import turn
 from keyform.apply.journal import Intent, JournalWriter
 from keyform.apply.mint import mint
 from keyform.apply.places import erase_secret, move_secret
@@ -23,7 +24,7 @@ from keyform.engine import plan as pl
 from keyform.engine.events import Event
 from keyform.engine.plan import Change, Step
 from keyform.engine.sight import ServiceView
-from keyform.errors import KeyformError
+from keyform.errors import KeyformError, Pending
 from keyform.model import LiveKey
 from keyform.state import Generation, State
 
@@ -77,6 +78,7 @@ class Executor:
         self._views = views
         self._intents = intents
         self._lineage = state.lineage
+        self._stop = threading.Event()
         self._generations: dict[tuple[str, str], Generation] = {
             (generation.service, generation.id): generation
             for record in state.keys.values()
@@ -88,6 +90,7 @@ class Executor:
     ) -> Results:
         """Run projects, then keys. ``stop`` lets what is in flight finish and skips the rest."""
         results = Results()
+        self._stop = stop
         projects = tuple(chain for chain in todo if chain.address.startswith("projects."))
         keys = tuple(chain for chain in todo if not chain.address.startswith("projects."))
         for wave in (projects, keys):
@@ -103,20 +106,28 @@ class Executor:
         stop: threading.Event,
         results: Results,
     ) -> None:
+        def take(message: Any) -> None:
+            if isinstance(message, tuple):
+                results.events.append(message)
+            elif message is not None:
+                _count(message, results)
+                report(message)
+
+        by_hand = [chain for chain in wave if any(change.by_hand for change, _ in chain.changes)]
+        alone = [chain for chain in wave if chain not in by_hand]
         told: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        with ThreadPoolExecutor(min(parallelism, len(wave)), thread_name_prefix="apply") as pool:
-            for chain in wave:
-                pool.submit(self._run_chain, chain, stop, told.put)
-            left = len(wave)
-            while left:
-                message = told.get()
-                if message is None:
-                    left -= 1
-                elif isinstance(message, tuple):
-                    results.events.append(message)
-                else:
-                    _count(message, results)
-                    report(message)
+        if alone:
+            with ThreadPoolExecutor(min(parallelism, len(alone)), thread_name_prefix="apply") as pool:
+                for chain in alone:
+                    pool.submit(self._run_chain, chain, stop, told.put)
+                left = len(alone)
+                while left:
+                    message = told.get()
+                    left -= message is None
+                    take(message)
+        # A person does one thing at a time, and nothing is reported into the middle of a question.
+        for chain in by_hand:
+            self._run_chain(chain, stop, take)
 
     def _run_chain(self, chain: Chain, stop: threading.Event, tell: Callable[[Any], None]) -> None:
         """Always tells None last, so that the caller never waits for a chain that died."""
@@ -156,6 +167,9 @@ class Executor:
                 if event.generation is not None:
                     key_id = event.generation.id
         except Exception as problem:
+            if isinstance(problem, Pending) and self._stop.is_set():
+                tell({**_about("skipped", change), "why": "interrupted"})
+                return False
             diagnostics = _explained(problem, change)
             tell(
                 {
@@ -170,6 +184,10 @@ class Executor:
         return True
 
     def _take(self, index: int, step: Step) -> tuple[Event, tuple[Diagnostic, ...]]:
+        with turn(self._ws, step, self._generations.values()):
+            return self._carry_out(index, step)
+
+    def _carry_out(self, index: int, step: Step) -> tuple[Event, tuple[Diagnostic, ...]]:
         if step.op == pl.MINT:
             return mint(self._ws, self._journal, self._lineage, self._intents[index])
         event, warnings = self._effect(step)

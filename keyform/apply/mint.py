@@ -10,13 +10,14 @@ import uuid
 from dataclasses import replace
 from datetime import timedelta
 
+from keyform.apply.assist import announce, undoing
 from keyform.apply.journal import Intent, JournalWriter, Receipt
 from keyform.apply.places import put_secret, take_back
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error, warning
 from keyform.engine.events import MINTED, Event
 from keyform.engine.plan import Step
-from keyform.errors import AnswerLost, KeyformError, ServiceError
+from keyform.errors import AnswerLost, KeyformError, Pending, ServiceError
 from keyform.model import LiveKey, Place, Secret, fingerprint, ownership_label
 from keyform.ports import Service
 from keyform.state import Generation
@@ -44,6 +45,9 @@ def mint(
     except KeyformError:
         journal.void(intent.marker)
         raise
+    if announce(ws, intent):
+        intent = replace(intent, began=ws.clock.now())
+        journal.intent(intent)
     intent, key, secret = _create(ws, journal, service, lineage, intent)
     try:
         receipt = Receipt(key.id, key.spec, key.created_at or ws.clock.now(), fingerprint(secret))
@@ -105,8 +109,9 @@ def _create(
             minted = service.create(spec, ownership_label(lineage, intent.marker))
         except AnswerLost:
             raise
-        except KeyformError:
-            journal.void(intent.marker)
+        except KeyformError as problem:
+            if not (isinstance(problem, Pending) and problem.begun):
+                journal.void(intent.marker)
             raise
         if minted.secret is not None:
             return intent, minted.key, minted.secret
@@ -160,7 +165,8 @@ def _undo(
             )
         )
     try:
-        ws.service(intent.step.service or "").revoke(key.id)
+        with undoing(ws, intent.step, key.id, key.spec):
+            ws.service(intent.step.service or "").revoke(key.id)
     except KeyformError as failure:
         left += failure.diagnostics
         left.append(

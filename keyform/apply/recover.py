@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from keyform.apply.assist import settle_unseen, undoing
 from keyform.apply.journal import Intent, JournalWriter, Receipt
 from keyform.apply.mint import minted_event
 from keyform.apply.places import find_secret, take_back
@@ -77,7 +78,11 @@ def _find(
     intent: Intent,
 ) -> LiveKey | None:
     service = intent.step.service or ""
-    if intent.receipt is not None:
+    key: LiveKey | None
+    if intent.receipt is not None and not views[service].profile.lists:
+        receipt = intent.receipt
+        key = LiveKey(receipt.key_id, receipt.spec, created_at=receipt.created_at)
+    elif intent.receipt is not None:
         key = views[service].keys.get(intent.receipt.key_id)
     else:
         key = marked[service].get(ownership_label(lineage, intent.marker))
@@ -88,6 +93,10 @@ def _resolve_one(
     ws: Workspace, journal: JournalWriter, intent: Intent, key: LiveKey | None
 ) -> tuple[Event | None, Diagnostic]:
     address = intent.step.address
+    if key is None and not ws.service(intent.step.service or "").profile.lists:
+        told = settle_unseen(ws, intent)
+        journal.void(intent.marker)
+        return None, told
     if key is None:
         _erase(ws, intent)
         journal.void(intent.marker)
@@ -96,7 +105,8 @@ def _resolve_one(
         )
     held = _held_fingerprint(ws, intent, key)
     if held is None:
-        ws.service(intent.step.service or "").revoke(key.id)
+        with undoing(ws, intent.step, key.id, key.spec):
+            ws.service(intent.step.service or "").revoke(key.id)
         _erase(ws, intent)
         journal.void(intent.marker)
         return None, note(

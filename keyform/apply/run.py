@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from keyform.apply.assist import announced, expect
 from keyform.apply.check import check_places, check_saved_plan
 from keyform.apply.execute import Chain, Executor, Report, Results, chains
 from keyform.apply.journal import JournalWriter, Replay, read_journal
@@ -142,10 +143,11 @@ def _carry_out(
     probe_stores(ws, (place.store for step in written for place in step.places))
     if not overwrite:
         check_places(ws, state, written, parallelism)
+    expect(ws, (step for _, step in steps))
     journal = JournalWriter(ws.backend.journal, str(uuid.uuid4()))
     intents = {index: new_intent(index, step, ws) for index, step in steps if step.op == MINT}
     if steps:
-        journal.begin(state.lineage, digest_of(plan), intents.values())
+        journal.begin(state.lineage, digest_of(plan), announced(ws, intents.values()))
     executor = Executor(ws, journal, state, sight.services, intents)
     results = executor.run(todo, parallelism, on_event, stop)
     if journal.open:

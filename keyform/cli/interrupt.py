@@ -29,6 +29,8 @@ def finishing_first(stop: threading.Event, events: Events, console: Console) -> 
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if stop.is_set():
+            if console.at_exit is not None:
+                console.at_exit()
             console.tell_now(f"{_SHOW_CURSOR}\n" if console.bar else "\n")
             os._exit(INTERRUPTED)
         stop.set()

@@ -91,6 +91,7 @@ class Step:
     and erases ``places``. ``rename`` moves the record from ``before``. ``relocate`` moves the secret
     from ``sources`` to ``places``. ``record`` writes ``terms`` (and ``spec``, where given) to the state.
     ``set_origins`` makes ``project``'s allowlist exactly ``origins``. ``forget_project`` drops it.
+    ``checklist``: what a person does to bring it about, where the service is worked by hand.
     """
 
     op: str
@@ -108,6 +109,7 @@ class Step:
     before: str | None = None
     project: str | None = None
     origins: tuple[str, ...] = ()
+    checklist: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """JSON form; absent parts are left out."""
@@ -131,6 +133,8 @@ class Step:
             out["gone"] = True
         if self.op == SET_ORIGINS:
             out["origins"] = list(self.origins)
+        if self.checklist:
+            out["checklist"] = list(self.checklist)
         return out
 
     @staticmethod
@@ -153,6 +157,7 @@ class Step:
             before=data.get("before"),
             project=data.get("project"),
             origins=tuple(data.get("origins", ())),
+            checklist=tuple(data.get("checklist", ())),
         )
 
 
@@ -177,6 +182,11 @@ class Change:
     seen: str | None = None
     backing: str | None = None
     steps: tuple[Step, ...] = ()
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether a person has to do some of it in a dashboard."""
+        return any(step.checklist for step in self.steps)
 
     def as_json(self) -> dict[str, Any]:
         """JSON form without the steps, which stand in the plan's own list."""
@@ -219,11 +229,13 @@ class Plan:
 
     @property
     def summary(self) -> dict[str, int]:
-        """Counts by action, and ``drift`` and ``unchanged``."""
+        """Counts by action, ``drift`` and ``unchanged``; ``by_hand`` where a person is needed."""
         counts = Counter(change.action for change in self.changes)
         out = {action: counts[action] for action in ACTIONS}
         out["drift"] = sum(change.drift for change in self.changes)
         out["unchanged"] = self.unchanged
+        if by_hand := sum(change.by_hand for change in self.changes):
+            out["by_hand"] = by_hand
         return out
 
     def as_json(self) -> dict[str, Any]:

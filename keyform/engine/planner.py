@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from keyform.diagnostics import Diagnostic, error, warning
 from keyform.engine.adoption import plan_import
+from keyform.engine.checklist import unseen, with_checklists
 from keyform.engine.declared import plan_known, plan_new
 from keyform.engine.guards import guard
 from keyform.engine.plan import (
@@ -63,10 +64,12 @@ def make_plan(sight: Sight, options: Options) -> Plan:
     if options.targets:
         planned = [p for p in planned if p.address is None or _targeted(p.address, options, sight)]
     changes = _spare_claimed(tuple(p for p in planned if isinstance(p, Change)))
+    changes = with_checklists(changes, sight)
     diagnostics = [p for p in planned if isinstance(p, Diagnostic)]
     unmanaged, strays = _unmanaged(sight)
     diagnostics += strays
     diagnostics += _about_listings(sight)
+    diagnostics += unseen(sight) if changes else ()
     diagnostics += guard(sight, options, changes)
     return Plan(
         sight.state.lineage,

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from keyform.errors import ConfigError
 from keyform.profile import FORBIDDEN, OPTIONAL, ExpiryRule, Fact, Kind, Option, Profile
+from keyform.services.dashboards import dashboard_of
 
 _BUILT_IN = Path(__file__).parent / "profiles"
 _SUFFIXES = (".yaml", ".yml", ".json")
@@ -113,6 +114,7 @@ def profile_of(name: str, tree: Mapping[str, Any]) -> Profile:
         implementation=tree.get("implementation"),
         rest={part: tree[part] for part in _REST if part in tree},
         facts=tuple(Fact(fact["rule"], fact["source"]) for fact in tree.get("facts", ())),
+        dashboard=dashboard_of(tree),
     )
 
 
