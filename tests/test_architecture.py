@@ -23,7 +23,9 @@ MAY_IMPORT = {
     "schemas_location": set(),
     "engine": {"dashboard", "model", "diagnostics", "errors", "profile", "ports", "state"},
     "config": {"model", "diagnostics", "errors", "profile", "schemas_location"},
-    "services": {"", "dashboard", "model", "diagnostics", "errors", "profile", "ports", "schemas_location", "reference"},
+    "services": {
+        "", "dashboard", "model", "diagnostics", "errors", "profile", "ports", "schemas_location", "reference",
+    },
     "stores": {"model", "diagnostics", "errors", "ports", "files"},
     "states": {"model", "diagnostics", "errors", "ports", "files"},
     "conformance": {"model", "diagnostics", "errors", "profile", "ports"},

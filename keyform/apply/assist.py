@@ -8,19 +8,21 @@ from contextlib import AbstractContextManager, nullcontext
 from keyform.apply.journal import Intent
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, note, warning
-from keyform.engine.checklist import OPERATIONS, checklist, stray_checklist
-from keyform.engine.plan import END, MINT, Step
+from keyform.engine.checklist import checklist, stray_checklist
+from keyform.engine.plan import ALTER, END, MINT, SET_ORIGINS, Step
 from keyform.errors import Pending
 from keyform.model import KeySpec, instant
 from keyform.ports import Task
 from keyform.profile import ASSISTED
 from keyform.state import Generation
 
+_WORDS = {MINT: "create", ALTER: "update", END: "revoke", SET_ORIGINS: "set origins"}
+
 
 def task_of(step: Step, known: Iterable[Generation] = ()) -> Task:
     """What a person is asked for a step with a checklist. ``known`` are keys that the state has."""
     prints = tuple(g.fingerprint for g in known if g.fingerprint) if step.op == MINT else ()
-    return Task(step.address, step.service or "", OPERATIONS[step.op], step.checklist, prints)
+    return Task(step.address, step.service or "", _WORDS[step.op], step.checklist, prints)
 
 
 def turn(ws: Workspace, step: Step, known: Iterable[Generation]) -> AbstractContextManager[None]:
@@ -76,7 +78,7 @@ def settle_unseen(ws: Workspace, intent: Intent) -> Diagnostic:
         )
     lines = stray_checklist(profile, spec, since)
     try:
-        with ws.desk.turn(Task(step.address, step.service or "", "look for", lines)):
+        with ws.desk.turn(Task(step.address, step.service or "", "look for a stray key", lines)):
             ws.desk.confirm()
     except Pending as pending:
         raise Pending(

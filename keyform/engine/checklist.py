@@ -82,22 +82,24 @@ def stray_checklist(profile: Profile, spec: KeySpec, since: str) -> tuple[str, .
 
 def unseen(sight: Sight) -> Iterator[Diagnostic]:
     """What cannot be known about services that show keyform no listing."""
-    for name, view in sight.services.items():
-        if view.profile.lists:
-            continue
-        by_hand = view.backing("create") == ASSISTED
-        yield note(
-            "no-listing",
-            f"{name} shows keyform no listing of its keys, so this plan goes by the state alone",
-            f"Keys that somebody made, changed or revoked {'in the dashboard' if by_hand else 'there'} "
-            "otherwise go unnoticed, and so does what was granted in place of what was asked for. After a "
-            "crash between a key and its stored secret, the next apply "
-            + (
-                "asks whether the key is in the dashboard."
-                if by_hand
-                else "can revoke the key only if its id had arrived."
-            ),
-        )
+    views = [view for view in sight.services.values() if not view.profile.lists]
+    by_hand = [view.name for view in views if view.backing("create") == ASSISTED]
+    for names, where, after in (
+        (by_hand, "in a dashboard", "asks whether the key is there"),
+        (
+            [view.name for view in views if view.name not in by_hand],
+            "at the service",
+            "can revoke the key only if its id had arrived",
+        ),
+    ):
+        if names:
+            yield note(
+                "no-listing",
+                f"{', '.join(names)}: keyform sees no listing of keys there and goes by the state alone",
+                f"What somebody makes, changes or revokes {where} outside keyform goes unnoticed, and so does a "
+                "key that was granted something else than was asked for. After a crash between a new key and "
+                f"its stored secret, the next apply {after}.",
+            )
 
 
 def _handed_over(profile: Profile, step: Step) -> str:
@@ -144,8 +146,8 @@ def _values(profile: Profile, spec: KeySpec, span: timedelta | None) -> dict[str
     return values
 
 
-def _moved(before: Iterable[object], after: Iterable[object]) -> dict[str, str]:
-    before, after = tuple(map(str, before)), tuple(map(str, after))
+def _moved(old: Iterable[object], new: Iterable[object]) -> dict[str, str]:
+    before, after = tuple(map(str, old)), tuple(map(str, new))
     return {
         "added": ", ".join(entry for entry in after if entry not in before),
         "removed": ", ".join(entry for entry in before if entry not in after),

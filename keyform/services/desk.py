@@ -42,7 +42,7 @@ class Seat:
         """The error that leaves the task at hand for later."""
         task = self.task
         return Pending(
-            f"{task.address}: to {task.op} it at {task.service} waits for a person: {why}", hint, begun=begun
+            f"{task.address}: {task.op} at {task.service}, by hand: {why}", hint, begun=begun
         )
 
     def fault_of(self, secret: Secret, fault: Fault) -> str | None:
