@@ -66,7 +66,7 @@ def settle_unseen(ws: Workspace, intent: Intent) -> Diagnostic:
     look and delete; else nothing can, and the user is told. Raises ``Pending``."""
     step = intent.step
     profile, spec = ws.service(step.service or "").profile, step.spec or KeySpec()
-    since = instant(intent.began)
+    since = instant(intent.began.replace(microsecond=0))
     if profile.operations.get("revoke") != ASSISTED:
         return warning(
             "perhaps-stray",

@@ -165,8 +165,8 @@ def tell_waiting(session: Session, waiting: Sequence[Diagnostic]) -> None:
     lines = [f"  {visible(problem.summary)}" for problem in waiting]
     hints = dict.fromkeys(problem.detail for problem in waiting if problem.detail)
     steps = "1 step waits" if len(waiting) == 1 else f"{len(waiting)} steps wait"
-    told = [f"{steps} for a person:", *lines, *(f"  {hint}" for hint in hints), "What is done is kept; the next apply goes on with the rest."]
-    session.console.tell("\n".join(told))
+    kept = "What is done is kept; the next apply goes on with the rest."
+    session.console.tell("\n".join([f"{steps} for a person:", *lines, *hints, kept]))
 
 
 def _yes(session: Session, options: Options) -> bool:

@@ -22,7 +22,6 @@ from keyform.engine.plan import (
 )
 from keyform.engine.sight import ServiceView, presence, seen_digest
 from keyform.model import DesiredKey, DesiredProject, LiveProject, Place, format_duration, instant
-from keyform.profile import ON_PROJECT
 from keyform.state import Generation, KeyRecord, ProjectRecord
 
 
@@ -153,7 +152,7 @@ def _still_used(generation: Generation, want: DesiredKey, view: ServiceView, now
 
 def plan_project(want: DesiredProject, record: ProjectRecord | None, view: ServiceView) -> Change | None:
     """Make a project's allowlist exactly what is declared."""
-    if ON_PROJECT not in view.profile.origins_on and not want.allowed_origins:
+    if view.backing("set_origins") is None and not want.allowed_origins:
         return None  # there is nothing about such a project that keyform could see or change
     live = shown = view.projects.get(want.id)
     if live is None and not view.listing.complete:

@@ -89,8 +89,8 @@ def open_assisted(
     clock: Clock,
     wrap: Callable[[httpx.BaseTransport], httpx.BaseTransport] | None = None,
 ) -> AssistedService:
-    """A service worked in its dashboard. ``profile`` is as under ``assisted``. A proof goes to the vendor's own
-    documented address only, and shows it nothing but the new key."""
+    """A service worked in its dashboard. ``profile`` is as under ``assisted``. A proof goes to the vendor's
+    own documented address only, and shows it nothing but the new key."""
     if not profile.proves or profile.base_url is None:
         return AssistedService(name, profile, desk, clock)
     from keyform.services.authority import Static
