@@ -103,8 +103,8 @@ class Service(Protocol):
 @dataclass(frozen=True, slots=True)
 class Task:
     """What a person is to do in a dashboard: ``op`` in a word or two (create, update, revoke, …) and the
-    reviewed lines of the step. A create yields a secret; everything else is confirmed. ``known`` are fingerprints of
-    secrets that the new one must not be."""
+    reviewed lines of the step. A create yields a secret; everything else is confirmed. ``known`` are
+    fingerprints of secrets that the new one must not be."""
 
     address: str
     service: str

@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "engine": {"dashboard", "model", "diagnostics", "errors", "profile", "ports", "state"},
     "config": {"model", "diagnostics", "errors", "profile", "schemas_location"},
     "services": {
-        "", "dashboard", "model", "diagnostics", "errors", "profile", "ports", "schemas_location", "reference",
+        "", "dashboard", "model", "diagnostics", "errors", "profile", "ports", "schemas_location",
+        "reference",
     },
     "stores": {"model", "diagnostics", "errors", "ports", "files"},
     "states": {"model", "diagnostics", "errors", "ports", "files"},

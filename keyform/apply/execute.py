@@ -256,6 +256,8 @@ class Executor:
         if live is not None:
             return live
         recorded = self._generations.get((step.service or "", step.key_id or ""))
+        if recorded is None and view is not None and not view.profile.lists and step.spec is not None:
+            return LiveKey(step.key_id or "", step.spec)
         if recorded is None:
             raise KeyformError(f"{step.address}: {step.key_id} is no longer at {step.service}", "Plan again.")
         return LiveKey(recorded.id, recorded.spec, created_at=recorded.created_at)

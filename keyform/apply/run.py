@@ -116,7 +116,7 @@ def _recover(
         journal.begin(state.lineage, None, ())
         events, notes = resolve(ws, journal, state.lineage, replay.open)
         for diagnostic in notes:
-            on_event({"type": "recovered", "address": diagnostic.address, "what": diagnostic.summary})
+            on_event(_settled(diagnostic))
         after = fold(after, (event for _, event in events))
         completed += [index for index, _ in events]
     if (after.keys, after.projects) != (state.keys, state.projects):
@@ -186,7 +186,7 @@ def _settle(ws: Workspace, journal: JournalWriter, state: State, results: Result
         return
     results.events += events
     for diagnostic in notes:
-        on_event({"type": "recovered", "address": diagnostic.address, "what": diagnostic.summary})
+        on_event(_settled(diagnostic))
 
 
 def _commit(ws: Workspace, state: State, version: str | None, run: str) -> tuple[State, str]:
@@ -212,6 +212,13 @@ def _about_dead(who: str, host: str, operation: str) -> Diagnostic:
         f"the `keyform {operation}` that {who} ran on {host} ended without unlocking the state",
         "It was killed or crashed. This run finishes what it left.",
     )
+
+
+def _settled(diagnostic: Diagnostic) -> dict[str, object]:
+    """What became of an open intent; a doubt that only the user can settle is a warning."""
+    if diagnostic.severity == "warning":
+        return _told(diagnostic)
+    return {"type": "recovered", "address": diagnostic.address, "what": diagnostic.summary}
 
 
 def _told(diagnostic: Diagnostic) -> dict[str, object]:

@@ -10,12 +10,14 @@ from keyform.engine.declared import Verdict
 from keyform.engine.diff import changed_fields, explain, sentence
 from keyform.engine.plan import ADOPT, ALTER, IMPORT, Change, Step
 from keyform.engine.sight import ServiceView, seen_digest, terms_of
-from keyform.model import REVOKED, DesiredKey
+from keyform.model import REVOKED, DesiredKey, LiveKey
 
 
 def plan_import(want: DesiredKey, view: ServiceView, key_id: str, now: datetime) -> Verdict:
     """Adopt a live key. It may differ from the declaration in what changes in place, in nothing else."""
     live = view.keys.get(key_id)
+    if live is None and not view.profile.lists:
+        live = LiveKey(key_id, want.spec)  # nobody can look, so it is taken to be as declared
     if live is None or live.status == REVOKED:
         state = "revoked" if live else "not there"
         hint = "Check the id with `keyform generate`, which lists the keys that the service has."

@@ -96,9 +96,9 @@ def unseen(sight: Sight) -> Iterator[Diagnostic]:
             yield note(
                 "no-listing",
                 f"{', '.join(names)}: keyform sees no listing of keys there and goes by the state alone",
-                f"What somebody makes, changes or revokes {where} outside keyform goes unnoticed, and so does "
-                "a key that was granted something else than was asked for. After a crash between a new key and "
-                f"its stored secret, the next apply {after}.",
+                f"What somebody makes, changes or revokes {where} outside keyform goes unnoticed, and so "
+                "does a key that was granted something else than was asked for. After a crash between a new "
+                f"key and its stored secret, the next apply {after}.",
             )
 
 

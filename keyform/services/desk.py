@@ -41,9 +41,7 @@ class Seat:
     def later(self, why: str, hint: str, *, begun: bool = False) -> Pending:
         """The error that leaves the task at hand for later."""
         task = self.task
-        return Pending(
-            f"{task.address}: {task.op} at {task.service}, by hand: {why}", hint, begun=begun
-        )
+        return Pending(f"{task.address}: {task.op} at {task.service}, by hand: {why}", hint, begun=begun)
 
     def fault_of(self, secret: Secret, fault: Fault) -> str | None:
         """What is wrong with a secret: its form, or that it is the secret of another key."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -181,6 +182,7 @@ def test_ctrl_c_at_a_prompt_keeps_what_is_done_and_the_next_apply_asks_for_the_s
     run.until(prompt("keys.ingest"))
     run.type("\x03")
     assert run.end() == 130, run.shown
+    assert termios.tcgetattr(run._master)[3] & termios.ECHO
     assert set(World(folder).state().keys) == {"keys.auto", "keys.snippet"}
     rest = start("apply", "--auto-approve")
     rest.until('Look for a key named "Production" \\(kind Metering Only\\)')
@@ -190,6 +192,23 @@ def test_ctrl_c_at_a_prompt_keeps_what_is_done_and_the_next_apply_asks_for_the_s
     after(rest, prompt("keys.reports"), REPORTS)
     assert rest.end() == 0, rest.shown
     assert "Recovered: keys.ingest: no key of the interrupted apply is in the dashboard" in rest.shown
+
+
+def test_the_end_of_the_input_is_like_leaving(start: Start, folder: Path) -> None:
+    run = start("apply", "--auto-approve")
+    after(run, CONFIRM, "done")
+    run.until(prompt("keys.snippet"))
+    run.type("\x04")
+    assert run.end() == 1
+    assert set(World(folder).state().keys) == {"keys.auto"}
+    rest = start("apply", "--auto-approve")
+    rest.until('Look for a key named "Snippet"')
+
+
+def test_secrets_are_not_read_from_a_terminal(start: Start) -> None:
+    run = start("apply", "--auto-approve", "--secrets-from", "-")
+    assert run.end() == 1
+    assert "would read from a terminal" in run.shown
 
 
 def test_kill_9_at_a_prompt_is_recovered_and_only_the_key_at_hand_is_in_doubt(

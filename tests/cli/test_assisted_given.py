@@ -79,7 +79,7 @@ def test_in_ci_everything_else_is_done_and_what_waits_is_listed(folder: Path) ->
     assert "Apply incomplete: 1 created; 3 waiting for a person." in ran.out
     world = World(folder)
     assert set(world.state().keys) == {"keys.auto"}
-    assert (folder / ".keyform" / "state.json.journal").read_bytes() == b""
+    assert not (folder / ".keyform" / "state.json.journal").exists()
     again = run(folder, "plan")
     assert "Plan: 3 to create; 1 unchanged. 3 changes need a person." in again.out
 
@@ -122,7 +122,8 @@ def test_every_step_in_the_plans_order_from_a_file(folder: Path) -> None:
     assert ran.code == 0, ran.err
     assert "can be read by others" not in ran.err
     file.chmod(0o644)
-    assert "can be read by others" in run(folder, "destroy", "--auto-approve", "--secrets-from", str(file)).err
+    doomed = run(folder, "destroy", "--auto-approve", "--secrets-from", str(file))
+    assert "can be read by others" in doomed.err
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,7 @@ def test_answers_that_do_not_fit_change_nothing(folder: Path, given: str, why: s
 
 
 def test_a_wrong_answer_is_told_without_showing_it_and_the_rest_goes_on(folder: Path) -> None:
-    given = f"projects.web\tdone\nsnippet\tsk_live_a1b2c3d4_{CANARY}\ningest\t{INGEST}\nkeys.other\t{CANARY}\n"
+    given = f"projects.web\tdone\nsnippet\tsk_live_a1b2c3d4_{CANARY}\ningest\t{INGEST}\nother\t{CANARY}\n"
     ran = run(folder, "apply", "--auto-approve", "--secrets-from", "-", given=given)
     assert ran.code == 1
     assert "the key given for it is not taken: this looks like a key of kind sk" in ran.err
@@ -273,7 +274,7 @@ def test_a_store_that_fails_leaves_a_key_to_delete_which_the_next_apply_asks_for
     assert "could not be revoked yet" in ran.err
     held = keyform("apply", "--auto-approve")
     assert held.code == 1
-    assert 'keys.reader: revoke at meter, by hand' in held.err
+    assert "keys.reader: revoke at meter, by hand" in held.err
     answers = given(folder, f"reader\tdone\nreader\t{READER.replace('_rk_', '_mk_')[:-1]}z\n")
     rest = keyform("apply", "--auto-approve", "--secrets-from", answers)
     assert rest.code == 0, rest.err
@@ -291,8 +292,50 @@ def test_a_crash_between_the_receipt_and_the_state_keeps_what_is_stored(
             self._store.put(place, secret, labels)
             raise KeyboardInterrupt
 
-    assert keyform("apply", "--auto-approve", "--secrets-from", answers, wrap=Wrapping(store=Dying)).code == 130
+    dying = Wrapping(store=Dying)
+    assert keyform("apply", "--auto-approve", "--secrets-from", answers, wrap=dying).code == 130
     rest = keyform("apply", "--auto-approve")
     assert rest.code == 0, rest.err
     assert "which the interrupted apply minted and stored" in " ".join(rest.err.split())
     assert set(World(folder).state().keys) == {"keys.reader"}
+
+
+def test_a_key_that_exists_is_adopted_as_declared(folder: Path, keyform: Keyform) -> None:
+    (folder / "keyform.yaml").write_text(METER + "imports: [{key: reader, id: Ab3x}]\n")
+    ran = keyform("apply", "--auto-approve")
+    assert ran.code == 0, ran.err
+    assert World(folder).state().keys["keys.reader"].current.id == "Ab3x"
+    assert World(folder).plan().empty
+    (folder / "keyform.yaml").write_text(METER.replace("name: Reader", "name: Finance"))
+    assert 'Change the name from "Reader" to "Finance".' in keyform("plan").out
+
+
+def test_doctor_and_generate_say_that_there_is_nothing_to_reach(folder: Path, keyform: Keyform) -> None:
+    (folder / "keyform.yaml").write_text(METER)
+    assert "worked by hand in its dashboard" in keyform("doctor").out
+    assert "no listing of its keys" in keyform("generate", "meter").err
+    assert "a person works on the page Connections > SDK Setup" in " ".join(
+        keyform("services", "revenium").out.split()
+    )
+
+
+def test_a_lost_answer_of_a_service_that_lists_nothing_is_told(folder: Path, keyform: Keyform) -> None:
+    (folder / "keyform.yaml").write_text(
+        "version: 1\nservices: {meter: {type: climeter, credential: '${env:METER_TOKEN}'}}\n"
+        "keys: {a: {service: meter, name: Lost, scopes: ['events:write'], secret: a}}\n"
+    )
+
+    def lose(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadError("cut", request=request)
+
+    os.environ["METER_TOKEN"] = "a.jwt.token"
+    try:
+        losing = Wrapping(transport=lambda real: httpx.MockTransport(lose))
+        ran = keyform("apply", "--auto-approve", wrap=losing, clock=World(folder).clock)
+    finally:
+        del os.environ["METER_TOKEN"]
+    assert ran.code == 1
+    told = " ".join(ran.err.split())
+    assert "keys.a: the interrupted apply may have minted a key named 'Lost' at meter" in told
+    assert "Look there for one made after" in told
+    assert not (folder / ".keyform" / "state.json.journal").exists()
