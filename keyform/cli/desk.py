@@ -56,6 +56,8 @@ class TerminalDesk(Seat):
 
     def expect(self, tasks: tuple[Task, ...]) -> None:
         """Say how many there will be."""
+        if not tasks:
+            return
         count = "1 step needs" if len(tasks) == 1 else f"{len(tasks)} steps need"
         self._console.tell(f"\n{count} you in a dashboard; everything is asked for one by one.")
 

@@ -65,9 +65,10 @@ def open_service(
     ``options``: those of the profile, ``insecure`` (allow plain http to another machine), ``auth`` where
     the profile has a choice and, for the embedded service, ``path`` (its data folder, relative to
     ``folder``). ``mode``: as the configuration says, see ``Profile.under``; under ``assisted`` the person at
-    ``desk`` does everything but a documented proof. ``wrap_transport`` puts something between the client
-    and the network. Nothing is sent yet. Raises ``ConfigError`` for a service that cannot be opened as
-    declared, and ``ServiceError`` where the embedded service cannot use its folder.
+    ``desk`` does everything but a documented proof and, with a credential, documented calls for origins.
+    ``wrap_transport`` puts something between the client and the network. Nothing is sent yet. Raises
+    ``ConfigError`` for a service that cannot be opened as declared, and ``ServiceError`` where the embedded
+    service cannot use its folder.
     """
     if mode == ASSISTED:
         if desk is None:
@@ -77,7 +78,9 @@ def open_service(
             )
         from keyform.services.assisted import open_assisted
 
-        return open_assisted(name, profile.under(mode), desk, options, clock, wrap_transport)
+        options = check_options(name, profile, options, _BUILT_INS)
+        authority = _authority(name, profile, credential, options, clock) if credential is not None else None
+        return open_assisted(name, profile, desk, authority, options, clock, wrap_transport)
     profile = profile.under(mode)
     embedded = type_text == "embedded" and endpoint is None
     options = check_options(

@@ -8,37 +8,52 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from keyform.errors import Refused, ServiceError
 from keyform.model import KeySpec, LiveKey, Secret
 from keyform.ports import Clock, Desk, Listing, Minted, Service
-from keyform.profile import Profile
+from keyform.profile import ASSISTED, DOCUMENTED, Profile
 
 if TYPE_CHECKING:
     import httpx
 
+    from keyform.services.authority import Authority
+    from keyform.services.origins import Origins
+
+_ORIGIN_CALLS = ("get_origins", "set_origins")
 _HIDDEN_AT_LEAST = 12  # characters of a secret that a hint must leave unshown
 _SHORTEST, _LONGEST = 8, 4096
 _NOT_ACCEPTED = (401, 403)
 
 
 class AssistedService:
-    """The :class:`~keyform.ports.Service` port over a person. ``prover`` makes the documented proving call,
-    where the profile has one."""
+    """The :class:`~keyform.ports.Service` port over a person. ``calls`` makes the documented proving call,
+    where the profile has one, and ``origins`` those for the origins of projects."""
 
     def __init__(
-        self, name: str, profile: Profile, desk: Desk, clock: Clock, prover: Service | None = None
+        self,
+        name: str,
+        profile: Profile,
+        desk: Desk,
+        clock: Clock,
+        calls: Service | None = None,
+        origins: Origins | None = None,
     ) -> None:
         self.name = name
         self.profile = profile
         self._desk = desk
         self._clock = clock
-        self._prover = prover
+        self._calls = calls
+        self._origins = origins
 
     def list(self) -> Listing:
-        return Listing(())
+        if self._origins is None:
+            return Listing(())
+        projects, problem = self._origins.list()
+        return Listing((), projects, complete=problem is None, problem=problem)
 
     def create(self, spec: KeySpec, label: str) -> Minted:
         secret = self._desk.secret(fault_finder(self.profile, spec))
@@ -55,10 +70,10 @@ class AssistedService:
         self._desk.confirm()
 
     def prove(self, secret: Secret, key: LiveKey) -> str | None:
-        if self._prover is None:
+        if self._calls is None:
             return None
         try:
-            return self._prover.prove(secret, key)
+            return self._calls.prove(secret, key)
         except ServiceError as problem:
             if isinstance(problem, Refused) and problem.status in _NOT_ACCEPTED:
                 raise
@@ -68,48 +83,63 @@ class AssistedService:
         return None
 
     def set_origins(self, project: str, origins: tuple[str, ...]) -> None:
-        self._desk.confirm()
+        if self._origins is None:
+            self._desk.confirm()
+        else:
+            self._origins.set(project, origins)
 
     def own_key(self) -> str | None:
         return None
 
     def clock_skew(self) -> timedelta | None:
-        return None if self._prover is None else self._prover.clock_skew()
+        return None if self._calls is None else self._calls.clock_skew()
 
     def close(self) -> None:
-        if self._prover is not None:
-            self._prover.close()
+        if self._calls is not None:
+            self._calls.close()
 
 
 def open_assisted(
     name: str,
     profile: Profile,
     desk: Desk,
+    authority: Authority | None,
     options: Mapping[str, Any],
     clock: Clock,
     wrap: Callable[[httpx.BaseTransport], httpx.BaseTransport] | None = None,
 ) -> AssistedService:
-    """A service worked in its dashboard. ``profile`` is as under ``assisted``. A proof goes to the vendor's
-    own documented address only, and shows it nothing but the new key."""
-    if not profile.proves or profile.base_url is None:
-        return AssistedService(name, profile, desk, clock)
+    """A service worked in its dashboard. What the vendor documents is still called, at the vendor's own address
+    only: the proof of a new key, which shows nothing but that key, and with a credential (``authority``)
+    the calls for a project's origins."""
+    by_hand = profile.under(ASSISTED)
+    has_calls = all(profile.operations.get(call) == DOCUMENTED for call in _ORIGIN_CALLS)
+    with_origins = authority is not None and has_calls
+    if with_origins:
+        by_hand = replace(
+            by_hand, operations={**by_hand.operations, **dict.fromkeys(_ORIGIN_CALLS, DOCUMENTED)}
+        )
+    if profile.base_url is None or not (by_hand.proves or with_origins):
+        return AssistedService(name, by_hand, desk, clock)
     from keyform.services.authority import Static
     from keyform.services.dialect import error_reader, operations_of
     from keyform.services.http import Http, network_transport
+    from keyform.services.origins import Origins
     from keyform.services.rest import RestService
 
     transport = network_transport(profile.base_url)
-    nobody = Static("Authorization", "", None)
     http = Http(
         name,
         profile.base_url,
-        nobody,
+        authority or Static("Authorization", "", None),
         clock,
         wrap(transport) if wrap is not None else transport,
-        error_reader(profile),
+        error_reader(by_hand),
     )
-    prover = RestService(name, profile, operations_of(profile), http, clock, options)
-    return AssistedService(name, profile, desk, clock, prover)
+    operations = operations_of(by_hand)
+    calls = RestService(name, by_hand, operations, http, clock, options)
+    return AssistedService(
+        name, by_hand, desk, clock, calls, Origins(calls, operations) if with_origins else None
+    )
 
 
 def hint_of(profile: Profile, secret: Secret) -> str:

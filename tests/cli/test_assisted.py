@@ -125,6 +125,15 @@ def test_a_whole_apply_with_wrong_pastes(start: Start, folder: Path) -> None:
     assert again.end() == 0, again.shown
 
 
+def test_with_a_progress_bar_and_colours_the_prompts_stay_readable(start: Start, folder: Path) -> None:
+    run = start("apply", "--auto-approve", NO_COLOR="")
+    answer_all(run)
+    assert run.end() == 0, run.shown
+    assert "\x1b[" in run.shown
+    assert run.shown.rstrip().endswith("Apply complete: 5 created.")
+    assert stored(folder, "keys.ingest") == INGEST
+
+
 def test_three_wrong_pastes_ask_to_delete_the_key_and_the_rest_goes_on(start: Start, folder: Path) -> None:
     run = start("apply", "--auto-approve")
     after(run, CONFIRM, "done")

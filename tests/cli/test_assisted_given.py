@@ -339,3 +339,37 @@ def test_a_lost_answer_of_a_service_that_lists_nothing_is_told(folder: Path, key
     assert "keys.a: the interrupted apply may have minted a key named 'Lost' at meter" in told
     assert "Look there for one made after" in told
     assert not (folder / ".keyform" / "state.json.journal").exists()
+
+
+def test_origins_go_by_documented_calls_where_there_is_a_credential(
+    folder: Path, keyform: Keyform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "keyform.yaml").write_text(
+        "version: 1\nservices: {shop: {type: revkeen, mode: assisted, credential: '${env:SHOP_TOKEN}'}}\n"
+        "projects: {storefront: {service: shop, allowed_origins: ['https://new.example']}}\n"
+        "keys: {a: {service: shop, name: A, scopes: ['checkout:write'], secret: a}}\n"
+    )
+    monkeypatch.setenv("SHOP_TOKEN", "rk_live_CredentialOfTheShop")
+    origins = {"o1": "https://old.example"}
+    hosts = set()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        hosts.add(request.url.host)
+        assert request.headers["Authorization"] == "Bearer rk_live_CredentialOfTheShop"
+        assert request.url.path.startswith("/v2/storefront/origins")
+        if request.method == "POST":
+            origins[f"o{len(origins) + 1}"] = json.loads(request.content)["origin"]
+        elif request.method == "DELETE":
+            del origins[request.url.path.rpartition("/")[2]]
+        return httpx.Response(200, json={"data": [{"id": i, "origin": o} for i, o in origins.items()]})
+
+    wrap = Wrapping(transport=lambda real: httpx.MockTransport(answer))
+    plan = keyform("plan", wrap=wrap)
+    assert plan.code == 0, plan.err
+    assert "Plan: 1 to create, 1 to update. 1 change needs a person." in plan.out
+    answers = given(folder, f"a\trk_live_{CANARY}\n")
+    ran = keyform("apply", "--auto-approve", "--secrets-from", answers, wrap=wrap)
+    assert ran.code == 0, ran.err
+    assert origins == {"o2": "https://new.example"}
+    assert hosts == {"api.revkeen.com"}
+    assert keyform("plan", "--detailed-exitcode", wrap=wrap).code == 0
