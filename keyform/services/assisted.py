@@ -108,9 +108,9 @@ def open_assisted(
     clock: Clock,
     wrap: Callable[[httpx.BaseTransport], httpx.BaseTransport] | None = None,
 ) -> AssistedService:
-    """A service worked in its dashboard. What the vendor documents is still called, at the vendor's own address
-    only: the proof of a new key, which shows nothing but that key, and with a credential (``authority``)
-    the calls for a project's origins."""
+    """A service worked in its dashboard. What the vendor documents is still called, at the vendor's own
+    address only: the proof of a new key, which shows nothing but that key, and with a credential
+    (``authority``) the calls for a project's origins."""
     by_hand = profile.under(ASSISTED)
     has_calls = all(profile.operations.get(call) == DOCUMENTED for call in _ORIGIN_CALLS)
     with_origins = authority is not None and has_calls
