@@ -9,6 +9,7 @@
     │   ├── Locked               somebody else holds the lock
     │   └── Conflict             compare-and-swap failed: somebody else wrote
     ├── StoreError               a secrets manager refused or could not be reached
+    ├── Pending                  a person has to do something in a dashboard, and has not yet
     └── ServiceError             a key service refused, or answered what cannot be understood
         ├── Refused              it understood the request and said no (4xx)
         ├── Unreachable          no answer was had; nothing was carried out
@@ -58,6 +59,18 @@ class Conflict(StateError):
 
 class StoreError(KeyformError):
     code = "store"
+
+
+class Pending(KeyformError):
+    """``begun``: the person may have done it all the same, and left before they could say so."""
+
+    code = "assisted-pending"
+
+    def __init__(
+        self, what: str | Diagnostic | tuple[Diagnostic, ...], detail: str = "", *, begun: bool = False
+    ) -> None:
+        super().__init__(what, detail)
+        self.begun = begun
 
 
 class ServiceError(KeyformError):

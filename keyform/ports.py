@@ -7,6 +7,8 @@ synchronous, and are called from several threads at once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -97,6 +99,46 @@ class Service(Protocol):
 
     def close(self) -> None:
         """Let go of connections."""
+
+
+# People at dashboards
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a person is to do in a dashboard: ``op`` in a word or two (create, update, revoke, …) and the
+    reviewed lines of the step. A create yields a secret; everything else is confirmed. ``known`` are
+    fingerprints of secrets that the new one must not be."""
+
+    address: str
+    service: str
+    op: str
+    lines: tuple[str, ...]
+    known: tuple[str, ...] = ()
+
+
+class Desk(Protocol):
+    """A person who works in dashboards, one task at a time. What they type is never shown or logged.
+
+    Raises :class:`~keyform.errors.Pending` for a task that is left for later.
+    """
+
+    def expect(self, tasks: tuple[Task, ...]) -> None:
+        """The tasks of the run, in the plan's order, before the first of them. Raises ``PlanError`` for
+        answers that were given in advance and do not fit them."""
+
+    def turn(self, task: Task) -> AbstractContextManager[None]:
+        """What the next questions are about. Turns may nest (an undo); those of other threads wait."""
+
+    def secret(self, fault: Callable[[Secret], str | None]) -> Secret:
+        """The secret that the dashboard showed. ``fault`` says what is wrong with one, without showing it.
+        A wrong one is refused, and asked for again where there is somebody to ask."""
+
+    def confirm(self) -> None:
+        """Return once the person says that the task is done."""
+
+    def tell(self, text: str) -> None:
+        """Something that the person should know."""
 
 
 # Secrets managers

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
+from keyform.dashboard import GENERAL, Dashboard
 from keyform.model import SPEC_FIELDS
 
 _SPEC_FIELDS = frozenset(SPEC_FIELDS)
@@ -95,6 +96,7 @@ class Profile:
     backing. ``facts`` are rules with their sources, ``unknowns`` what no source says. ``base_url`` is
     where the vendor's documented calls go, and ``domains`` are the vendor's own, to which nothing is ever
     sent that the vendor does not document. ``rest`` is the profile's data on its calls, for the client.
+    ``dashboard`` is what a person does by hand, under `mode: assisted`.
     """
 
     type: str
@@ -130,14 +132,15 @@ class Profile:
     domains: tuple[str, ...] = ()
     implementation: str | None = None
     rest: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    dashboard: Dashboard = GENERAL
 
     def under(self, mode: str | None) -> Profile:
         """The profile as a service's ``mode`` makes it. ``contract``: every operation goes by keyform's
-        contract, which lists and marks keys. ``assisted`` leaves the profile as it is: whoever speaks
-        for a dashboard knows what one can see in it. Otherwise operations that only a person can carry
-        out fall away."""
+        contract, which lists and marks keys. ``assisted``: a person carries every operation out in the
+        dashboard, which keyform cannot see, so the record is all there is; only a documented proof is
+        still called. Otherwise operations that only a person can carry out fall away."""
         if mode == ASSISTED:
-            return self
+            return self._by_hand()
         if mode == CONTRACT:
             names = {*_ALWAYS, *(("update",) if self.mutable else ())}
             if ON_PROJECT in self.origins_on or "project" in self.fields:
@@ -153,6 +156,27 @@ class Profile:
         shown = (self.fields | ({"expires_at"} if "expires_in" in self.fields else set())) & _SPEC_FIELDS
         rest = {part: data for part, data in self.rest.items() if part not in ("auth", "key_auth")}
         return replace(made, marks=True, idempotent=True, shown=shown, rest=rest)
+
+    def _by_hand(self) -> Profile:
+        names = ["create", "revoke"] + (["update"] if self.mutable else [])
+        if ON_PROJECT in self.origins_on:
+            names.append("set_origins")
+        operations = dict.fromkeys(names, ASSISTED)
+        proof = self.rest.get("operations", {}).get("prove", {})
+        proves = self.operations.get("prove") == DOCUMENTED and self.base_url is not None
+        if proves := proves and proof.get("auth", "key") == "key":
+            operations["prove"] = DOCUMENTED
+        return replace(
+            self,
+            operations=operations,
+            shown=frozenset(),
+            lists=False,
+            marks=False,
+            idempotent=False,
+            proves=proves,
+            list_lag=timedelta(0),
+            shows_last_used=False,
+        )
 
     @property
     def short_name(self) -> str:

@@ -98,7 +98,7 @@ def _shows(step: Step, sight: Sight) -> bool:
         key = None
     match step.op:
         case pl.END:
-            return key is None
+            return key is None and view.profile.lists
         case pl.ALTER:
             spec = step.spec
             return key is not None and spec is not None and not changed_fields(key.spec, spec, step.fields)

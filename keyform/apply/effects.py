@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from keyform.apply.assist import turn
 from keyform.apply.journal import Intent, JournalWriter
 from keyform.apply.mint import mint
 from keyform.apply.places import copy_secret, erase_secret
@@ -50,6 +51,12 @@ class Effects:
     def take(self, index: int, step: Step, intent: Intent | None) -> tuple[Event, tuple[Diagnostic, ...]]:
         """Take the plan's step ``index``; a mint has an ``intent``. Returns its event, which is in the
         journal by then, and warnings. Raises ``KeyformError``."""
+        with turn(self._ws, step, self._generations.values()):
+            return self._carry_out(index, step, intent)
+
+    def _carry_out(
+        self, index: int, step: Step, intent: Intent | None
+    ) -> tuple[Event, tuple[Diagnostic, ...]]:
         if intent is not None:
             owned = self._generations.keys()
             event, warnings = mint(self._ws, self._journal, self._lineage, intent, owned)
@@ -133,6 +140,8 @@ class Effects:
         if live is not None:
             return live
         recorded = self._generations.get((step.service or "", step.key_id or ""))
+        if recorded is None and view is not None and not view.profile.lists and step.spec is not None:
+            return LiveKey(step.key_id or "", step.spec)
         if recorded is None:
             raise KeyformError(f"{step.address}: {step.key_id} is no longer at {step.service}", "Plan again.")
         return LiveKey(recorded.id, recorded.spec, created_at=recorded.created_at)
@@ -150,7 +159,7 @@ class Effects:
     def _is_gone(self, step: Step) -> bool:
         """Whether the listing shows that the key had ended before this run."""
         view = self._views.get(step.service or "")
-        if view is None or not view.listing.complete:
+        if view is None or not (view.profile.lists and view.listing.complete):
             return False
         live = view.keys.get(step.key_id or "")
         return live is None or live.status == REVOKED

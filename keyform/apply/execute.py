@@ -22,7 +22,7 @@ from keyform.engine import plan as pl
 from keyform.engine.events import Event
 from keyform.engine.plan import Change, Step
 from keyform.engine.sight import ServiceView
-from keyform.errors import KeyformError
+from keyform.errors import KeyformError, Pending
 from keyform.state import State
 
 Report = Callable[[dict[str, Any]], None]
@@ -55,12 +55,14 @@ class Executor:
         self._journal = journal
         self._intents = intents
         self._effects = Effects(ws, journal, state, views)
+        self._stop = threading.Event()
 
     def run(
         self, todo: tuple[Chain, ...], parallelism: int, report: Report, stop: threading.Event
     ) -> Results:
         """Run wave after wave. ``stop`` lets what is in flight finish and skips the rest."""
         results = Results()
+        self._stop = stop
         declared = {want.address for want in self._ws.desired.keys}
         mints: set[int] = set()
         for wave in waves(todo, declared):
@@ -79,21 +81,31 @@ class Executor:
         stop: threading.Event,
         results: Results,
     ) -> None:
+        def take(message: Any) -> None:
+            if isinstance(message, tuple):
+                results.events.append(message)
+            elif message is not None:
+                _count(message, results)
+                report(message)
+
+        def blocked(chain: Chain) -> str | None:
+            return HELD_BACK if chain.address in held_back else None
+
+        by_hand = [chain for chain in wave if any(change.by_hand for change, _ in chain.changes)]
+        alone = [chain for chain in wave if chain not in by_hand]
         told: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        with ThreadPoolExecutor(min(parallelism, len(wave)), thread_name_prefix="apply") as pool:
-            for chain in wave:
-                blocked = HELD_BACK if chain.address in held_back else None
-                pool.submit(self._run_chain, chain, blocked, stop, told.put)
-            left = len(wave)
-            while left:
-                message = told.get()
-                if message is None:
-                    left -= 1
-                elif isinstance(message, tuple):
-                    results.events.append(message)
-                else:
-                    _count(message, results)
-                    report(message)
+        if alone:
+            with ThreadPoolExecutor(min(parallelism, len(alone)), thread_name_prefix="apply") as pool:
+                for chain in alone:
+                    pool.submit(self._run_chain, chain, blocked(chain), stop, told.put)
+                left = len(alone)
+                while left:
+                    message = told.get()
+                    left -= message is None
+                    take(message)
+        # A person does one thing at a time, and nothing is reported into the middle of a question.
+        for chain in by_hand:
+            self._run_chain(chain, blocked(chain), stop, take)
 
     def _run_chain(
         self, chain: Chain, blocked: str | None, stop: threading.Event, tell: Callable[[Any], None]
@@ -135,6 +147,9 @@ class Executor:
                 if event.generation is not None:
                     key_id = event.generation.id
         except Exception as problem:
+            if isinstance(problem, Pending) and self._stop.is_set():
+                tell({**_about("skipped", change), "why": "interrupted"})
+                return False
             diagnostics = _explained(problem, change)
             tell(
                 {

@@ -11,13 +11,14 @@ from collections.abc import Container
 from dataclasses import replace
 from datetime import timedelta
 
+from keyform.apply.assist import undoing
 from keyform.apply.journal import Intent, JournalWriter, Receipt, Sent
 from keyform.apply.places import put_secret, take_back
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error, warning
 from keyform.engine.events import MINTED, Event
 from keyform.engine.plan import Step
-from keyform.errors import AnswerLost, KeyformError, ServiceError
+from keyform.errors import AnswerLost, KeyformError, Pending, ServiceError
 from keyform.masking import gives_away, mask_diagnostics, mask_error
 from keyform.model import KeySpec, LiveKey, Place, Secret, fingerprint, ownership_label
 from keyform.ports import Minted, Service
@@ -137,8 +138,9 @@ def _create(
             minted = create(service, sent.spec, ownership_label(lineage, intent.marker), owned)
         except AnswerLost:
             raise
-        except KeyformError:
-            journal.void(intent.marker)
+        except KeyformError as problem:
+            if not (isinstance(problem, Pending) and problem.begun):
+                journal.void(intent.marker)
             raise
         if minted.secret is not None:
             return intent, minted.key, minted.secret
@@ -218,7 +220,8 @@ def _undo(
         if lives:
             return KeyformError((*cause, *left))
     try:
-        ws.service(intent.step.service or "").revoke(key.id)
+        with undoing(ws, intent.step, key.id):
+            ws.service(intent.step.service or "").revoke(key.id)
     except KeyformError as failure:
         left += failure.diagnostics
         left.append(

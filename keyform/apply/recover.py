@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from keyform.apply.assist import settle_unseen, undoing
 from keyform.apply.journal import Intent, JournalWriter, Receipt
 from keyform.apply.mint import create, minted_event
 from keyform.apply.places import find_secret, take_back
@@ -17,6 +18,7 @@ from keyform.apply.read import view_services
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, note, warning
 from keyform.engine.events import Event
+from keyform.engine.sight import ServiceView
 from keyform.errors import KeyformError, Refused, ServiceError, StateError, StoreError
 from keyform.model import REVOKED, LiveKey, Place, Secret, fingerprint, ownership_label
 from keyform.ports import ANSWER_TIMEOUT, Service
@@ -96,7 +98,7 @@ class _Recovery:
     def _round(self, service: Service, intents: list[Intent], last: bool) -> list[Intent]:
         """Look once and settle what can be settled; returns the others. ``last``: absence is proof now."""
         view = view_services(self._ws, (service.name,))[service.name]
-        if not view.listing.complete:
+        if service.profile.lists and not view.listing.complete:
             raise ServiceError(
                 f"recovery needs the whole listing of {service.name}, and it is incomplete",
                 "Nothing was changed. Apply again when the service can be read whole.",
@@ -108,7 +110,7 @@ class _Recovery:
         unclaimed = []
         for intent in intents:
             carriers = list(labelled.get(ownership_label(self._lineage, intent.marker), ()))
-            minted = view.keys.get(intent.receipt.key_id) if intent.receipt else None
+            minted = self._minted(view, intent.receipt) if intent.receipt else None
             if minted is not None and minted.status != REVOKED and minted not in carriers:
                 carriers.append(minted)
             try:
@@ -118,11 +120,21 @@ class _Recovery:
                     self._gone(service, intent, intent.receipt)
                 elif last or self._claim(service, intent):
                     self._close(intent, "the interrupted apply had minted nothing")
+                elif not service.profile.lists:
+                    told = settle_unseen(self._ws, intent)
+                    self._journal.void(intent.marker)
+                    self.resolved.notes.append(told)
                 else:
                     unclaimed.append(intent)
             except KeyformError as problem:
                 self.resolved.problems.append(problem)
         return unclaimed
+
+    def _minted(self, view: ServiceView, receipt: Receipt) -> LiveKey | None:
+        """The key of a receipt as it is shown; where nothing lists keys, as it was when it was minted."""
+        if not view.profile.lists:
+            return LiveKey(receipt.key_id, receipt.spec, created_at=receipt.created_at)
+        return view.keys.get(receipt.key_id)
 
     def _found(self, service: Service, intent: Intent, keys: list[LiveKey]) -> None:
         """One of the keys is kept, if its secret is stored; there is more than one only if somebody copied
@@ -137,7 +149,8 @@ class _Recovery:
                 break
         others = [key.id for key in keys if kept is None or key.id != kept.key_id]
         for key_id in others:
-            service.revoke(key_id)
+            with undoing(self._ws, intent.step, key_id):
+                service.revoke(key_id)
         if kept is None:
             self._erase(intent)
             what = ", ".join(others)

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from keyform.apply.assist import expect
 from keyform.apply.check import check_fit, check_places, check_saved_plan, check_unmoved
 from keyform.apply.execute import Executor, Report, Results
 from keyform.apply.journal import JournalWriter, Replay, read_journal
@@ -182,6 +183,7 @@ def _carry_out(
     probe_stores(ws, (place.store for step in written for place in step.places))
     if not overwrite:
         check_places(ws, sight, written, parallelism)
+    expect(ws, (step for _, step in steps))
     journal = JournalWriter(ws.backend.journal, str(uuid.uuid4()))
     intents = {index: new_intent(index, step) for index, step in steps if step.op == MINT}
     if steps:

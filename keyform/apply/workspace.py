@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from keyform.config import Config
 from keyform.errors import StateError
 from keyform.model import Desired
-from keyform.ports import Clock, LockRecord, Service, StateBackend, Store
+from keyform.ports import Clock, Desk, LockRecord, Service, StateBackend, Store
 from keyform.registry import open_backend, open_store
 from keyform.services import open_service
+from keyform.services.desk import Nobody
 from keyform.state import State, load_state
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ class Wrapping:
 
 class Workspace:
     """Opens what a configuration declares, once each, and closes it all. ``operation`` (the verb) is
-    what a lock says it is held for. ``desired`` starts as the configuration's and may be replaced."""
+    what a lock says it is held for. ``desired`` starts as the configuration's and may be replaced.
+    ``desk`` is the person for services that are worked by hand."""
 
     def __init__(
         self,
@@ -56,11 +58,13 @@ class Workspace:
         clock: Clock,
         operation: str,
         wrap: Wrapping = Wrapping(),
+        desk: Desk | None = None,
     ) -> None:
         self.config = config
         self.clock = clock
         self.operation = operation
         self.desired: Desired = config.desired
+        self.desk: Desk = desk or Nobody()
         self._wrap = wrap
         self._services: dict[str, Service] = {}
         self._stores: dict[str, Store] = {}
@@ -92,6 +96,8 @@ class Workspace:
                     options=declared.options,
                     folder=self.config.folder,
                     clock=self.clock,
+                    mode=declared.mode,
+                    desk=self.desk,
                     wrap_transport=self._wrap.transport,
                 )
             return self._services[name]

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from typing import TextIO
 
 from keyform.report.style import Style
@@ -27,6 +28,7 @@ class Console:
         # A CI system may lend a terminal, but its log keeps every redrawn line.
         self.bar = _is_terminal(sys.stderr) and not (plain or dumb or os.environ.get("CI"))
         self.interactive = _is_terminal(sys.stdin) and _is_terminal(sys.stderr)
+        self.at_exit: Callable[[], None] | None = None  # what a process that leaves at once puts back first
 
     def data(self, text: str) -> None:
         """Write to stdout."""
@@ -40,6 +42,10 @@ class Console:
         """Write to stderr from a signal handler, which may have interrupted a write."""
         with contextlib.suppress(OSError, ValueError, AttributeError):
             os.write(sys.stderr.fileno(), text.encode())
+
+    def ask_on(self, question: str) -> None:
+        """Put a question on stderr whose answer is read elsewhere."""
+        self._write("stderr", question)
 
     def ask(self, question: str) -> str:
         """Put a question on stderr and read the answer; empty at the end of the input."""

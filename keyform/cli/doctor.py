@@ -12,6 +12,7 @@ from keyform.cli.main import ERROR, OK
 from keyform.cli.options import variable_options
 from keyform.errors import KeyformError
 from keyform.model import ACTIVE, instant
+from keyform.profile import ASSISTED
 from keyform.report.table import table
 
 if TYPE_CHECKING:
@@ -62,6 +63,9 @@ def _checked(what: str, found: Iterator[tuple[str, str]], told: list[Diagnostic]
 
 def _service(ws: Workspace, name: str) -> Iterator[tuple[str, str]]:
     service = ws.service(name)
+    if service.profile.operations.get("create") == ASSISTED:
+        yield "ok", "worked by hand in its dashboard, so there is nothing to reach"
+        return
     listing = service.list()
     active = sum(key.status == ACTIVE for key in listing.keys)
     yield "ok", f"reachable, credential accepted; {len(listing.keys)} keys, {active} of them active"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from keyform.cli.desk import desk_for
 from keyform.cli.interrupt import finishing_first
 from keyform.cli.main import ERROR, INTERRUPTED, OK
 from keyform.cli.options import JSON, TEXT, check_targets, format_option
@@ -16,19 +17,26 @@ from keyform.cli.progress import Events, follower
 from keyform.cli.showing import as_json, one_line, print_plan
 from keyform.engine.plan import Plan
 from keyform.engine.sight import DESTROY, Options
-from keyform.errors import KeyformError, PlanError
+from keyform.errors import KeyformError, Pending, PlanError
 from keyform.report.changes import done_words
+from keyform.report.safe import visible
 
 if TYPE_CHECKING:
     from keyform.apply import Outcome
     from keyform.cli.session import Session
+    from keyform.diagnostics import Diagnostic
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def execution_options(command: _Command) -> _Command:
-    """``--auto-approve``, ``--parallelism`` and ``--format``."""
+    """``--auto-approve``, ``--parallelism``, ``--secrets-from`` and ``--format``."""
     command = format_option(TEXT, JSON)(command)
+    command = click.option(
+        "--secrets-from",
+        metavar="FILE|-|fd:N",
+        help="Answers for assisted services: a secret per line, or ADDRESS<TAB>SECRET and ADDRESS<TAB>done.",
+    )(command)
     command = click.option(
         "--parallelism",
         type=click.IntRange(1, 256),
@@ -49,6 +57,7 @@ def carry_out(
     auto_approve: bool,
     parallelism: int,
     overwrite: bool = False,
+    secrets_from: str | None,
     output: str,
     variables: Sequence[str],
     var_files: Sequence[str],
@@ -72,7 +81,8 @@ def carry_out(
     shown = False
     try:
         config = session.load(variables, var_files)
-        with session.workspace(config, operation) as ws, events, ExitStack() as signals:
+        desk = desk_for(session, secrets_from, stop)
+        with session.workspace(config, operation, desk) as ws, events, ExitStack() as signals:
 
             def begin(plan: Plan) -> None:
                 events.expect(len(plan.changes))
@@ -118,23 +128,39 @@ def finish(session: Session, operation: str, outcome: Outcome, events: Events, o
     if outcome.declined:
         session.console.tell("Not approved; nothing was changed.")
         return ERROR
-    session.tell_all((*events.warnings, *outcome.failed))
+    waiting = [problem for problem in outcome.failed if problem.code == Pending.code]
+    session.tell_all((*events.warnings, *(problem for problem in outcome.failed if problem not in waiting)))
+    tell_waiting(session, waiting)
     if output != JSON and not outcome.plan.empty:
-        session.console.data(_closing(operation, outcome, events) + "\n")
+        session.console.data(_closing(operation, outcome, events, len(waiting)) + "\n")
     if outcome.interrupted:
         session.console.tell(f"Interrupted before {outcome.skipped} changes. To go on, run it again.")
         return INTERRUPTED
     return ERROR if outcome.failed else OK
 
 
-def _closing(operation: str, outcome: Outcome, events: Events) -> str:
+def _closing(operation: str, outcome: Outcome, events: Events, waiting: int) -> str:
     done = done_words(events.counts("done")) or "nothing done"
     failed, skipped = sum(events.counts("failed").values()), outcome.skipped
+    waiting = min(waiting, failed)
+    failed -= waiting
     verb = operation.capitalize()
     if not failed and not skipped and not outcome.failed:
         return f"{verb} complete: {done}."
-    rest = [f"{count} {what}" for count, what in ((failed, "failed"), (skipped, "not begun")) if count]
+    left = ((failed, "failed"), (waiting, "waiting for a person"), (skipped, "not begun"))
+    rest = [f"{count} {what}" for count, what in left if count]
     return f"{verb} incomplete: {'; '.join([done, *rest])}."
+
+
+def tell_waiting(session: Session, waiting: Sequence[Diagnostic]) -> None:
+    """The steps that wait for a person, each on a line, and what to run where."""
+    if not waiting:
+        return
+    lines = [f"  {visible(problem.summary)}" for problem in waiting]
+    hints = dict.fromkeys(problem.detail for problem in waiting if problem.detail)
+    steps = "1 step waits" if len(waiting) == 1 else f"{len(waiting)} steps wait"
+    kept = "What is done is kept; the next apply goes on with the rest."
+    session.console.tell("\n".join([f"{steps} for a person:", *lines, *hints, kept]))
 
 
 def _yes(session: Session, options: Options) -> bool:

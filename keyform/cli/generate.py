@@ -41,6 +41,11 @@ def command(session: Session, service: str, variables: tuple[str, ...], var_file
     with session.workspace(config, "generate") as ws:
         state, _ = ws.read_state()
         opened = ws.service(service)
+        if not opened.profile.lists:
+            raise ServiceError(
+                f"{service} shows keyform no listing of its keys, so there is nothing to write YAML from",
+                "Declare the keys by hand; an `imports` entry with an id of your own adopts one that exists.",
+            )
         listing, own = opened.list(), opened.own_key()
     if not listing.complete:
         problems = (listing.problem,) if listing.problem else ()

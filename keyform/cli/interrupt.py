@@ -29,6 +29,8 @@ def finishing_first(stop: threading.Event, events: Events, console: Console) -> 
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if stop.is_set():
+            if console.at_exit is not None:
+                console.at_exit()
             cursor = _SHOW_CURSOR if console.bar else ""
             console.tell_now(
                 f"{cursor}\nStopped at once. The next `keyform apply` settles what was under way.\n"

@@ -12,6 +12,7 @@ import click
 
 from keyform.cli.showing import one_line
 from keyform.diagnostics import Diagnostic
+from keyform.errors import Pending
 from keyform.report.changes import DONE
 from keyform.report.safe import visible
 
@@ -93,9 +94,10 @@ class LineEvents(Events):
         kind = event["type"]
         if kind not in _ENDS:
             return
+        waits = any(found["code"] == Pending.code for found in event.get("diagnostics", ()))
         words = {
             "done": DONE.get(event["action"], event["action"]),
-            "failed": f"{event['action']} failed",
+            "failed": "waits for a person" if waits else f"{event['action']} failed",
             "skipped": f"not begun ({visible(str(event.get('why', '')))})",
         }
         key_id = f" ({visible(event['key_id'])})" if event.get("key_id") else ""

@@ -21,7 +21,7 @@ from keyform.report.diagnostics import diagnostics_text
 if TYPE_CHECKING:
     from keyform.apply import Workspace, Wrapping
     from keyform.config import Config
-    from keyform.ports import Clock
+    from keyform.ports import Clock, Desk
 
 
 @dataclass(slots=True)
@@ -75,13 +75,14 @@ class Session:
             raise ConfigError(tuple(replace(diagnostic, severity=ERROR) for diagnostic in unset))
         return self.workspace(config, operation)
 
-    def workspace(self, config: Config, operation: str) -> Workspace:
-        """The services, stores and state that ``config`` declares."""
+    def workspace(self, config: Config, operation: str, desk: Desk | None = None) -> Workspace:
+        """The services, stores and state that ``config`` declares. ``desk``: who is asked to do things in a
+        dashboard; nobody, unless given."""
         from keyform.apply import Workspace
 
         if self.wrap is None:
-            return Workspace(config, self.clock, operation)
-        return Workspace(config, self.clock, operation, self.wrap)
+            return Workspace(config, self.clock, operation, desk=desk)
+        return Workspace(config, self.clock, operation, self.wrap, desk)
 
     def tell_all(self, diagnostics: Sequence[Diagnostic]) -> None:
         """Put diagnostics on stderr, errors last, each with its place in the files where that is known."""

@@ -19,6 +19,8 @@ def plan_import(
     """Adopt a live key. It may differ from the declaration in what changes in place, in nothing else; with
     ``record_only`` the key is left as it is, and the next plan shows the difference."""
     live = view.keys.get(key_id)
+    if live is None and not view.profile.lists:
+        live = LiveKey(key_id, want.spec)  # nobody can look, so it is taken to be as declared
     if live is None or live.status == REVOKED:
         state = "revoked" if live else "not there"
         hint = "Check the id with `keyform generate`, which lists the keys that the service has."

@@ -103,7 +103,8 @@ class Step:
     from ``sources`` to ``places``, and ``erase`` deletes what is left of it at ``places``. ``record``
     writes ``terms`` (and ``spec``, where given) to the state. ``set_origins`` makes ``project``'s
     allowlist exactly ``origins``. ``forget_project`` drops it. ``readdress`` records that a service or
-    store is at ``where`` now.
+    store is at ``where`` now. ``checklist``: what a person does to bring it about, where the service is
+    worked by hand.
     """
 
     op: str
@@ -122,6 +123,7 @@ class Step:
     project: str | None = None
     origins: tuple[str, ...] = ()
     where: str | None = None
+    checklist: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """JSON form; absent parts are left out."""
@@ -145,6 +147,8 @@ class Step:
             out["gone"] = True
         if self.project is not None:
             out["origins"] = list(self.origins)
+        if self.checklist:
+            out["checklist"] = list(self.checklist)
         return out
 
     @staticmethod
@@ -168,6 +172,7 @@ class Step:
             project=data.get("project"),
             origins=tuple(data.get("origins", ())),
             where=data.get("where"),
+            checklist=tuple(data.get("checklist", ())),
         )
 
 
@@ -192,6 +197,11 @@ class Change:
     seen: str | None = None
     backing: str | None = None
     steps: tuple[Step, ...] = ()
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether a person has to do some of it in a dashboard."""
+        return any(step.checklist for step in self.steps)
 
     def as_json(self) -> dict[str, Any]:
         """JSON form without the steps, which stand in the plan's own list."""
@@ -234,11 +244,13 @@ class Plan:
 
     @property
     def summary(self) -> dict[str, int]:
-        """Counts by action, and ``drift`` and ``unchanged``."""
+        """Counts by action, ``drift`` and ``unchanged``; ``by_hand`` where a person is needed."""
         counts = Counter(change.action for change in self.changes)
         out = {action: counts[action] for action in ACTIONS}
         out["drift"] = sum(change.drift for change in self.changes)
         out["unchanged"] = self.unchanged
+        if by_hand := sum(change.by_hand for change in self.changes):
+            out["by_hand"] = by_hand
         return out
 
     def as_json(self) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from keyform.diagnostics import ERROR, Diagnostic, error
 from keyform.engine.adoption import plan_import
+from keyform.engine.checklist import with_checklists
 from keyform.engine.declared import plan_known, plan_new
 from keyform.engine.guards import guard
-from keyform.engine.listings import about_listings, unmanaged_keys
+from keyform.engine.listings import about_listings, unmanaged_keys, unseen
 from keyform.engine.plan import (
     DROP,
     END,
@@ -71,11 +72,12 @@ def make_plan(sight: Sight, options: Options) -> Plan:
     if options.mode == IMPORT_ONLY:
         planned = [p for p in planned if not isinstance(p, Change) or p.action == IMPORT]
     changes = _spare_claimed(tuple(p for p in planned if isinstance(p, Change)))
-    changes = (*readdressed(sight.state, sight.where), *changes)
+    changes = with_checklists((*readdressed(sight.state, sight.where), *changes), sight)
     diagnostics = [p for p in planned if isinstance(p, Diagnostic)]
     unmanaged, strays = unmanaged_keys(sight)
     diagnostics += strays
     diagnostics += about_listings(sight)
+    diagnostics += unseen(sight) if changes else ()
     diagnostics += guard(sight, options, changes)
     return _plan_of(sight, options, changes, _unchanged(sight, options, planned), unmanaged, diagnostics)
 

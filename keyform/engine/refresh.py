@@ -51,7 +51,7 @@ def plan_refresh(sight: Sight) -> Iterator[Change | Diagnostic]:
     for address, project in sight.state.projects.items():
         view = sight.services.get(project.service)
         live = view.projects.get(project.id) if view else None
-        if view is None or (live is None and not view.listing.complete):
+        if view is None or (live is None and not (view.listing.complete and view.shows_projects)):
             continue
         if live is None:
             yield Change(

@@ -62,6 +62,11 @@ class ServiceView:
             {project.id: project for project in listing.projects},
         )
 
+    @property
+    def shows_projects(self) -> bool:
+        """Whether projects are seen at all; where not, what is recorded of them counts."""
+        return self.profile.lists or "get_origins" in self.profile.operations
+
     def backing(self, operation: str) -> str | None:
         """How the service backs an operation: documented, contract or assisted."""
         return self.profile.operations.get(operation)

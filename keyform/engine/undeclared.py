@@ -22,7 +22,7 @@ from keyform.engine.plan import (
 )
 from keyform.engine.renames import moved_entry
 from keyform.engine.sight import ServiceView, presence, seen_digest
-from keyform.model import DesiredKey, DesiredProject, Place, format_duration, instant
+from keyform.model import DesiredKey, DesiredProject, LiveProject, Place, format_duration, instant
 from keyform.state import Generation, KeyRecord, ProjectRecord
 
 
@@ -157,10 +157,14 @@ def _still_used(generation: Generation, want: DesiredKey, view: ServiceView, now
 
 def plan_project(want: DesiredProject, record: ProjectRecord | None, view: ServiceView) -> Change | None:
     """Make a project's allowlist exactly what is declared."""
-    live = view.projects.get(want.id)
+    if view.backing("set_origins") is None and not want.allowed_origins:
+        return None  # there is nothing about such a project that keyform could see or change
+    live = shown = view.projects.get(want.id)
     if live is None and not view.listing.complete:
         return None
     known = record is not None and (record.id, record.service) == (want.id, want.service)
+    if record is not None and known and not view.shows_projects:
+        live = LiveProject(record.id, record.allowed_origins)
     if known and live and live.allowed_origins == want.allowed_origins:
         return None
     have = live.allowed_origins if live else ()
@@ -187,7 +191,7 @@ def plan_project(want: DesiredProject, record: ProjectRecord | None, view: Servi
         if live is None or have != want.allowed_origins
         else (),
         drift=drift,
-        seen=seen_digest(live),
+        seen=seen_digest(shown),
         backing=view.backing("set_origins"),
         steps=(Step(SET_ORIGINS, want.address, view.name, project=want.id, origins=want.allowed_origins),),
     )

@@ -88,7 +88,7 @@ def heading(change: Change) -> str:
 
 
 def rows(change: Change) -> Iterator[Row]:
-    """The fields before and after, then the secrets that go."""
+    """The fields before and after; what a person does, step by step; the secrets that go."""
     new = change.action == CREATE
     width = max((len(visible(d.path)) for d in change.diff), default=0) + 2
     for difference in change.diff:
@@ -109,6 +109,8 @@ def rows(change: Change) -> Iterator[Row]:
         if step.op == END and (change.action != REVOKE or step.key_id != change.key_id):
             ended = f"{visible(step.key_id or '')} at {visible(step.service or '')}"
             yield Row("-", f"revokes {ended}, last of all")
+        for number, line in enumerate(step.checklist, 1):
+            yield Row(" ", f"{number}. {visible(line)}", 1)
         if step.op in (END, DROP):
             for place in step.places:
                 if place.on_revoke == "keep":
@@ -176,7 +178,15 @@ def summary_line(plan: Plan) -> str:
     if plan.empty:
         return nothing_to_do(plan)
     rest = f"; {plan.unchanged} unchanged" if plan.unchanged else ""
-    return f"Plan: {counted(plan.summary)}{rest}."
+    return f"Plan: {counted(plan.summary)}{rest}.{people(plan)}"
+
+
+def people(plan: Plan) -> str:
+    """How many changes need a person, as a sentence with a space before it; or nothing."""
+    count = plan.summary.get("by_hand", 0)
+    if not count:
+        return ""
+    return " 1 change needs a person." if count == 1 else f" {count} changes need a person."
 
 
 def unmanaged_lines(plan: Plan) -> list[str]:

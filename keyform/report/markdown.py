@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from keyform.diagnostics import Diagnostic
 from keyform.engine.plan import ACTIONS, Change, Plan
-from keyform.report.changes import counted, groups, heading, nothing_to_do, rows
+from keyform.report.changes import counted, groups, heading, nothing_to_do, people, rows
 from keyform.report.diagnostics import diagnostics_text
 from keyform.report.safe import code_span, fenced
 from keyform.report.style import SYMBOLS, Style
@@ -45,7 +45,7 @@ def _headline(plan: Plan) -> str:
     if plan.empty:
         return nothing_to_do(plan)
     rest = f"; {plan.unchanged} unchanged" if plan.unchanged else ""
-    return f"{counted(plan.summary)}{rest}."
+    return f"{counted(plan.summary)}{rest}.{people(plan)}"
 
 
 def _section(action: str, changes: list[Change], room: int) -> list[str]:

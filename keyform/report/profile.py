@@ -58,6 +58,9 @@ def profile_text(profile: Profile, style: Style) -> str:
     out += ["", *_fields(profile, style)]
     operations = list(profile.operations.items())
     out += ["", table(("operation", "backed by"), operations, style).rstrip()]
+    if profile.dashboard.source:
+        where = f"Under `mode: assisted` a person works on {profile.dashboard.where}"
+        out += ["", *style.wrapped(visible(f"{where} (source: {profile.dashboard.source})."))]
     if profile.facts:
         out += ["", style.paint("RULES", "bold")]
         for fact in profile.facts:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from keyform.errors import ConfigError
 from keyform.model import Secret
-from keyform.ports import Clock, Service
+from keyform.ports import Clock, Desk, Service
 from keyform.profile import ASSISTED, CONTRACT, DOCUMENTED, Profile
 from keyform.services.endpoint import check_credential, check_endpoint, check_options, refuse_vendor_host
 
@@ -63,22 +63,30 @@ def open_service(
     folder: Path,
     clock: Clock,
     mode: str | None = None,
+    desk: Desk | None = None,
     wrap_transport: Callable[[httpx.BaseTransport], httpx.BaseTransport] | None = None,
 ) -> Service:
     """A client of the service that the configuration calls ``name``.
 
     ``options``: those of the profile, ``insecure`` (allow plain http to another machine), ``auth`` where
     the profile has a choice and, for the embedded service, ``path`` (its data folder, relative to
-    ``folder``). ``mode``: as the configuration says, see ``Profile.under``. ``wrap_transport`` puts
-    something between the client and the network. Nothing is sent yet. Raises ``ConfigError`` for a
-    service that cannot be opened as declared, and ``ServiceError`` where the embedded service cannot use
-    its folder.
+    ``folder``). ``mode``: as the configuration says, see ``Profile.under``; under ``assisted`` the person at
+    ``desk`` does everything but a documented proof and, with a credential, documented calls for origins.
+    ``wrap_transport`` puts something between the client and the network. Nothing is sent yet. Raises
+    ``ConfigError`` for a service that cannot be opened as declared, and ``ServiceError`` where the embedded
+    service cannot use its folder.
     """
     if mode == ASSISTED:
-        raise ConfigError(
-            f"service {name!r}: assisted mode needs a person, and this command has no way to ask one",
-            "Give the service an `endpoint`, or run it where assisted services are supported.",
-        )
+        if desk is None:
+            raise ConfigError(
+                f"service {name!r}: assisted mode needs a person, and this command has no way to ask one",
+                "Give the service an `endpoint`, or run it where assisted services are supported.",
+            )
+        from keyform.services.assisted import open_assisted
+
+        options = check_options(name, profile, options, _BUILT_INS)
+        authority = _authority(name, profile, credential, options, clock) if credential is not None else None
+        return open_assisted(name, profile, desk, authority, options, clock, wrap_transport)
     profile = profile.under(mode)
     embedded = type_text == "embedded" and endpoint is None
     options = check_options(

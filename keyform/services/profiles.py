@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from keyform.errors import ConfigError
 from keyform.profile import CONTRACT, FORBIDDEN, OPTIONAL, ExpiryRule, Fact, Kind, Option, Profile
+from keyform.services.dashboards import dashboard_of
 from keyform.services.templates import placeholders
 
 _BUILT_IN = Path(__file__).parent / "profiles"
@@ -115,6 +116,7 @@ def profile_of(name: str, tree: Mapping[str, Any]) -> Profile:
         implementation=tree.get("implementation"),
         rest={part: tree[part] for part in _REST if part in tree},
         facts=tuple(Fact(fact["rule"], fact["source"]) for fact in tree.get("facts", ())),
+        dashboard=dashboard_of(tree),
     )
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from keyform.model import ACTIVE, EXPIRED, REVOKED, SPEC_FIELDS
 from keyform.profile import DOCUMENTED
+from keyform.services.dashboards import dashboard_problems
 from keyform.services.operation_sense import operation_problems
 from keyform.services.paths import BadPath, compile_path
 from keyform.services.templates import placeholders
@@ -32,6 +33,7 @@ def problems_of(tree: Mapping[str, Any]) -> Iterator[Problem]:
         yield from _names(tree)
         yield from operation_problems(tree, documented)
     yield from _updates(tree)
+    yield from dashboard_problems(tree)
 
 
 def _rules(tree: Mapping[str, Any]) -> Iterator[Problem]:
