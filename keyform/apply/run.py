@@ -196,6 +196,7 @@ def _carry_out(
         journal.begin(state.lineage, digest_of(plan), intents.values(), sight.where, done)
     executor = Executor(ws, journal, state, sight.services, intents)
     results = executor.run(todo, parallelism, on_event, stop)
+    ws.backend.check_lock()  # whoever broke it goes on from the journal
     if journal.open:
         _settle(ws, journal, state, results, on_event)
     if results.events:
