@@ -1,6 +1,7 @@
 """The story of a configuration, verb by verb."""
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -328,7 +329,9 @@ def test_doctor_finds_nothing_wrong_and_then_something(
 
 
 def test_a_log_ends_with_its_run(keyform: Keyform, one_key: Path) -> None:
+    before = list(logging.getLogger("keyform").handlers)
     loud = keyform("-v", "plan")
+    assert logging.getLogger("keyform").handlers == before
     assert "info: keyform.services.http: GET http://embedded.localhost/v1/keys: 200" in loud.err
     quiet = keyform("apply", "--auto-approve")
     assert (quiet.code, "info: " in quiet.err) == (0, False)
