@@ -82,7 +82,7 @@ def test_a_secret_shows_itself_to_nobody_who_does_not_ask() -> None:
 
 def test_no_file_log_or_traceback_holds_a_secret(world: World, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.NOTSET)
-    logging.getLogger("httpcore").setLevel(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="httpcore")
     world.write(TWO).apply()
     secrets = [world.stored(address) for address in ("keys.one", "keys.two")]
     texts = [secret.reveal() for secret in secrets if secret]
