@@ -20,7 +20,8 @@ class Kind:
 class Catalogue:
     """The kinds, environments and scopes of one dialect.
 
-    Keys of `manage_kind` that hold `manage_scope` may call the management routes.
+    Keys of `manage_kind` that hold `manage_scope` may call the management routes, and change projects if they
+    hold `project_scope` too.
     """
 
     kinds: Mapping[str, Kind]
@@ -28,6 +29,7 @@ class Catalogue:
     scopes: frozenset[str]
     manage_kind: str
     manage_scope: str
+    project_scope: str
 
 
 _ALL = frozenset(
@@ -45,4 +47,5 @@ CONTRACT = Catalogue(
     scopes=_ALL,
     manage_kind="account",
     manage_scope="keys:manage",
+    project_scope="projects:write",
 )

@@ -110,7 +110,7 @@ class _Keys:
         idempotency_key = req.get_header("Idempotency-Key")
         if idempotency_key is not None and not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
             raise invalid("Idempotency-Key", "Idempotency-Key must be 1 to 200 printable ASCII characters.")
-        created = self._service.create_key(bodies.key_request(_body(req)), idempotency_key)
+        created = self._service.create_key(bodies.key_request(_body(req)), idempotency_key, _held(req))
         resp.status = 201
         if created.secret is None:
             resp.status = 200
@@ -128,7 +128,7 @@ class _Key:
 
     def on_patch(self, req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
         _parameters(req)
-        self._show(resp, self._service.update_key(key_id, bodies.key_changes(_body(req))))
+        self._show(resp, self._service.update_key(key_id, bodies.key_changes(_body(req)), _held(req)))
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
         _parameters(req)
@@ -161,7 +161,8 @@ class _Project:
         if not _PROJECT_ID.fullmatch(project_id):
             message = "A project id is 1 to 100 letters, digits, dots, hyphens or underscores, no sign first."
             raise invalid("id", message)
-        _answer(resp, self._service.put_project(project_id, bodies.project_origins(_body(req))).view())
+        origins = bodies.project_origins(_body(req))
+        _answer(resp, self._service.put_project(project_id, origins, _held(req)).view())
 
 
 class _Verify:
@@ -176,6 +177,12 @@ class _Verify:
             resp.set_headers(allowance.headers())
         answer = {"valid": True, "key_id": key.id, "kind": key.kind, "environment": key.environment}
         _answer(resp, answer | {"project": key.project, "scopes": key.scopes})
+
+
+def _held(req: falcon.Request) -> frozenset[str] | None:
+    """The scopes of the caller; None for all."""
+    caller: Caller = req.context.caller
+    return caller.scopes
 
 
 def _body(req: falcon.Request) -> dict[str, Any]:
