@@ -18,6 +18,8 @@ from urllib.parse import quote
 
 import pytest
 
+from keyform.cli.console import Console
+from keyform.cli.logs import log_to
 from keyform.cli.main import run
 from tests.world import MovedClock
 
@@ -157,6 +159,12 @@ def hostile() -> Iterator[Callable[[dict[tuple[str, str], Said]], str]]:
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def _log_no_more() -> Iterator[None]:
+    yield
+    log_to(Console(no_color=True), 0)
 
 
 CASES = [
