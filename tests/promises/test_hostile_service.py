@@ -175,6 +175,13 @@ CASES = [
         {("POST", "/v1/verify"): VERIFY["refused proof"], ("DELETE", "/v1/keys/key_1"): refusal(SECRET, 422)},
         id="refused proof, refused revoke",
     ),
+    pytest.param(
+        {
+            ("POST", "/v1/keys"): CREATE["secret in the id"],
+            ("DELETE", f"/v1/keys/{SECRET}"): refusal("no", 403),
+        },
+        id="secret in the id, refused revoke",
+    ),
 ]
 
 
