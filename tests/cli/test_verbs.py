@@ -31,6 +31,7 @@ def test_what_init_writes_is_valid_applies_and_then_is_done(keyform: Keyform, fo
 
 def test_init_overwrites_nothing(keyform: Keyform, folder: Path) -> None:
     (folder / ".gitignore").write_text("mine")
+    (folder / "keyform.schema.json").write_text("mine too")
     (folder / "other.yml").write_text("version: 1\n")
     refused = keyform("init")
     assert refused.code == 1
@@ -39,6 +40,7 @@ def test_init_overwrites_nothing(keyform: Keyform, folder: Path) -> None:
     (folder / "other.yml").unlink()
     assert keyform("init").code == 0
     assert (folder / ".gitignore").read_text().startswith("mine\n# ")
+    assert (folder / "keyform.schema.json").read_text() == "mine too"
     assert keyform("init").code == 1
 
 
