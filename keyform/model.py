@@ -284,6 +284,10 @@ def ownership_label(lineage: str, marker: str) -> str:
     return f"{lineage}/{marker}"
 
 
+LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+"""The end of the times that may be written: spans are added to them, and no time lies after the year 9999."""
+
+
 def instant(moment: datetime) -> str:
     """RFC 3339 in UTC, with milliseconds only where there are any: ``2026-11-20T04:19:48Z``."""
     moment = moment.astimezone(UTC)

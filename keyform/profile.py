@@ -6,6 +6,7 @@ Each rule stands here once and is used three times: to check the configuration, 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -177,6 +178,13 @@ class Profile:
             list_lag=timedelta(0),
             shows_last_used=False,
         )
+
+    @property
+    def locating(self) -> tuple[str, ...]:
+        """The options that choose among what lies at one address, by what a listing or a create asks for."""
+        calls = self.rest.get("operations", {})
+        said = json.dumps(calls.get("list") or calls.get("create") or {}, default=str)
+        return tuple(sorted(option for option in self.options if f"{{options.{option}}}" in said))
 
     @property
     def short_name(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -25,7 +26,7 @@ START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
 
 class MovedClock:
-    """A clock that stands still until it is moved; sleeping moves it."""
+    """A clock that stands still until it is moved; sleeping moves it, by a microsecond at least."""
 
     def __init__(self, now: datetime = START) -> None:
         self._now = now
@@ -41,7 +42,7 @@ class MovedClock:
 
     def sleep(self, seconds: float) -> None:
         with self._lock:
-            self._now += timedelta(seconds=seconds)
+            self._now += timedelta(microseconds=math.ceil(seconds * 1_000_000))
             self.slept += seconds
 
     def move(self, **span: float) -> None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from keyform.engine.events import Event, fold
 from keyform.engine.plan import Step
+from keyform.engine.whereabouts import Whereabouts
 from keyform.errors import StateError
 from keyform.model import KeySpec, instant, parse_instant
 from keyform.ports import Journal
@@ -64,16 +65,23 @@ class JournalWriter:
         self.open: set[str] = set()
 
     def begin(
-        self, lineage: str, plan: str | None, intents: Iterable[Intent], done: Iterable[int] = ()
+        self,
+        lineage: str,
+        plan: str | None,
+        intents: Iterable[Intent],
+        where: Whereabouts,
+        done: Iterable[int] = (),
     ) -> None:
         """Open the section with all its intents, in one write. ``done`` are the plan's steps that an earlier,
-        interrupted run took."""
+        interrupted run took, ``where`` says where the services and stores of the run are."""
         head: dict[str, Any] = {
             "record": "begin",
             "version": VERSION,
             "run": self.run,
             "lineage": lineage,
             "plan": plan,
+            "services": dict(where.services),
+            "stores": dict(where.stores),
         }
         if steps := sorted(done):
             head["done"] = steps
@@ -137,6 +145,7 @@ class Section:
     plan: str | None
     done: tuple[int, ...] = ()
     events: tuple[tuple[int, Event], ...] = ()
+    where: Whereabouts = field(default_factory=Whereabouts)
 
     def completed(self) -> tuple[int, ...]:
         """The plan's steps that have come true by the end of the section."""
@@ -158,6 +167,16 @@ class Replay:
         """The sections that ``state`` does not contain yet."""
         runs = [section.run for section in self.sections]
         return self.sections[runs.index(state.run) + 1 :] if state.run in runs else self.sections
+
+    def placed_into(self, state: State) -> State:
+        """``state`` with the whereabouts that the runs worked with, where it records none."""
+        for section in self.sections:
+            state = replace(
+                state,
+                services={**section.where.services, **state.services},
+                stores={**section.where.stores, **state.stores},
+            )
+        return state
 
     def folded_into(self, state: State) -> State:
         """``state`` with every event that it lacks."""
@@ -216,7 +235,8 @@ def _replay(
     match record["record"]:
         case "begin":
             done = tuple(record.get("done", ()))
-            heads.append(Section(record["run"], record["lineage"], record["plan"], done))
+            where = Whereabouts(record["services"], record["stores"])
+            heads.append(Section(record["run"], record["lineage"], record["plan"], done, where=where))
             events.append([])
         case "intent":
             intents[record["marker"]] = Intent(

@@ -46,7 +46,13 @@ def whereabouts(ws: Workspace) -> Whereabouts:
     """Which services and stores the configuration declares."""
     return Whereabouts(
         {
-            name: service_whereabouts(service.type, service.endpoint, service.options)
+            name: service_whereabouts(
+                service.type,
+                service.profile,
+                mode=service.mode,
+                endpoint=service.endpoint,
+                options=service.options,
+            )
             for name, service in ws.config.services.items()
         },
         {name: store_whereabouts(store.type, store.options) for name, store in ws.config.stores.items()},

@@ -22,7 +22,7 @@ from keyform.engine.events import fold
 from keyform.engine.plan import MINT, READDRESS, RELOCATE, Plan, digest_of
 from keyform.engine.planner import make_plan
 from keyform.engine.sight import Options, Sight
-from keyform.engine.whereabouts import refused, with_whereabouts
+from keyform.engine.whereabouts import Whereabouts, refused, with_whereabouts
 from keyform.errors import KeyformError, PlanError
 from keyform.model import instant, ownership_label
 from keyform.ports import LockRecord
@@ -94,7 +94,7 @@ def apply(
         if dead is not None:
             on_event(_told(_about_dead(dead.who, dead.host, dead.operation)))
         state, version, replay = _read(ws)
-        _refuse_elsewhere(ws, state, options, plan)
+        _refuse_elsewhere(ws, state, replay, options, plan)
         done: frozenset[int] | None = None
         if replay is not None:
             resumed = plan is not None and replay.is_of(digest_of(plan))
@@ -120,12 +120,18 @@ def apply(
         )
 
 
-def _refuse_elsewhere(ws: Workspace, state: State, options: Options, plan: Plan | None) -> None:
+def _refuse_elsewhere(
+    ws: Workspace, state: State, replay: Replay | None, options: Options, plan: Plan | None
+) -> None:
     """Refuse to look for anything, a recovery's keys included, at a service or store that is not the one
     that the state knows by this name. A saved plan allows what it readdresses."""
     changes = plan.changes if plan else ()
     allowed = {step.address for change in changes for step in change.steps if step.op == READDRESS}
-    problems = tuple(d for d in refused(state, whereabouts(ws)) if d.address not in allowed)
+    minting: frozenset[str] = frozenset()
+    if replay is not None:
+        state = replay.folded_into(state)
+        minting = frozenset(intent.step.service or "" for intent in replay.open)
+    problems = tuple(d for d in refused(state, whereabouts(ws), minting) if d.address not in allowed)
     if problems and not options.allow_endpoint_change:
         raise PlanError(problems)
 
@@ -137,6 +143,8 @@ def _read(ws: Workspace) -> tuple[State, str | None, Replay | None]:
     replay = read_journal(ws.backend.journal, state)
     if replay is not None and version is None and replay.sections:
         state = replace(state, lineage=replay.sections[0].lineage)
+    if replay is not None:
+        state = replay.placed_into(state)
     return state, version, replay
 
 
@@ -149,7 +157,7 @@ def _recover(
     after = replay.folded_into(state)
     completed = [index for section in replay.sections for index in section.completed()]
     if replay.open:
-        journal.begin(state.lineage, None, ())
+        journal.begin(state.lineage, None, (), Whereabouts(state.services, state.stores))
         resolved = resolve(ws, journal, after, replay.open, in_run=False)
         _tell_notes(resolved, on_event)
         if len(resolved.problems) == 1:
@@ -158,7 +166,7 @@ def _recover(
             raise KeyformError(tuple(d for problem in resolved.problems for d in problem.diagnostics))
         after = fold(after, (event for _, event in resolved.events))
         completed += [index for index, _ in resolved.events]
-    if (after.keys, after.projects) != (state.keys, state.projects):
+    if after != state:
         state, version = _commit(ws, after, version, journal.run)
     ws.backend.journal.clear()
     return state, version, frozenset(completed)
@@ -187,9 +195,10 @@ def _carry_out(
     journal = JournalWriter(ws.backend.journal, str(uuid.uuid4()))
     intents = {index: new_intent(index, step) for index, step in steps if step.op == MINT}
     if steps:
-        journal.begin(state.lineage, digest_of(plan), intents.values(), done)
+        journal.begin(state.lineage, digest_of(plan), intents.values(), sight.where, done)
     executor = Executor(ws, journal, state, sight.services, intents)
     results = executor.run(todo, parallelism, on_event, stop)
+    ws.backend.check_lock()  # whoever broke it goes on from the journal
     if journal.open:
         _settle(ws, journal, state, results, on_event)
     if results.events:

@@ -123,6 +123,7 @@ def _write(folder: Path) -> None:
         with ignore.open("a", encoding="utf-8") as file:
             file.write(f"{gap}{_IGNORE}")
     # Beside the configuration and committed with it, so that every editor finds it.
-    (folder / _SCHEMA).write_text(schema_text("config.schema.json"), encoding="utf-8")
+    if not (folder / _SCHEMA).exists():
+        (folder / _SCHEMA).write_text(schema_text("config.schema.json"), encoding="utf-8")
     with (folder / _FILE).open("x", encoding="utf-8") as file:
         file.write(STARTER)

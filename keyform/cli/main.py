@@ -147,7 +147,7 @@ def run(argv: Sequence[str], *, clock: Clock | None = None, wrap: Wrapping | Non
         code = leaving.code if isinstance(leaving.code, int) else ERROR
     except Exception as problem:
         code = _explain(problem, start)
-    if start.session is not None and not start.session.console.flushed():
+    if start.session is not None and not start.session.end():
         code = code or ERROR
     return code
 

@@ -22,12 +22,11 @@ from keyform.cli.options import (
     variable_options,
 )
 from keyform.cli.showing import errors_as_json, print_plan
-from keyform.config.values import LATEST
 from keyform.engine.plan import FORMAT, Plan
 from keyform.engine.plan_file import dump_plan
 from keyform.errors import PlanError
 from keyform.files import advice, reason, write_private
-from keyform.model import parse_instant
+from keyform.model import LATEST, parse_instant
 
 if TYPE_CHECKING:
     from keyform.cli.session import Session

@@ -105,6 +105,11 @@ class Session:
             diagnostic, location=location and self._from_here(location), snippet=snippet, also=also
         )
 
+    def end(self) -> bool:
+        """End the log of this run and write out what is still held back; False if that cannot be done."""
+        log_to(self.console, 0)
+        return self.console.flushed()
+
     def _from_here(self, location: Location) -> Location:
         """A place in the folder as seen from where the command was given."""
         return replace(location, file=str(self.folder / location.file))

@@ -6,10 +6,10 @@ Every function gives the value or raises :class:`Bad` with a summary and what to
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
-from keyform.model import parse_instant
+from keyform.model import LATEST, parse_instant
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 _DURATION = re.compile(r"([0-9]{1,12})([ydhms])\Z")
@@ -19,8 +19,6 @@ _HOST = re.compile(r"(?=.{1,253}\Z)(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1
 _LOOPBACK = frozenset({"localhost", "127.0.0.1"})
 _DEFAULT_PORT = {"https": 443, "http": 80}
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
-LATEST = datetime(9000, 1, 1, tzinfo=UTC)
-"""Spans are added to times, and after the year 9999 there are none."""
 LONGEST_PATH = 512
 LONGEST_EACH = 200
 

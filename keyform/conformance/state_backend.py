@@ -76,6 +76,16 @@ class StateBackendConformance:
         assert snapshot is not None
         assert (snapshot.data, snapshot.version) == (b"second", second)
 
+    def test_a_lock_of_ones_own_is_told_from_a_broken_one(
+        self, backend: StateBackend, open_backend: Opener
+    ) -> None:
+        backend.check_lock()
+        backend.lock(record())
+        backend.check_lock()
+        open_backend().unlock("lock-1")
+        with pytest.raises(Conflict):
+            backend.check_lock()
+
     def test_expecting_a_version_of_nothing_is_a_conflict(self, backend: StateBackend) -> None:
         backend.lock(record())
         with pytest.raises(Conflict):

@@ -38,9 +38,11 @@ class Moved:
         return f"{self.section}.{self.name}"
 
 
-def moved(state: State, where: Whereabouts) -> Iterator[Moved]:
-    """Every name that has something of the state, and that the configuration has put elsewhere."""
+def moved(state: State, where: Whereabouts, minting: frozenset[str] = frozenset()) -> Iterator[Moved]:
+    """Every name that has something of the state, and that the configuration has put elsewhere. ``minting``
+    are services where an interrupted apply may have minted keys."""
     services, stores = _needed(state)
+    services |= minting
     for section, needed, recorded, declared in (
         ("services", services, state.services, where.services),
         ("stores", stores, state.stores, where.stores),
@@ -61,9 +63,9 @@ def _needed(state: State) -> tuple[set[str], set[str]]:
     return services, stores
 
 
-def refused(state: State, where: Whereabouts) -> Iterator[Diagnostic]:
+def refused(state: State, where: Whereabouts, minting: frozenset[str] = frozenset()) -> Iterator[Diagnostic]:
     """The errors for what has moved."""
-    for one in moved(state, where):
+    for one in moved(state, where, minting):
         what = one.section.removesuffix("s")
         yield error(
             "moved-elsewhere",
@@ -98,6 +100,8 @@ def _held(state: State, one: Moved) -> str:
         projects = sum(project.service == one.name for project in state.projects.values())
         if projects and not count:
             count, noun = projects, "project"
+        if not count:
+            return "unfinished creates"
     return f"{count} {noun}" + ("" if count == 1 else "s")
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -38,8 +39,12 @@ class ReferenceApp:
             storage.close()
 
 
+_OWN = "keys"
+_SUFFIX = ".sqlite3"
+
+
 def create_app(
-    data: Path,
+    data: Path | None,
     *,
     root_token: str | None = None,
     limit: RateLimit | None = None,
@@ -49,7 +54,7 @@ def create_app(
     services: Iterable[str] = (),
     options: Options | None = None,
 ) -> ReferenceApp:
-    """Open, or create, the service whose data lies in the folder `data`.
+    """Open, or create, the service whose data lies in the folder `data`; None for one that lives in memory.
 
     Many threads may call the application, and many processes may open the same folder at once.
     root_token: the first management credential of every dialect; None takes the one kept in the folder.
@@ -59,21 +64,22 @@ def create_app(
     service: the dialect, one of DIALECTS, that is spoken at `/`; None for keyform's own contract.
     services: the dialects that are spoken under `/NAME/` besides. Each has keys of its own, the same ones at
     `/` as under its name. options: plans and choices of the vendors' accounts.
-    Raises OSError where the folder cannot be used, ValueError for a dialect that does not exist.
+    Raises OSError where the folder cannot be used, or where its keys are there and their pepper is not;
+    ValueError for a dialect that does not exist.
     """
     mounted = tuple(dict.fromkeys(services))
     unknown = sorted({*mounted, service or DIALECTS[0]} - set(DIALECTS))
     if unknown:
         raise ValueError(f"there is no service {unknown[0]!r}; services: {', '.join(DIALECTS)}")
-    with _locked(data):
-        token = _kept_root_token(data) if root_token is None else root_token
-        pepper = read_or_create(data / "pepper", new_pepper())
+    with nullcontext() if data is None else _locked(data):
+        token = root_token or (new_root_token() if data is None else _kept_root_token(data))
+        pepper = new_pepper() if data is None else _pepper(data)
 
         def account(name: str) -> Account:
-            storage = Storage(data / f"{name}.sqlite3")
+            storage = Storage(None if data is None else data / f"{name}{_SUFFIX}")
             return Account(storage, pepper, token, clock, limit, options or Options())
 
-        own = account("keys")
+        own = account(_OWN)
         base = contract.build(*own.core(CONTRACT), CONTRACT)
         storages = [own.storage]
         dialects: dict[str, App] = {}
@@ -93,6 +99,11 @@ def create_app(
     if faults is None:
         return ReferenceApp(application, storages)
     return ReferenceApp(FaultLayer(application, faults, cursor_after(0)), storages)
+
+
+def has_data(data: Path) -> bool:
+    """Whether a service has been created in the folder. Raises OSError where that cannot be seen."""
+    return (data / f"{_OWN}{_SUFFIX}").exists()
 
 
 def root_token(data: Path) -> str:
@@ -125,6 +136,22 @@ class _Mounts:
             "PATH_INFO": path[len(first) :] or "/",
         }
         return mounted(inner, start_response)
+
+
+def _pepper(data: Path) -> bytes:
+    file = data / "pepper"
+    if not file.exists() and any(map(_has_keys, data.glob("*" + _SUFFIX))):
+        what = "the pepper is missing, without which none of its keys can be verified; bring the file back"
+        raise FileNotFoundError(errno.ENOENT, what, str(file))
+    return read_or_create(file, new_pepper())
+
+
+def _has_keys(database: Path) -> bool:
+    storage = Storage(database)
+    try:
+        return bool(storage.fetch("SELECT 1 FROM keys LIMIT 1"))
+    finally:
+        storage.close()
 
 
 @contextmanager

@@ -33,6 +33,8 @@ class Catalogue:
     """The kinds, environments and scopes of one dialect, and which fields of the contract it honours.
 
     Keys of `manage_kind` that hold `manage_scope` may call the management routes; None: no key may.
+    project_scope: such a key changes projects only if it holds this one too, and grants no scope that it
+    lacks; None: it does both freely.
     fields: what a create may set; any other field may only be empty. mutable: what a PATCH may change.
     scopes_fixed: a key holds all that its kind may carry, and nothing is chosen.
     scopes_optional: a key without scopes holds all of them. scope_pattern: what a scope looks like, for a
@@ -46,6 +48,7 @@ class Catalogue:
     scopes: frozenset[str]
     manage_kind: str | None = None
     manage_scope: str | None = None
+    project_scope: str | None = None
     fields: frozenset[str] = FIELDS
     mutable: frozenset[str] = MUTABLE
     scopes_fixed: bool = False
@@ -78,4 +81,5 @@ CONTRACT = Catalogue(
     scopes=_ALL,
     manage_kind="account",
     manage_scope="keys:manage",
+    project_scope="projects:write",
 )

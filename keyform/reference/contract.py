@@ -143,7 +143,7 @@ class _Keys:
         marker = idempotency_key(req)
         request = bodies.key_request(body(req), self._catalogue)
         self._manners.admit(request)
-        created = self._service.create_key(request, marker)
+        created = self._service.create_key(request, marker, _held(req))
         resp.status = 201
         if created.secret is None:
             resp.status = 200
@@ -167,7 +167,8 @@ class _Key:
         if not self._catalogue.mutable:
             message = "Keys of this service are never edited; create another one and revoke this one."
             raise Refusal(405, "method_not_allowed", message, headers={"Allow": "GET, DELETE"})
-        self._show(resp, self._service.update_key(key_id, bodies.key_changes(body(req), self._catalogue)))
+        changes = bodies.key_changes(body(req), self._catalogue)
+        self._show(resp, self._service.update_key(key_id, changes, _held(req)))
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
         parameters(req)
@@ -201,7 +202,8 @@ class _Project:
         if not _PROJECT_ID.fullmatch(project_id):
             message = "A project id is 1 to 100 letters, digits, dots, hyphens or underscores, no sign first."
             raise invalid("id", message)
-        answer(resp, self._service.put_project(project_id, bodies.project_origins(body(req))).view())
+        origins = bodies.project_origins(body(req))
+        answer(resp, self._service.put_project(project_id, origins, _held(req)).view())
 
 
 class _Verify:
@@ -218,3 +220,9 @@ class _Verify:
         shown = self._manners.view(key, self._service.now())
         named = {name: shown[name] for name in ("kind", "environment", "project", "scopes")}
         answer(resp, {"valid": True, "key_id": key.id, **named})
+
+
+def _held(req: falcon.Request) -> frozenset[str] | None:
+    """The scopes of the caller; None for all."""
+    caller: Caller = req.context.caller
+    return caller.scopes

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from .catalogue import Catalogue, Kind
-from .refusal import invalid
+from .refusal import Refusal, invalid
 
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = rf"{_LABEL}(?:\.{_LABEL})*"
@@ -63,6 +63,14 @@ def check_scopes(catalogue: Catalogue, kind: str, scopes: Sequence[str]) -> None
             allowed = _words(catalogue.kinds[kind].scopes)
             message = f"A key of kind {kind} cannot hold the scope {scope}; it may hold: {allowed}."
             raise invalid("scopes", message, "scope_not_allowed_for_kind")
+
+
+def check_held(held: frozenset[str] | None, scopes: Iterable[str]) -> None:
+    """A management key does and grants what its own scopes allow; held is None for the root token."""
+    for scope in scopes:
+        if held is not None and scope not in held:
+            message = f"The credential does not hold the scope {scope}, so it can neither use nor grant it."
+            raise Refusal(403, "insufficient_scope", message, details={"scope": scope})
 
 
 def check_key_origins(catalogue: Catalogue, kind: str, own: Sequence[str], of_project: Sequence[str]) -> None:

@@ -76,8 +76,11 @@ class KeyService:
         with self._storage.read() as connection:
             return self._key(connection, key_id)
 
-    def create_key(self, request: KeyRequest, idempotency_key: str | None) -> Created:
-        """Mint a key, or replay the create that already used this idempotency key."""
+    def create_key(
+        self, request: KeyRequest, idempotency_key: str | None, held: frozenset[str] | None
+    ) -> Created:
+        """Mint a key, or replay the create that already used this idempotency key. held: the scopes of the
+        caller, None for all."""
         now = self.now()
         digest = hashlib.sha256(pack(asdict(request)).encode()).digest() if idempotency_key else b""
         with self._storage.write() as connection:
@@ -92,6 +95,7 @@ class KeyService:
                     return _replay(connection, earlier, digest)
             kind = rules.check_kind(self._catalogue, request.kind, request.environment, request.project)
             scopes = rules.granted_scopes(self._catalogue, request.kind, request.scopes)
+            rules.check_held(held, scopes)
             self._check_origins(connection, request.kind, request.allowed_origins, request.project)
             rules.check_expiry(self._catalogue, request.expires_at, now)
             key_id, secret = self.insert(connection, kind.prefix, replace(request, scopes=scopes), now)
@@ -102,14 +106,17 @@ class KeyService:
                 )
             return Created(_key(connection, key_id), secret)
 
-    def update_key(self, key_id: str, changes: Mapping[str, Any]) -> Key:
-        """Replace the named fields (of Key, already well-formed); 409 key_revoked on a revoked key."""
+    def update_key(self, key_id: str, changes: Mapping[str, Any], held: frozenset[str] | None) -> Key:
+        """Replace the named fields (of Key, already well-formed); 409 key_revoked on a revoked key. held: the
+        scopes of the caller, None for all."""
         with self._storage.write() as connection:
-            key = replace(self._key(connection, key_id), **changes)
+            before = self._key(connection, key_id)
+            key = replace(before, **changes)
             if key.revoked_at is not None:
                 raise Refusal(409, "key_revoked", "The key is revoked and cannot be changed.")
             if "scopes" in changes:
                 rules.check_scopes(self._catalogue, key.kind, key.scopes)
+                rules.check_held(held, sorted(set(key.scopes) - set(before.scopes)))
             if "allowed_origins" in changes:
                 self._check_origins(connection, key.kind, key.allowed_origins, key.project)
             if "expires_at" in changes:
@@ -135,8 +142,13 @@ class KeyService:
         with self._storage.read() as connection:
             return _project(connection, project_id)
 
-    def put_project(self, project_id: str, allowed_origins: tuple[str, ...]) -> Project:
-        """Create the project, or replace its exact set of origins."""
+    def put_project(
+        self, project_id: str, allowed_origins: tuple[str, ...], held: frozenset[str] | None
+    ) -> Project:
+        """Create the project, or replace its exact set of origins. held: the scopes of the caller, None for
+        all."""
+        if self._catalogue.project_scope is not None:
+            rules.check_held(held, [self._catalogue.project_scope])
         rules.check_project(self._catalogue, allowed_origins)
         with self._storage.write() as connection:
             connection.execute(

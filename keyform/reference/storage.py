@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -58,11 +59,16 @@ Row = sqlite3.Row
 class Storage:
     """One database file. Writes of this process queue on a lock; those of others on SQLite's own."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or create the database at `path` (mode 0600). The caller holds the lock of the folder."""
-        # SQLite gives -wal and -shm the mode of the database file, so that one is made private first.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        self._path = path
+    def __init__(self, path: Path | None) -> None:
+        """Open or create the database at `path` (mode 0600), or one in memory that ends with this object.
+        The caller holds the lock of the folder."""
+        if path is None:
+            self._at = f"file:{secrets.token_hex(16)}?mode=memory&cache=shared"
+        else:
+            # SQLite gives -wal and -shm the mode of the database file, so that one is made private first.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._at = str(path)
+        self._in_memory = path is None
         self._readers: LifoQueue[sqlite3.Connection] = LifoQueue()
         self._write_lock = threading.Lock()
         self._writer = self._connect()
@@ -114,7 +120,11 @@ class Storage:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            self._at,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            uri=self._in_memory,
         )
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA synchronous = NORMAL")

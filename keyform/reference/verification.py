@@ -33,9 +33,11 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes a management call: a key, or the root token when key_id is None."""
+    """Who makes a management call: a key with its scopes, or the root token, which may do everything and has
+    neither."""
 
     key_id: str | None
+    scopes: frozenset[str] | None = field(default=None, compare=False)
 
 
 class Verifier:
@@ -83,7 +85,8 @@ class Verifier:
             message = f"Management calls need a key of kind {kind} with the scope {scope}."
             raise Refusal(403, "insufficient_scope", message, details={"scope": scope})
         self._touch(key, now)
-        return Caller(key.id)
+        limited = self._catalogue.project_scope is not None
+        return Caller(key.id, frozenset(key.scopes) if limited else None)
 
     def take(self, caller: Caller) -> Allowance | None:
         """Count one management call against its credential; None when the service has no limit."""

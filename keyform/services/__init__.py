@@ -46,10 +46,21 @@ class Opening:
     clock: Clock
 
 
-def service_whereabouts(type_text: str, endpoint: str | None, options: Mapping[str, Any]) -> str:
-    """Which service it is, in words without secrets: its type, and its endpoint or its data folder."""
-    at = endpoint.rstrip("/") if endpoint is not None else str(options.get("path", DATA))
-    return f"{type_text} at {at}"
+def service_whereabouts(
+    type_text: str,
+    profile: Profile,
+    *,
+    mode: str | None,
+    endpoint: str | None,
+    options: Mapping[str, Any],
+) -> str:
+    """Which service it is, in words without secrets: its type and where that is (its endpoint, its data
+    folder, or a person's dashboard), with the options that choose among what lies there."""
+    if mode == ASSISTED:
+        return f"{type_text} by hand"
+    at = endpoint or profile.base_url or str(options.get("path", DATA))
+    chosen = "".join(f", {name} {options[name]}" for name in profile.locating if name in options)
+    return f"{type_text} at {at.rstrip('/')}{chosen}"
 
 
 def open_service(

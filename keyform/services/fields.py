@@ -12,9 +12,9 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from keyform.model import ACTIVE, EXPIRED, REVOKED, RateLimit
+from keyform.model import ACTIVE, EXPIRED, LATEST, REVOKED, RateLimit
 from keyform.services.paths import compile_path
-from keyform.services.speech import FIRST_MOMENT, LAST_MOMENT, METADATA, TAGS, Marker, Speech
+from keyform.services.speech import FIRST_MOMENT, METADATA, TAGS, Marker, Speech
 
 STATUSES = frozenset((ACTIVE, EXPIRED, REVOKED))
 
@@ -183,7 +183,7 @@ def moment_reader(entry: Any, field: str, speech: Speech) -> Reader:
             return None
         try:
             moment = parse(value)
-            if FIRST_MOMENT <= moment < LAST_MOMENT:
+            if FIRST_MOMENT <= moment < LATEST:
                 return moment
         except (ValueError, OverflowError):
             pass

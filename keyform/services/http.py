@@ -99,13 +99,15 @@ class Http:
             outcome = self._attempt(call)
             if isinstance(outcome, Failure):
                 perhaps_done = perhaps_done or outcome.perhaps_done
-                _log.info("service %s: %s: %s", self._service, call.doing, outcome.what)
+                # What is being done may name an id, and that comes from the service too.
+                _log.info("service %s: %s: %s", self._service, self._show(call)(call.doing), outcome.what)
             return outcome
 
         outcome: Answer | Failure = self._retrying(attempt)
         if isinstance(outcome, Answer):
             return outcome
-        raise outcome.exception(self._service, call.doing, call.effect, perhaps_done)
+        doing = self._show(call)(call.doing)
+        raise outcome.exception(self._service, doing, call.effect, perhaps_done)
 
     def clock_skew(self) -> timedelta | None:
         """How far the service's clock was ahead at its last answer, to about a second; None if unknown."""

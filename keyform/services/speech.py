@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from keyform.model import LABEL, KeySpec, instant, parse_instant
+from keyform.model import LABEL, LATEST, KeySpec, instant, parse_instant
 from keyform.services.templates import OMIT, Template, compile_template
 
 RFC3339, EPOCH_S, EPOCH_MS = "rfc3339", "epoch_s", "epoch_ms"
@@ -196,9 +196,8 @@ def idempotency_key(label: str) -> str:
 
 
 FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
-LAST_MOMENT = datetime(9000, 1, 1, tzinfo=UTC)
-"""No key service is older, and what is reckoned from a time before this one stays within a calendar."""
-_END_OF_TIME = LAST_MOMENT - timedelta(seconds=1)
+"""No key service is older."""
+_END_OF_TIME = LATEST - timedelta(seconds=1)
 _LATEST = int(_END_OF_TIME.timestamp())
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "y": 365 * 86400}
 _SPAN = re.compile(r"([0-9]{1,6})([smhdy])")

@@ -6,12 +6,13 @@ from contextlib import closing
 
 import pytest
 
+from keyform.apply import plan_now
 from keyform.engine.plan_file import dump_plan, load_plan
 from keyform.engine.sight import Options
 from keyform.errors import PlanError
 from keyform.model import KeySpec, Place, Secret
 from keyform.ports import Service
-from tests.apply.outside import crash, declare, die, nth, requests, stores
+from tests.apply.outside import backend, crash, declare, die, nth, requests, stores
 from tests.world import World, inspect
 
 HEAD = """version: 1
@@ -70,6 +71,30 @@ def test_recovery_does_not_look_at_another_service(world: World) -> None:
     world.write(config())
     assert not world.apply().failed
     assert not inspect(world)
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_neither_does_the_recovery_of_the_first_apply(world: World, at: int) -> None:
+    both = KEY + "  b: {service: sandbox, name: b, secret: b}\n"
+    world.write(config(keys=both))
+    assert crash(world, stores(put=nth(at, die))) == 77
+    world.write(config(at="two", keys=both))
+    with pytest.raises(PlanError, match="is now declared as"):
+        world.apply()
+    world.write(config(keys=both))
+    assert not world.apply().failed
+    assert not inspect(world)
+
+
+def test_a_new_address_that_was_recorded_before_a_crash_stays(world: World) -> None:
+    world.write(config()).apply()
+    (world.folder / ".keyform/secrets").rename(world.folder / "moved")
+    world.write(config(to="moved"))
+    with world.open() as ws:
+        plan = plan_now(ws, ALLOWED)
+    assert crash(world, backend(write=die), plan) == 77
+    assert not world.apply(plan=plan).failed
+    assert dict(world.state().stores) == {"local": "age path=moved"}
 
 
 def put(world: World, path: str, text: str) -> None:

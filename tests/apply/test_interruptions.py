@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 
 from keyform.apply import Wrapping, states
-from keyform.errors import Conflict, Locked, StateError
+from keyform.engine.plan import Plan
+from keyform.errors import Conflict, Locked, PlanError, StateError
 from tests.apply.outside import (
     backend,
     codes,
@@ -19,6 +22,7 @@ from tests.apply.outside import (
     journal_is_empty,
     nth,
     refuse,
+    requests,
     run,
     stores,
 )
@@ -104,6 +108,86 @@ def test_a_lock_that_is_broken_in_the_middle_stops_the_run_and_the_next_one_reco
     assert world.state().keys == {}
     assert not world.apply().failed
     assert not inspect(world)
+
+
+def test_a_lock_that_is_broken_before_the_first_write_is_what_the_run_tells(world: World) -> None:
+    """Nothing goes to the store then, and the error is not that there is nothing to unlock."""
+    world.write(declare("a"))
+
+    def broken(request: httpx.Request, send: Any) -> httpx.Response:
+        if request.url.path == "/v1/verify":
+            with world.open(Wrapping()) as other:
+                holder = other.backend.holder()
+                assert holder is not None
+                states.unlock(other, holder.id)
+        return send(request)  # type: ignore[no-any-return]
+
+    written = []
+
+    def put(real: Any, *args: Any) -> Any:
+        written.append(args)
+        return real(*args)
+
+    with pytest.raises(Conflict, match="broken while this run held it"):
+        world.apply(wrap=Wrapping(transport=requests(broken).transport, store=stores(put=put).store))
+    assert written == []
+    assert not world.apply().failed
+    assert not inspect(world)
+
+
+def test_a_mint_that_cannot_be_settled_takes_no_other_with_it(world: World) -> None:
+    """Both creates lose their answers; what is found of the one is in the state, the other stays open."""
+    world.write(declare("a", "b"))
+
+    def answer(request: httpx.Request, send: Any) -> httpx.Response:
+        if (request.method, request.url.path) == ("POST", "/v1/keys"):
+            if b'"name":"a"' in request.read():
+                raise httpx.ReadTimeout("lost", request=request)
+            response = send(request)
+            response.read()
+        elif request.method == "DELETE":
+            raise httpx.ReadTimeout("lost", request=request)
+        else:
+            response = send(request)
+        return response  # type: ignore[no-any-return]
+
+    outcome = world.apply(wrap=requests(answer))
+    assert codes(outcome) == ["answer-lost", "answer-lost", "unsettled"]
+    assert set(world.state().keys) == {"keys.b"}
+    assert not world.apply().failed
+    assert not inspect(world)
+
+
+# an approval that takes a while
+
+
+def test_what_changed_while_somebody_thought_about_the_plan_is_refused(world: World) -> None:
+    world.write(declare(a="secret: a, description: one")).apply()
+    world.write(declare("new", a="secret: a, description: two"))
+    (key,) = world.live().values()
+
+    def thinks(plan: Plan) -> bool:
+        world.clock.move(seconds=6)
+        spec = replace(key.spec, description="from the dashboard")
+        world.service().update(key, spec, frozenset({"description"}))
+        return True
+
+    with pytest.raises(PlanError, match=r"keys\.a changed at sandbox"):
+        world.apply(approve=thinks)
+    assert len(world.live()) == 1
+    assert journal_is_empty(world)
+
+
+@pytest.mark.parametrize("seconds", [1, 3600])
+def test_a_long_thought_about_a_world_that_stays_is_no_trouble(world: World, seconds: int) -> None:
+    world.write(declare("a")).apply()
+    world.write(declare(a="secret: a, description: two"))
+
+    def thinks(plan: Plan) -> bool:
+        world.clock.move(seconds=seconds)
+        return True
+
+    assert not world.apply(approve=thinks).failed
 
 
 def test_a_state_that_somebody_else_wrote_is_not_written_over(world: World) -> None:

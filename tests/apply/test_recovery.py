@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.apply.outside import (
     nth,
     requests,
     stores,
+    warned,
 )
 from tests.apply.test_services import half_listing
 from tests.world import World, inspect
@@ -132,6 +134,38 @@ def test_an_old_generation_outlives_a_crash_of_its_replacement(world: World, at:
     finishes(world)
 
 
+def test_a_store_that_is_broken_for_good_does_not_block_for_the_sake_of_a_dead_key(crashed: World) -> None:
+    def broken(*_: Any) -> Any:
+        raise StoreError("sealed")
+
+    for key in crashed.live():
+        crashed.service().revoke(key)
+    crashed.write(declare())
+    crashed.apply(wrap=stores(get=broken))
+    assert "value-left" in warned(crashed)
+    assert journal_is_empty(crashed)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_of_several_keys_with_one_label_the_stored_one_is_kept(world: World, stored: bool) -> None:
+    world.write(declare("a"))
+    assert crash(world, backend(append=nth(4, die)) if stored else stores(put=die)) == 77
+    (minted,) = world.live().values()
+    assert minted.label is not None
+    copy = world.service().create(minted.spec, minted.label + "copy").key
+
+    def relabel(request: httpx.Request, send: Any) -> httpx.Response:
+        answer = send(request)
+        if (request.method, request.url.path) != ("GET", "/v1/keys"):
+            return answer  # type: ignore[no-any-return]
+        return httpx.Response(200, content=answer.read().replace(b"copy", b""))
+
+    assert not world.apply(wrap=requests(relabel)).failed
+    assert (minted.id in world.live()) == stored
+    assert copy.id not in world.live()
+    assert not inspect(world)
+
+
 # the journal itself
 
 
@@ -165,6 +199,33 @@ def test_a_damaged_journal_stops_everything(crashed: World, line: bytes) -> None
     assert len(crashed.live()) == 2
     file.write_bytes(whole)
     finishes(crashed)
+
+
+@pytest.mark.parametrize("version", [2, None, "1", True, 0.5])
+def test_a_journal_of_another_version_stops_everything(crashed: World, version: object) -> None:
+    file = journal_file(crashed)
+    whole = file.read_bytes()
+    first, rest = whole.split(b"\n", 1)
+    file.write_bytes(json.dumps(json.loads(first) | {"version": version}).encode() + b"\n" + rest)
+    with pytest.raises(StateError, match="version"):
+        crashed.apply()
+    with pytest.raises(StateError, match="version"):
+        crashed.plan()
+    assert len(crashed.live()) == 2
+    file.write_bytes(whole)
+    finishes(crashed)
+
+
+def test_an_event_that_this_keyform_does_not_know_is_not_thrown_away(world: World) -> None:
+    world.write(declare("a"))
+    assert crash(world, backend(write=die)) == 77
+    file = journal_file(world)
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(b'"kind":"minted"', b'"kind":"minted2"'))
+    with pytest.raises(StateError, match="minted2"):
+        world.apply()
+    file.write_bytes(whole)
+    finishes(world)
 
 
 def test_a_torn_last_line_is_no_damage(crashed: World) -> None:

@@ -143,6 +143,53 @@ def test_a_replacement_that_was_written_and_cannot_be_read_back_brings_the_old_v
     still_the_old_one(replaced, before)
 
 
+def test_a_replacement_whose_place_can_no_longer_be_seen_leaves_both_keys(replaced: World) -> None:
+    """The store takes the new secret and is gone before it says so: revoking either key could be wrong."""
+    down = []
+
+    def put(real: Any, place: Place, *args: Any) -> Any:
+        real(place, *args)
+        down.append(1)
+        raise StoreError("the store went away")
+
+    def get(real: Any, *args: Any) -> Any:
+        if down:
+            raise StoreError("the store is down")
+        return real(*args)
+
+    outcome = replaced.apply(wrap=stores(put=put, get=get))
+    assert "undo-failed" in codes(outcome)
+    assert "left alive beside the old one" in summaries(outcome)
+    by_environment = {key.spec.environment: key for key in replaced.live().values()}
+    assert set(by_environment) == {"live", "test"}
+    assert replaced.works(Secret(held(replaced, "a") or ""), by_environment["test"])
+    assert not replaced.apply().failed
+    assert not inspect(replaced)
+
+
+def test_a_secret_that_the_store_refuses_is_undone_at_once(world: World) -> None:
+    def refusing(real: Any, place: Place, *args: Any) -> Any:
+        raise StoreError(f"{place} takes no more than 64 KiB")
+
+    outcome = world.write(declare("a")).apply(wrap=stores(put=refusing))
+    assert codes(outcome) == ["store", "mint-undone"]
+    assert journal_is_empty(world)
+    assert world.live() == {}
+
+
+def test_a_place_that_its_store_cannot_hold_is_refused_before_anything(world: World) -> None:
+    def check(real: Any, place: Place) -> None:
+        if place.path == "b":
+            raise StoreError(f"{place} is too long a name")
+
+    world.write(declare("a", "b"))
+    with pytest.raises(StoreError, match="too long a name") as told:
+        world.apply(wrap=stores(check=check))
+    assert [d.address for d in told.value.diagnostics] == ["keys.b"]
+    assert world.live() == {}
+    assert journal_is_empty(world)
+
+
 def test_a_foreign_value_is_not_written_over(world: World) -> None:
     world.write(declare("a", "b"))
     put(world, "a", "somebody else's")
@@ -189,13 +236,34 @@ def test_on_revoke_keep_leaves_the_value(world: World) -> None:
     assert warned(world) == []
 
 
-def test_a_value_that_cannot_be_erased_keeps_the_key_in_the_state(world: World) -> None:
+@pytest.mark.parametrize("hook", ["get", "delete"])
+def test_a_value_that_cannot_be_erased_keeps_the_key_in_the_state_once(world: World, hook: str) -> None:
+    world.write(declare("a", "b")).apply()
+    world.write(declare("b"))
+    assert world.apply(wrap=stores(**{hook: failing("a")})).failed
+    assert "keys.a" in world.state().keys
+    # The key is gone by now, so a store that is broken for good does not stand in the way for ever.
+    assert not world.apply(wrap=stores(**{hook: failing("a")})).failed
+    assert warned(world) == ["value-left"]
+    assert set(world.state().keys) == {"keys.b"}
+
+
+def test_a_value_that_could_not_be_erased_is_erased_by_the_next_apply(world: World) -> None:
     world.write(declare("a", "b")).apply()
     world.write(declare("b"))
     assert world.apply(wrap=stores(delete=failing("a"))).failed
-    assert "keys.a" in world.state().keys
     assert not world.apply().failed
     assert not inspect(world)
+
+
+@pytest.mark.parametrize("hook", ["get", "delete"])
+def test_the_value_of_a_key_that_somebody_revoked_is_not_worth_stopping_for(world: World, hook: str) -> None:
+    world.write(declare("a", "b")).apply()
+    world.service().revoke(world.state().keys["keys.a"].current.id)
+    world.write(declare("b"))
+    assert not world.apply(wrap=stores(**{hook: failing("a")})).failed
+    assert warned(world) == ["value-left"]
+    assert set(world.state().keys) == {"keys.b"}
 
 
 # moving a secret
@@ -222,6 +290,63 @@ def test_a_move_that_fails_half_way_is_finished_by_the_next_apply(moved: World, 
     assert not moved.apply().failed
     assert held(moved, "old") is None
     assert not inspect(moved)
+
+
+def test_a_secret_that_moves_back_after_a_crash_leaves_nothing(moved: World) -> None:
+    """Copied, recorded and erased, and dead before that is recorded; and then the edit is taken back."""
+
+    def erased(real: Any, place: Place) -> Any:
+        real(place)
+        if place.path == "old":
+            die()
+
+    assert crash(moved, stores(delete=erased)) == 77
+    moved.write(declare(a="secret: old"))
+    assert not moved.apply().failed
+    assert held(moved, "old") is not None
+    assert held(moved, "new") is None
+    assert not inspect(moved)
+    assert moved.plan().empty
+
+
+def test_what_a_move_could_not_erase_is_told_by_the_plan_and_erased_later(moved: World) -> None:
+    assert moved.apply(wrap=stores(delete=failing("old"))).failed
+    assert moved.state().keys["keys.a"].current.leftovers == (Place("local", "old"),)
+    (change,) = moved.plan().changes
+    assert change.reason == "what is left of its secret at local:old is erased"
+    assert not moved.apply(plan=moved.plan()).failed
+    assert moved.state().keys["keys.a"].current.leftovers == ()
+    assert not inspect(moved)
+
+
+def test_what_a_move_could_not_erase_goes_with_the_key(moved: World) -> None:
+    assert moved.apply(wrap=stores(delete=failing("old"))).failed
+    moved.write(declare())
+    assert not moved.apply().failed
+    assert held(moved, "old") is None
+    assert not inspect(moved)
+
+
+def test_a_value_at_a_place_that_was_left_and_not_erased_yet_is_no_foreign_one(moved: World) -> None:
+    assert moved.apply(wrap=stores(delete=failing("old"))).failed
+    moved.write(declare(a="secret: new", b="secret: old"))
+    assert not moved.apply().failed
+    assert warned(moved) == []
+    assert not inspect(moved)
+
+
+def test_the_value_of_a_vanished_key_goes_although_a_crash_comes_between(world: World) -> None:
+    world.write(declare(a="secret: old")).apply()
+    world.service().revoke(world.state().keys["keys.a"].current.id)
+    world.write(declare(a="secret: new"))
+
+    def dying(request: Any, send: Any) -> Any:
+        return die() if request.method == "DELETE" else send(request)
+
+    assert crash(world, requests(dying)) == 77
+    assert not world.apply().failed
+    assert held(world, "old") is None
+    assert not inspect(world)
 
 
 def test_a_secret_that_is_not_where_it_was_cannot_move(moved: World) -> None:

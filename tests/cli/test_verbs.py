@@ -1,6 +1,7 @@
 """The story of a configuration, verb by verb."""
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def test_what_init_writes_is_valid_applies_and_then_is_done(keyform: Keyform, fo
 
 def test_init_overwrites_nothing(keyform: Keyform, folder: Path) -> None:
     (folder / ".gitignore").write_text("mine")
+    (folder / "keyform.schema.json").write_text("mine too")
     (folder / "other.yml").write_text("version: 1\n")
     refused = keyform("init")
     assert refused.code == 1
@@ -38,6 +40,7 @@ def test_init_overwrites_nothing(keyform: Keyform, folder: Path) -> None:
     (folder / "other.yml").unlink()
     assert keyform("init").code == 0
     assert (folder / ".gitignore").read_text().startswith("mine\n# ")
+    assert (folder / "keyform.schema.json").read_text() == "mine too"
     assert keyform("init").code == 1
 
 
@@ -328,7 +331,9 @@ def test_doctor_finds_nothing_wrong_and_then_something(
 
 
 def test_a_log_ends_with_its_run(keyform: Keyform, one_key: Path) -> None:
+    before = list(logging.getLogger("keyform").handlers)
     loud = keyform("-v", "plan")
+    assert logging.getLogger("keyform").handlers == before
     assert "info: keyform.services.http: GET http://embedded.localhost/v1/keys: 200" in loud.err
     quiet = keyform("apply", "--auto-approve")
     assert (quiet.code, "info: " in quiet.err) == (0, False)

@@ -21,7 +21,7 @@ import pytest
 
 from keyform.apply import Wrapping
 from keyform.errors import KeyformError
-from keyform.model import KeySpec
+from keyform.model import KeySpec, Place
 from tests.conftest import Figures
 from tests.world import MovedClock, World, inspect
 
@@ -184,6 +184,58 @@ def test_a_crash_before_or_after_any_effect_costs_nothing(
         shutil.rmtree(world.folder)
     figures("crash matrix", f"{len(points)} points, {len(failures)} failures")
     assert failures == []
+
+
+def test_a_crash_while_creates_are_refused_costs_no_working_key(
+    prepared: Path, tmp_path: Path, figures: Figures
+) -> None:
+    """A key that was renamed without `moved`, and lost its place to the new name, among others: as long as
+    no create goes through, everything that worked still works, stored as it was."""
+    steps = Steps()
+    world = copy_of(prepared, tmp_path / "counted")
+    assert world.apply(wrap=refusing(steps)).failed
+    failures = what_no_longer_works(world, "no crash")
+    points = range(1, steps.count + 1)
+    for at in points:
+        world = copy_of(prepared, tmp_path / f"{at}")
+        code = in_child(lambda: world.apply(wrap=refusing(Steps(at, True, die))))  # noqa: B023
+        assert code == 77, f"the run did not reach effect {at}"
+        when = f"creates refused, after effect {at}"
+        failures += what_no_longer_works(world, when)
+        assert world.apply(wrap=refusing(Steps())).failed
+        failures += what_no_longer_works(world, f"{when}, and once more")
+        failures += what_is_wrong_after_the_next_apply(world, when)
+        shutil.rmtree(world.folder)
+    figures("crashes while creates are refused", f"{len(points)} points, {len(failures)} failures")
+    assert failures == []
+
+
+def refusing(steps: Steps) -> Wrapping:
+    """Every create is refused; what else is done is counted."""
+
+    def wrap(inner: httpx.BaseTransport) -> httpx.BaseTransport:
+        def answer(request: httpx.Request) -> httpx.Response:
+            if (request.method, request.url.path) == ("POST", "/v1/keys"):
+                return httpx.Response(422, json={"error": {"code": "no", "message": "not today"}})
+            return inner.handle_request(request)
+
+        return SteppedTransport(httpx.MockTransport(answer), steps)
+
+    return replace(wrapping(steps), transport=wrap)
+
+
+def what_no_longer_works(world: World, when: str) -> list[str]:
+    """Of the keys that were there before and that a create was to replace, or may have been to."""
+    live = {key.spec.name: key for key in world.live().values()}
+    out = [
+        f"{when}: no live key: {name}" for name in ("replaced", "overlapped", "revoked") if name not in live
+    ]
+    with world.open(Wrapping()) as ws:
+        value = ws.store("local").get(Place("local", "shared-place"))
+    holder = live.get("same-place")
+    if value is None or holder is None or not world.works(value, holder):
+        out.append(f"{when}: what is stored at shared-place does not work")
+    return out
 
 
 def test_a_second_crash_while_recovering_costs_nothing(

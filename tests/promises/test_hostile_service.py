@@ -18,6 +18,8 @@ from urllib.parse import quote
 
 import pytest
 
+from keyform.cli.console import Console
+from keyform.cli.logs import log_to
 from keyform.cli.main import run
 from tests.world import MovedClock
 
@@ -159,6 +161,12 @@ def hostile() -> Iterator[Callable[[dict[tuple[str, str], Said]], str]]:
         server.server_close()
 
 
+@pytest.fixture(autouse=True)
+def _log_no_more() -> Iterator[None]:
+    yield
+    log_to(Console(no_color=True), 0)
+
+
 CASES = [
     *(pytest.param({("GET", "/v1/keys"): said}, id=f"listing: {name}") for name, said in LISTING.items()),
     *(pytest.param({("POST", "/v1/keys"): said}, id=name) for name, said in CREATE.items()),
@@ -166,6 +174,13 @@ CASES = [
     pytest.param(
         {("POST", "/v1/verify"): VERIFY["refused proof"], ("DELETE", "/v1/keys/key_1"): refusal(SECRET, 422)},
         id="refused proof, refused revoke",
+    ),
+    pytest.param(
+        {
+            ("POST", "/v1/keys"): CREATE["secret in the id"],
+            ("DELETE", f"/v1/keys/{SECRET}"): refusal("no", 403),
+        },
+        id="secret in the id, refused revoke",
     ),
 ]
 

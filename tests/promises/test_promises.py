@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from keyform.apply import Wrapping
+from keyform.cli.main import run
 from keyform.engine.plan_file import dump_plan, load_plan
 from keyform.engine.sight import Options
 from keyform.errors import ConfigError, KeyformError, PlanError, StoreError
@@ -82,7 +83,7 @@ def test_a_secret_shows_itself_to_nobody_who_does_not_ask() -> None:
 
 def test_no_file_log_or_traceback_holds_a_secret(world: World, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.NOTSET)
-    logging.getLogger("httpcore").setLevel(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="httpcore")
     world.write(TWO).apply()
     secrets = [world.stored(address) for address in ("keys.one", "keys.two")]
     texts = [secret.reveal() for secret in secrets if secret]
@@ -266,6 +267,34 @@ def test_planning_writes_nothing_anywhere(world: World) -> None:
     assert _digests(world.folder) == before
 
 
+@pytest.mark.parametrize("mode", [0o755, 0o555])
+@pytest.mark.parametrize("existing", [False, True], ids=["no folder", "an empty folder"])
+def test_planning_leaves_nothing_in_a_fresh_folder(world: World, mode: int, existing: bool) -> None:
+    project = "projects: {web: {service: sandbox, allowed_origins: ['https://a.example']}}\n"
+    world.write(TWO + project)
+    if existing:
+        (world.folder / ".keyform" / "service").mkdir(parents=True)
+    before = sorted(world.folder.rglob("*"))
+    world.folder.chmod(mode)
+    assert [change.action for change in world.plan().changes] == ["create"] * 3
+    assert run(["-C", str(world.folder), "validate"]) == 0
+    assert run(["-C", str(world.folder), "plan"]) == 0
+    assert run(["-C", str(world.folder), "show"]) == 0
+    assert sorted(world.folder.rglob("*")) == before
+    world.folder.chmod(0o755)
+    assert not world.apply().failed
+    assert not inspect(world)
+
+
+def test_a_service_that_comes_to_be_meanwhile_is_seen(world: World) -> None:
+    world.write(TWO)
+    early = world.service()
+    assert early.list().keys == ()
+    world.apply()
+    assert len(early.list().keys) == 2
+    early.close()
+
+
 def test_a_plan_is_carried_out_as_it_was_reviewed_or_not_at_all(world: World) -> None:
     world.write(TWO)
     data = dump_plan(world.plan())
@@ -302,9 +331,9 @@ def test_bad_input_changes_nothing_and_all_of_it_is_told(world: World) -> None:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """Every file but the service's own database, whose journal files come and go with reading."""
+    """Every file but those that the database of the service keeps beside itself while it is read."""
     return {
         str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in folder.rglob("*")
-        if file.is_file() and ".keyform/service" not in str(file)
+        if file.is_file() and not file.name.endswith(("-wal", "-shm"))
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import httpx
 import pytest
 
 from .conftest import Service, body, refusal
@@ -259,3 +260,34 @@ def test_management_needs_a_credential(service: Service, path: str, header: str 
 def test_management_needs_an_account_key_with_the_scope(service: Service, fields: dict[str, Any]) -> None:
     _, secret = service.minted(**fields)
     assert refusal(service.client(secret).get("/v1/whoami")) == (403, "insufficient_scope")
+
+
+def test_a_management_key_grants_no_more_than_it_holds(service: Service) -> None:
+    key, secret = service.minted(kind="account", scopes=["events:read", "keys:manage"])
+    wide, _ = service.minted(scopes=["events:read", "events:write"])
+    client = service.client(secret)
+
+    def lacking(answer: httpx.Response, scope: str) -> None:
+        assert refusal(answer) == (403, "insufficient_scope")
+        assert answer.json()["error"]["details"] == {"scope": scope}
+
+    mine, wider = body(), body(kind="account", scopes=["keys:manage", "projects:write"])
+    assert client.post("/v1/keys", json=mine).status_code == 201
+    lacking(client.post("/v1/keys", json=wider), "projects:write")
+    itself = f"/v1/keys/{key['id']}"
+    lacking(client.patch(itself, json={"scopes": ["events:read", "events:write"]}), "events:write")
+    lacking(client.put("/v1/projects/web", json={"allowed_origins": []}), "projects:write")
+    assert service.http.get(itself).json()["scopes"] == ["events:read", "keys:manage"]
+    assert service.http.get("/v1/projects").json()["data"] == []
+    assert len(service.http.get("/v1/keys").json()["data"]) == 3
+    # What a key has already may stay, and go.
+    other = f"/v1/keys/{wide['id']}"
+    assert client.patch(other, json={"scopes": ["events:write", "events:read"]}).status_code == 200
+    assert client.patch(other, json={"name": "b", "scopes": ["events:write"]}).status_code == 200
+    assert client.delete(other).status_code == 200
+
+
+def test_a_management_key_changes_projects_with_the_scope_for_it(service: Service) -> None:
+    _, secret = service.minted(kind="account", scopes=["keys:manage", "projects:write"])
+    answer = service.client(secret).put("/v1/projects/web", json={"allowed_origins": ["https://a.example"]})
+    assert answer.status_code == 200

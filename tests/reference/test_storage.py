@@ -92,6 +92,35 @@ def test_without_the_pepper_no_key_can_be_verified(start: Starter) -> None:
     assert start().verify(secret).status_code == 401
 
 
+def test_a_lost_pepper_is_told_and_not_replaced_while_keys_need_it(start: Starter) -> None:
+    service = start()
+    start()
+    pepper = service.data / "pepper"
+    pepper.unlink()
+    start()
+    service.minted()
+    kept = pepper.rename(service.data / "away").read_bytes()
+    with pytest.raises(OSError, match="pepper is missing, without which"):
+        start()
+    assert not pepper.exists()
+    pepper.write_bytes(kept)
+    start()
+
+
+def test_a_service_in_memory_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, other = (Service(create_app(None, root_token="root_of_the_tests"), tmp_path) for _ in range(2))
+    key, secret = first.minted()
+    with ThreadPoolExecutor(4) as pool:
+        listings = list(pool.map(lambda _: first.http.get("/v1/keys").json()["data"], range(20)))
+    assert listings == [[key]] * 20
+    assert first.verify(secret).status_code == 200
+    assert other.http.get("/v1/keys").json()["data"] == []
+    for service in (first, other):
+        service.application.close()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_root_token_is_made_once_and_kept(tmp_path: Path) -> None:
     data = tmp_path / "data"
     token = root_token(data)

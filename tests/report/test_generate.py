@@ -107,3 +107,8 @@ def test_the_header_tells_what_becomes_of_projects() -> None:
     with_project = written(LiveKey("key_1", KeySpec("secret", name="a", project="p")))
     assert "keyform manages the allowed origins" in with_project
     assert "keyform manages" not in written(LiveKey("key_1", KeySpec("secret", name="a")))
+
+
+def test_an_expiry_that_no_configuration_can_hold_is_left_out() -> None:
+    far = datetime(9999, 12, 31, tzinfo=UTC)
+    assert yaml.safe_load(written(LiveKey("key_1", KeySpec("secret", name="a", expires_at=far)))) is None

@@ -149,7 +149,7 @@ class _Keys(_Managed):
         fields = {"name": bodies.text(1, 200), "scopes": bodies.text_set(100, 100)}
         given = bodies.read_fields(body(req), fields, required=fields)
         request = KeyRequest("key", "live", given["name"], given["scopes"])
-        created = self._service.create_key(request, None)
+        created = self._service.create_key(request, None, None)
         key = created.key
         shown = {"key": created.secret, "key_id": key.id, "name": key.name}
         resp.status = 201
