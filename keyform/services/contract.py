@@ -71,11 +71,11 @@ class ContractService:
         body = self._http.call(call).body
         try:
             raw = body if isinstance(body, dict) else {}
-            key, secret = wire.live_key(raw.get("key")), raw.get("secret")
+            key, secret = wire.live_key(raw.get("key")), wire.secret(raw.get("secret"))
         except wire.Unintelligible as problem:
             what = str(problem)
         else:
-            return Minted(key, Secret(secret) if isinstance(secret, str) and secret else None)
+            return Minted(key, secret)
         raise AnswerLost(
             f"service {self.name!r}: creating a key failed: the answer holds {what}",
             "The key may exist all the same. Check that the service's `endpoint` is a key service.",

@@ -19,6 +19,7 @@ from keyform.model import (
     LiveKey,
     LiveProject,
     RateLimit,
+    Secret,
     instant,
     parse_instant,
 )
@@ -119,6 +120,18 @@ def page(body: object) -> tuple[list[Any], str | None]:
     if cursor is not None and (type(cursor) is not str or not cursor):
         raise Unintelligible("a cursor that is no text")
     return body["data"], cursor
+
+
+def secret(value: object) -> Secret | None:
+    """The secret in the answer to a create, or None when there is none. (Half a character is not mended
+    here: it would be another secret.)"""
+    if not isinstance(value, str) or not value:
+        return None
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise Unintelligible("a secret that is no text") from None
+    return Secret(value)
 
 
 def error_envelope(body: object) -> tuple[str, str]:
