@@ -15,7 +15,7 @@ from keyform.ports import Clock, Listing, Minted
 from keyform.profile import Profile
 from keyform.services.calls import CREATE, READ, WRITE, Answer
 from keyform.services.dialect import Operation
-from keyform.services.fields import Unintelligible, conditions
+from keyform.services.fields import Unintelligible, conditions, secret_reader
 from keyform.services.http import Http
 from keyform.services.origins import Origins
 from keyform.services.paging import Entry, Pages
@@ -212,8 +212,7 @@ class RestService:
         else:
             key_id = self.understood(doing, read_id(tree["id"]), body)
             key = LiveKey(key_id, spec, label=label if self.profile.marks else None)
-        secret = compile_path(tree["secret"])(body)
-        return key, Secret(secret) if isinstance(secret, str) and secret else None
+        return key, self.understood(doing, secret_reader(tree["secret"]), body)
 
     def _as_shown(self, key: LiveKey) -> LiveKey:
         """The key as the service shows it, where a single key can be read; else as it was asked for. A

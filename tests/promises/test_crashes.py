@@ -58,6 +58,8 @@ imports: [{key: imported, id: IMPORTED}]
 moved: [{from: renamed, to: renamed-now}]
 """
 
+PARTS = 4  # so that several workers share the matrix
+
 UNMANAGED = frozenset({"somebody else's"})
 
 
@@ -168,12 +170,13 @@ def die() -> None:
     os._exit(77)
 
 
+@pytest.mark.parametrize("part", range(PARTS))
 def test_a_crash_before_or_after_any_effect_costs_nothing(
-    prepared: Path, tmp_path: Path, figures: Figures
+    prepared: Path, tmp_path: Path, figures: Figures, part: int
 ) -> None:
     effects = effects_of_a_run(prepared, tmp_path / "counted")
     failures = []
-    points = [(at, after) for at in range(1, effects + 1) for after in (False, True)]
+    points = [(at, after) for at in range(1, effects + 1) for after in (False, True)][part::PARTS]
     for at, after in points:
         world = copy_of(prepared, tmp_path / f"{at}-{after}")
         code = in_child(lambda: world.apply(wrap=wrapping(Steps(at, after, die))))  # noqa: B023
@@ -182,7 +185,7 @@ def test_a_crash_before_or_after_any_effect_costs_nothing(
         failures += without_a_working_key(world, when)
         failures += what_is_wrong_after_the_next_apply(world, when)
         shutil.rmtree(world.folder)
-    figures("crash matrix", f"{len(points)} points, {len(failures)} failures")
+    figures(f"crash matrix, part {part + 1} of {PARTS}", f"{len(points)} points, {len(failures)} failures")
     assert failures == []
 
 

@@ -10,7 +10,7 @@ import base64
 import json
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,12 @@ class Hostile(ThreadingHTTPServer):
 
     def said(self, method: str, path: str, sent: Any) -> Said:
         if (method, path) in self.replaced:
-            return self.replaced[method, path]
+            said = self.replaced[method, path]
+            if said.status == 201:  # whatever it holds, it is the answer to this create
+                key = said.body["key"]
+                labelled = {**key, "metadata": {**key["metadata"], **sent["metadata"]}}
+                return replace(said, body={**said.body, "key": labelled})
+            return said
         if (method, path) == ("GET", "/v1/whoami"):
             return Said(200, {"key_id": None, "now": "2026-11-20T00:00:00Z"})
         if method == "GET":

@@ -99,6 +99,12 @@ def test_a_create_whose_answer_makes_no_sense_is_in_doubt(answering: Callable[..
         service.create(FULL, "lineage/marker")
 
 
+def test_a_create_whose_secret_holds_half_a_character_is_in_doubt(answering: Callable[..., Any]) -> None:
+    body = json.dumps({"key": KEY, "secret": "sk_\ud800"}).encode()
+    with pytest.raises(AnswerLost, match="secret that is no text"):
+        answering(lambda request: httpx.Response(201, content=body)).create(FULL, "lineage/half")
+
+
 def test_the_idempotency_key_belongs_to_the_label(world: Any) -> None:
     for label in ("lineage/one", "lineage/one", "lineage/two", "l" * 400 + "/é"):
         world.service.create(FULL, label)
