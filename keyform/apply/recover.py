@@ -18,7 +18,7 @@ from keyform.diagnostics import Diagnostic, note
 from keyform.engine.events import Event
 from keyform.engine.sight import ServiceView
 from keyform.errors import Refused, ServiceError, StateError
-from keyform.model import REVOKED, LiveKey, Place, Secret, fingerprint, ownership_label
+from keyform.model import REVOKED, LiveKey, Place, Secret, fingerprint, instant, ownership_label
 
 
 def resolve(
@@ -77,8 +77,11 @@ def _find(
     intent: Intent,
 ) -> LiveKey | None:
     service = intent.step.service or ""
-    if intent.receipt is not None:
-        key = views[service].keys.get(intent.receipt.key_id)
+    receipt = intent.receipt
+    if receipt is not None and not views[service].profile.lists:
+        key: LiveKey | None = LiveKey(receipt.key_id, receipt.spec, created_at=receipt.created_at)
+    elif receipt is not None:
+        key = views[service].keys.get(receipt.key_id)
     else:
         key = marked[service].get(ownership_label(lineage, intent.marker))
     return None if key is None or key.status == REVOKED else key
@@ -91,9 +94,7 @@ def _resolve_one(
     if key is None:
         _erase(ws, intent)
         journal.void(intent.marker)
-        return None, note(
-            "recovered", f"{address}: the interrupted apply had minted nothing", address=address
-        )
+        return None, note("recovered", f"{address}: {_outcome_unseen(ws, intent)}", address=address)
     held = _held_fingerprint(ws, intent, key)
     if held is None:
         ws.service(intent.step.service or "").revoke(key.id)
@@ -111,6 +112,18 @@ def _resolve_one(
         "recovered",
         f"{address}: kept {key.id}, which the interrupted apply minted and stored",
         address=address,
+    )
+
+
+def _outcome_unseen(ws: Workspace, intent: Intent) -> str:
+    """What is said of an intent for which no key was found; where nothing lists keys, that proves nothing."""
+    service = ws.config.services[intent.step.service or ""]
+    if service.profile.lists:
+        return "the interrupted apply had minted nothing"
+    name = intent.step.spec.name if intent.step.spec else ""
+    return (
+        f"{service.name} lists no keys, so keyform cannot tell whether the interrupted apply minted one; look "
+        f"in its dashboard for a second key named {name!r}, made about {instant(intent.began)}, and revoke it"
     )
 
 

@@ -92,6 +92,7 @@ class Workspace:
                     options=declared.options,
                     folder=self.config.folder,
                     clock=self.clock,
+                    mode=declared.mode,
                     wrap_transport=self._wrap.transport,
                 )
             return self._services[name]

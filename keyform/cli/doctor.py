@@ -62,6 +62,9 @@ def _checked(what: str, found: Iterator[tuple[str, str]], told: list[Diagnostic]
 
 def _service(ws: Workspace, name: str) -> Iterator[tuple[str, str]]:
     service = ws.service(name)
+    if not service.profile.lists:
+        yield "ok", "nothing lists its keys, so nothing was asked of it; the state is the record of them"
+        return
     listing = service.list()
     active = sum(key.status == ACTIVE for key in listing.keys)
     yield "ok", f"reachable, credential accepted; {len(listing.keys)} keys, {active} of them active"

@@ -40,6 +40,11 @@ def command(session: Session, service: str, variables: tuple[str, ...], var_file
     with session.workspace(config, "generate") as ws:
         state, _ = ws.read_state()
         opened = ws.service(service)
+        if not opened.profile.lists:
+            raise ServiceError(
+                f"nothing lists the keys of {service}, so there is nothing to write YAML from",
+                "Declare them by hand, from what its dashboard shows.",
+            )
         listing, own = opened.list(), opened.own_key()
     if not listing.complete:
         problems = (listing.problem,) if listing.problem else ()

@@ -143,7 +143,9 @@ def _projects(sight: Sight) -> Iterator[Planned]:
     declared = {project.address for project in sight.desired.projects}
     for project in sight.desired.projects:
         view = sight.services.get(project.service)
-        if view and (change := plan_project(project, sight.state.projects.get(project.address), view)):
+        # Without a call that sets origins, projects are made by hand; a declaration only names one.
+        managed = view is not None and "set_origins" in view.profile.operations
+        if view and managed and (change := plan_project(project, sight.state.projects.get(project.address), view)):
             yield change
     for address, record in sight.state.projects.items():
         if address not in declared:
