@@ -33,8 +33,9 @@ class Kind:
     may. ``default_scopes`` is what a key gets whose ``scopes`` are not written. ``origins`` and
     ``project`` are ``forbidden``, ``optional`` or ``required``; required origins may stand on the
     key or on its project. ``key_format`` is a regular expression that the whole text of such a key
-    matches, or empty. ``gate`` names the plan that the service asks for; ``hint`` is said to whoever
-    declares such a key, for least privilege.
+    matches, or empty. ``gate`` names the plan that the service asks for. ``hint`` is said for least
+    privilege to whoever declares such a key, or, where there are ``hint_words``, one that is named or
+    described with one of them.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Kind:
     key_format: str = ""
     gate: str = ""
     hint: str = ""
+    hint_words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,12 @@ class ExpiryRule:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A rule in words with its source, for messages and for ``keyform services TYPE``."""
+    """A rule in words with its source, for messages and for ``keyform services TYPE``. ``about`` says which
+    messages quote it: those on a field (``scopes``), or on ``cache``, ``change``, ``list`` or ``plan``."""
 
     rule: str
     source: str
+    about: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,11 @@ class Profile:
         shown = (self.fields | ({"expires_at"} if "expires_in" in self.fields else set())) & _SPEC_FIELDS
         rest = {part: data for part, data in self.rest.items() if part not in ("auth", "key_auth")}
         return replace(made, marks=True, shown=shown, rest=rest)
+
+    def cite(self, topic: str) -> str:
+        """The rule that a message on ``topic`` goes by, with its source, as a sentence; or nothing."""
+        fact = next((fact for fact in self.facts if topic in fact.about), None)
+        return f"The rule is \"{fact.rule}\" ({fact.source})." if fact else ""
 
     @property
     def short_name(self) -> str:

@@ -30,7 +30,7 @@ class OriginRules:
             places = [f"`{FIELD}` on the key"] if ON_KEY in self._profile.origins_on else []
             places += [f"`{FIELD}` on its project"] if ON_PROJECT in self._profile.origins_on else []
             summary = f"{kind.name if kind else ''} keys need allowed origins"
-            key.error("missing-origins", (), summary, f"Write {' or '.join(places)}.")
+            key.error("missing-origins", (), summary, self._by(f"Write {' or '.join(places)}."))
         if not given or not self._belong_on(key, kind):
             return ()
         return self._origins(key)
@@ -45,7 +45,7 @@ class OriginRules:
                 "misplaced-origins",
                 (FIELD,),
                 f"{self._profile.short_name} projects have no allowed origins",
-                f"Move them to the `{FIELD}` of each key." if on_key else "Remove them.",
+                self._by(f"Move them to the `{FIELD}` of each key." if on_key else "Remove them."),
                 on_name=True,
             )
             return ()
@@ -67,8 +67,12 @@ class OriginRules:
                 detail += " Then name the project in the key's `project`."
         else:
             return False  # refused as a field that the service does not know
-        key.error("misplaced-origins", (FIELD,), summary, detail, on_name=True)
+        key.error("misplaced-origins", (FIELD,), summary, self._by(detail), on_name=True)
         return False
+
+    def _by(self, detail: str) -> str:
+        """What to do, and the rule that asks for it."""
+        return f"{detail} {self._profile.cite(FIELD)}".strip()
 
     def _origins(self, item: Declared) -> tuple[str, ...]:
         given = item.fields[FIELD]
@@ -85,7 +89,7 @@ class OriginRules:
                         text, wildcard=self._profile.wildcard_origins, http=self._profile.http_origins
                     )
                 except Bad as bad:
-                    item.error("bad-origin", (FIELD, index), bad.summary, bad.detail)
+                    item.error("bad-origin", (FIELD, index), bad.summary, self._by(bad.detail))
                     continue
                 self._clean[text] = clean
             result.add(clean)

@@ -9,6 +9,7 @@ from keyform.diagnostics import Diagnostic, error, warning
 from keyform.engine.adoption import plan_import
 from keyform.engine.declared import plan_known, plan_new
 from keyform.engine.guards import guard
+from keyform.engine.notes import notes
 from keyform.engine.plan import (
     DROP,
     END,
@@ -67,6 +68,7 @@ def make_plan(sight: Sight, options: Options) -> Plan:
     unmanaged, strays = _unmanaged(sight)
     diagnostics += strays
     diagnostics += _about_listings(sight)
+    diagnostics += notes(sight, changes)
     diagnostics += guard(sight, options, changes)
     return Plan(
         sight.state.lineage,
@@ -144,8 +146,9 @@ def _projects(sight: Sight) -> Iterator[Planned]:
     for project in sight.desired.projects:
         view = sight.services.get(project.service)
         # Without a call that sets origins, projects are made by hand; a declaration only names one.
-        managed = view is not None and "set_origins" in view.profile.operations
-        if view and managed and (change := plan_project(project, sight.state.projects.get(project.address), view)):
+        if view is None or "set_origins" not in view.profile.operations:
+            continue
+        if change := plan_project(project, sight.state.projects.get(project.address), view):
             yield change
     for address, record in sight.state.projects.items():
         if address not in declared:

@@ -43,8 +43,13 @@ def reasons_of(
         if name in view.profile.mutable:
             out.append(f"{why}; {title} keys take a new {_singular(noun)} in place")
         else:
-            out.append(f"{why}; {title} keys cannot change {noun}, so a new key replaces it")
+            out.append(f"{why}; {title} keys cannot change {noun}, so a new key replaces it{_source(view)}")
     return out
+
+
+def _source(view: ServiceView) -> str:
+    fact = next((fact for fact in view.profile.facts if "change" in fact.about), None)
+    return f" ({fact.source})" if fact else ""
 
 
 def _singular(noun: str) -> str:
