@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from keyform.diagnostics import Diagnostic, note, warning
-from keyform.engine.diff import words
 from keyform.engine.plan import END, Change
 from keyform.engine.sight import Sight
 from keyform.model import format_duration
@@ -38,7 +37,7 @@ def notes(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
             view = sight.services[change.service or ""]
             yield warning(
                 "origins-removed",
-                f"{change.address}: {words(lost)} will lose access, as if the keys there were revoked",
+                f"{change.address}: {', '.join(lost)} will lose access, as if the keys there were revoked",
                 f"Browsers at {'this origin' if len(lost) == 1 else 'these origins'} are refused as soon as this is "
                 f"applied. {view.profile.cite('allowed_origins')}".rstrip(),
                 address=change.address,
