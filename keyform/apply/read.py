@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from keyform.apply.workspace import Workspace
 from keyform.engine.sight import ServiceView, Sight
-from keyform.ports import Listing
 from keyform.state import State
 
 
@@ -26,9 +25,7 @@ def view_services(ws: Workspace, names: Iterable[str]) -> dict[str, ServiceView]
 
     def view(name: str) -> ServiceView:
         service = ws.service(name)
-        # Where nothing lists keys, the state is the only record of them.
-        listing = service.list() if service.profile.lists else Listing(())
-        return ServiceView.of(name, service.profile, listing, service.own_key())
+        return ServiceView.of(name, service.profile, service.list(), service.own_key())
 
     if len(ordered) < 2:
         return {name: view(name) for name in ordered}

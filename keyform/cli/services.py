@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -10,12 +11,13 @@ import click
 from keyform.cli.main import ERROR, OK
 from keyform.cli.session import read_bytes
 from keyform.errors import ConfigError, KeyformError
+from keyform.profile import FORBIDDEN
 from keyform.report.profile import profile_text, profiles_text
 from keyform.report.table import table
 
 if TYPE_CHECKING:
     from keyform.cli.session import Session
-    from keyform.model import Secret
+    from keyform.model import KeySpec, Secret
     from keyform.ports import Service
     from keyform.profile import Profile
 
@@ -24,9 +26,11 @@ class Types(click.Group):
     """``check`` is a command; every other word is a service type to tell of."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return super().get_command(ctx, cmd_name) or click.Command(
-            cmd_name, callback=click.pass_obj(lambda session: _tell(session, cmd_name)), add_help_option=False
-        )
+        def tell() -> None:
+            _tell(ctx.find_root().obj, cmd_name)
+
+        known = super().get_command(ctx, cmd_name)
+        return known or click.Command(cmd_name, callback=tell, add_help_option=False)
 
 
 @click.group(
@@ -84,7 +88,7 @@ def check(
     from keyform.config.sensitive import is_sensitive
     from keyform.services.check import check_profile
     from keyform.services.profiles import load_profile
-    from keyform.services.trial import FAILED, canary_spec, try_profile
+    from keyform.services.trial import FAILED, try_profile
 
     problems = check_profile(read_bytes(session.path(file), "the profile"), file)
     if problems:
@@ -110,15 +114,26 @@ def check(
     service = _open(session, path, profile, endpoint, secret, given)
     found = []
     try:
-        for tried in try_profile(service, canary_spec(service.profile, kind, project, scopes), session.clock):
-            found.append(tried)
-            session.console.tell(f"{tried.operation}: {tried.result}")
+        for trial in try_profile(service, _canary(service.profile, kind, project, scopes)):
+            found.append(trial)
+            session.console.tell(f"{trial.step}: {trial.outcome}")
     finally:
         service.close()
-    rows = [(tried.operation, tried.result, tried.found) for tried in found]
-    session.console.data(table(("operation", "result", "found"), rows, session.console.style))
-    session.tell_all([d for tried in found if tried.problem for d in tried.problem.diagnostics])
-    return ERROR if any(tried.result == FAILED for tried in found) else OK
+    rows = [(trial.step, trial.outcome, trial.seen) for trial in found]
+    session.console.data(table(("step", "result", "seen"), rows, session.console.style))
+    session.tell_all([diagnostic for trial in found for diagnostic in trial.diagnostics])
+    return ERROR if any(trial.outcome == FAILED for trial in found) else OK
+
+
+def _canary(profile: Profile, kind: str | None, project: str | None, scopes: tuple[str, ...]) -> KeySpec:
+    from keyform.services.trial import canary_spec
+
+    spec = canary_spec(profile, project)
+    if kind is not None:
+        chosen = profile.kinds[kind]
+        spec = replace(spec, kind=kind, project=None if chosen.project == FORBIDDEN else project)
+        spec = replace(spec, scopes=chosen.default_scopes or (chosen.scopes or spec.scopes)[:1])
+    return replace(spec, scopes=tuple(sorted(scopes))) if scopes else spec
 
 
 def _consent(session: Session, endpoint: str, yes: bool) -> None:

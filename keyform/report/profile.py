@@ -10,7 +10,6 @@ from keyform.report.safe import visible
 from keyform.report.style import Style
 from keyform.report.table import table
 
-
 _COLUMNS = ("list", "create", "update", "revoke", "prove", "set_origins")
 _SHORT = {DOCUMENTED: "D", CONTRACT: "C", ASSISTED: "A"}
 

@@ -1,148 +1,197 @@
-"""Trying a profile at a live service: one canary key is minted, looked at, proven, renamed and revoked."""
+"""Trying a profile live: one canary key is listed, minted, proven, changed and revoked."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
 
+from keyform.diagnostics import Diagnostic, error
 from keyform.errors import KeyformError, Refused
-from keyform.model import ACTIVE, KeySpec, LiveKey, format_duration
-from keyform.ports import Clock, Service
-from keyform.profile import FORBIDDEN, REQUIRED, Profile
+from keyform.model import ACTIVE, REVOKED, KeySpec, LiveKey, Secret, ownership_label
+from keyform.ports import Minted, Service
+from keyform.profile import REQUIRED, Profile
 
-OK, FAILED, LEFT_OUT = "ok", "fail", "-"
-NAME = "keyform canary"
-_LONGEST_WAIT = timedelta(minutes=1)
+PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
-    """One operation and what came of it; ``problem`` is the error where it failed."""
+class Trial:
+    """One step of a trial: its name, how it ended, what was seen, and what was wrong."""
 
-    operation: str
-    result: str
-    found: str
-    problem: KeyformError | None = None
+    step: str
+    outcome: str
+    seen: str = ""
+    diagnostics: tuple[Diagnostic, ...] = ()
 
 
-def canary_spec(
-    profile: Profile, kind: str | None = None, project: str | None = None, scopes: tuple[str, ...] = ()
-) -> KeySpec:
-    """A small key of the profile's: what is not given is its default, or the first that there is."""
+class _Wrong(Exception):
+    """A step ended otherwise than the profile says."""
+
+    def __init__(self, summary: str, detail: str) -> None:
+        super().__init__(summary)
+        self.diagnostic = error("profile-trial", summary, detail)
+
+
+def canary_spec(profile: Profile, project: str | None = None) -> KeySpec:
+    """The least that a key of this type may be: default kind, one scope, the test environment where there
+    is one."""
+    kind = profile.kinds.get(profile.default_kind or next(iter(profile.kinds), ""))
+    environments = [name for name in profile.environments if name in ("test", "sandbox", "dev")]
+    catalogue = list(kind.scopes if kind and kind.scopes is not None else profile.scopes or ())
+    chosen = (kind.default_scopes if kind else ())[:1] or tuple(catalogue[:1])
     fields = profile.fields
-    if kind is None and profile.kinds:
-        # A kind that needs nothing around it, if there is one.
-        plain = [k.name for k in profile.kinds.values() if REQUIRED not in (k.project, k.origins)]
-        kind = profile.default_kind or (plain or list(profile.kinds))[0]
-    rules = profile.kinds.get(kind or "")
-    if not scopes and rules is not None and rules.scopes is not None:
-        scopes = rules.default_scopes or rules.scopes[:1]
-    elif not scopes and profile.scopes:
-        scopes = tuple(profile.scopes)[:1]
-    environment = profile.default_environment or (profile.environments or (None,))[-1]
     return KeySpec(
-        kind=kind,
-        environment=environment if "environment" in fields else None,
-        project=None if rules is not None and rules.project == FORBIDDEN else project,
-        name=NAME if "name" in fields else "",
-        scopes=tuple(sorted(scopes)) if "scopes" in fields else (),
+        kind=kind.name if kind else None,
+        environment=next(iter(environments), profile.default_environment)
+        if "environment" in fields
+        else None,
+        project=project if kind is None or kind.project == REQUIRED else None,
+        name="keyform trial" if "name" in fields else "",
+        scopes=chosen if "scopes" in fields else (),
     )
 
 
-def try_profile(service: Service, spec: KeySpec, clock: Clock) -> Iterator[Tried]:
-    """Each operation in turn. The canary is revoked however the rest goes; nothing else is touched."""
-    profile = service.profile
-    label = f"{uuid.uuid4()}/{uuid.uuid4().hex}"
-    if profile.lists:
-        yield _tried("list", lambda: _listed(service))
-    else:
-        yield Tried("list", LEFT_OUT, "the profile has none")
-    try:
-        minted = service.create(spec, label)
-    except KeyformError as problem:
-        yield Tried("create", FAILED, problem.diagnostics[0].summary, problem)
-        return
-    key, secret = minted.key, minted.secret
-    try:
-        yield Tried("create", OK if secret else FAILED, f"{key.id}, {'with' if secret else 'without'} its secret")
-        if profile.lists:
-            clock.sleep(profile.list_lag.total_seconds())
-            yield _tried("list it", lambda: _shown(service, key, spec, label))
-        if profile.proves and secret is not None:
-            yield _tried("prove", lambda: f"its secret works{_as(service.prove(secret, key))}")
-        else:
-            yield Tried("prove", LEFT_OUT, "the profile has none")
-        if "name" in profile.mutable:
-            renamed = KeySpec(name=NAME + " renamed")
-            yield _tried("update", lambda: _renamed(service.update(key, renamed, frozenset({"name"}))))
-        else:
-            yield Tried("update", LEFT_OUT, "names do not change in place")
-    finally:
-        ended = _tried("revoke", lambda: _revoked(service, key.id))
-    yield ended
-    if profile.revocation_lag > _LONGEST_WAIT:
-        span = format_duration(profile.revocation_lag)
-        yield Tried("prove again", LEFT_OUT, f"a revoked key may go on working for {span}")
-    elif ended.result == OK and profile.proves and secret is not None:
-        clock.sleep(profile.revocation_lag.total_seconds())
+def try_profile(service: Service, spec: KeySpec | None = None) -> Iterator[Trial]:
+    """Try every operation that the profile has, step by step, with a canary key made as ``spec`` (the least
+    that the profile allows, unless given). Whatever fails, the canary is revoked in the end; it touches no
+    other key. Each step is given as soon as it is over."""
+    return _Run(service, spec or canary_spec(service.profile)).steps()
+
+
+class _Run:
+    def __init__(self, service: Service, spec: KeySpec) -> None:
+        self._service = service
+        self._profile = service.profile
+        self._spec = spec
+        self._label = ownership_label(str(uuid.uuid4()), uuid.uuid4().hex)
+        self._minted: Minted | None = None
+
+    def steps(self) -> Iterator[Trial]:
+        has = self._profile.operations.keys()
         try:
-            proved = service.prove(secret, key)
-        except Refused as refused:
-            yield Tried("prove again", OK, f"refused, as it should be ({refused.status})")
+            yield self._step("list", self._list) if self._profile.lists else _skipped("list")
+            made = self._step("create", self._create)
+            yield made
+            if made.outcome != PASSED:
+                return
+            yield (
+                self._step("list the new key", self._find)
+                if self._profile.lists
+                else _skipped("list the new key")
+            )
+            yield self._step("prove", self._prove) if self._profile.proves else _skipped("prove")
+            yield self._step("update", self._update) if "update" in has else _skipped("update")
+            yield self._step("revoke", self._revoke)
+            yield self._step("revoke again", self._revoke_again)
+            yield self._step("own_key", self._own_key) if "own_key" in has else _skipped("own_key")
+        finally:
+            self._clean_up()
+
+    def _step(self, name: str, act: Callable[[], str]) -> Trial:
+        try:
+            return Trial(name, PASSED, act())
+        except _Wrong as wrong:
+            return Trial(name, FAILED, diagnostics=(wrong.diagnostic,))
         except KeyformError as problem:
-            yield Tried("prove again", FAILED, problem.diagnostics[0].summary, problem)
-        else:
-            said = "the secret still works" if proved else "the answer does not tell"
-            yield Tried("prove again", FAILED if proved else LEFT_OUT, said)
+            return Trial(name, FAILED, diagnostics=problem.diagnostics)
+
+    def _list(self) -> str:
+        listing = self._service.list()
+        if listing.problem is not None:
+            raise _Wrong(listing.problem.summary, "Check `operations.list`: items, paging, and `key`.")
+        marked = sum(1 for key in listing.keys if key.label)
+        return f"{len(listing.keys)} keys, {marked} with a label of keyform, {len(listing.projects)} projects"
+
+    def _create(self) -> str:
+        self._minted = self._service.create(self._spec, self._label)
+        if self._minted.secret is None:
+            raise _Wrong(
+                "the answer to a create holds no secret", "Check `operations.create.secret`, its place."
+            )
+        return f"key {self._minted.key.id}"
+
+    def _find(self) -> str:
+        found = self._listed()
+        if found is None:
+            raise _Wrong("the new key is not listed", "Check `operations.list`, or declare a `list_lag`.")
+        if found.status != ACTIVE:
+            raise _Wrong(
+                f"the new key is listed as {found.status}", "Check `key.status` and `names.statuses`."
+            )
+        if self._profile.marks and found.label != self._label:
+            raise _Wrong("the new key does not carry its label", "Check `marker`, and its place in `key`.")
+        for field in sorted(self._profile.shown):
+            if getattr(found.spec, field) != getattr(self._spec, field):
+                raise _Wrong(
+                    f"`{field}` was asked for as {getattr(self._spec, field)!r} and is shown as "
+                    f"{getattr(found.spec, field)!r}",
+                    f"Check `key.{field}`, or remove `{field}` from `shown`.",
+                )
+        return "it is shown as it was asked for"
+
+    def _prove(self) -> str:
+        key, secret = self._new()
+        known = self._service.prove(secret, key)
+        try:
+            self._service.prove(Secret("keyform-no-such-key"), key)
+        except Refused:
+            return "the key works and a wrong one is refused" + (", and its id is told" if known else "")
+        if "when" in self._profile.rest.get("operations", {}).get("prove", {}):
+            return "keys of this kind and with these scopes cannot be proven"
+        raise _Wrong("a wrong key is not refused", "The proving call proves nothing; choose another one.")
+
+    def _update(self) -> str:
+        key, _ = self._new()
+        if "name" not in self._profile.mutable:
+            return "nothing that could be tried changes in place"
+        renamed = replace(key.spec, name="keyform trial, renamed")
+        shown = self._service.update(key, renamed, frozenset({"name"}))
+        if shown.spec.name != renamed.name or (self._profile.marks and shown.label != self._label):
+            raise _Wrong(
+                "the new name or the label is not shown after a rename", "Check `operations.update`."
+            )
+        return "renamed; the label is kept"
+
+    def _revoke(self) -> str:
+        key, secret = self._new()
+        self._service.revoke(key.id)
+        if self._profile.lists:
+            found = self._listed()
+            if found is not None and found.status != REVOKED:
+                raise _Wrong(f"the revoked key is listed as {found.status}", "Check `operations.revoke`.")
+        if self._profile.proves and not self._profile.revocation_lag:
+            try:
+                self._service.prove(secret, key)
+            except Refused:
+                return "the key is refused from now on"
+        return "done"
+
+    def _revoke_again(self) -> str:
+        self._service.revoke(self._new()[0].id)
+        self._minted = None
+        return "no error"
+
+    def _own_key(self) -> str:
+        return self._service.own_key() or "unknown"
+
+    def _new(self) -> tuple[LiveKey, Secret]:
+        if self._minted is None or self._minted.secret is None:
+            raise _Wrong("there is no key to try this with", "Mend the step before.")
+        return self._minted.key, self._minted.secret
+
+    def _listed(self) -> LiveKey | None:
+        listing = self._service.list()
+        wanted = self._new()[0].id
+        return next((key for key in listing.keys if key.id == wanted), None)
+
+    def _clean_up(self) -> None:
+        if self._minted is not None:
+            try:
+                self._service.revoke(self._minted.key.id)
+            except KeyformError:
+                return  # the step that failed to revoke it has told so
 
 
-def _tried(operation: str, attempt: Callable[[], str]) -> Tried:
-    try:
-        found = attempt()
-    except KeyformError as problem:
-        return Tried(operation, FAILED, problem.diagnostics[0].summary, problem)
-    return Tried(operation, OK, found)
-
-
-def _listed(service: Service) -> str:
-    listing = service.list()
-    if not listing.complete:
-        raise KeyformError(listing.problem or "the listing is incomplete")
-    return f"{len(listing.keys)} keys, {sum(key.status == ACTIVE for key in listing.keys)} of them active"
-
-
-def _shown(service: Service, key: LiveKey, spec: KeySpec, label: str) -> str:
-    found = next((one for one in service.list().keys if one.id == key.id), None)
-    if found is None:
-        raise KeyformError(
-            f"the listing does not show {key.id}", "Check `items`, `key.id` and `paging`, or give a `list_lag`."
-        )
-    other = [
-        f"`{name}` is {getattr(found.spec, name)!r}, not {getattr(spec, name)!r}"
-        for name in sorted(service.profile.shown)
-        if getattr(found.spec, name) != getattr(spec, name)
-    ]
-    if service.profile.marks and found.label != label:
-        other.append("the ownership label is not on it")
-    if other:
-        raise KeyformError(
-            f"the listing shows {key.id} otherwise: {'; '.join(other)}", "Check `shown`, `marker` and `key`."
-        )
-    return "shown as it was asked for"
-
-
-def _renamed(key: LiveKey) -> str:
-    return f"renamed to {key.spec.name!r}"
-
-
-def _revoked(service: Service, key_id: str) -> str:
-    service.revoke(key_id)
-    if service.profile.lists and any(k.id == key_id and k.status == ACTIVE for k in service.list().keys):
-        raise KeyformError(f"{key_id} is still shown as active", "Check `revoke` and `key.status`.")
-    return key_id
-
-
-def _as(key_id: str | None) -> str:
-    return f" as {key_id}" if key_id else ""
+def _skipped(step: str) -> Trial:
+    return Trial(step, SKIPPED, "the profile has no such operation")

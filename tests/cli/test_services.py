@@ -79,11 +79,11 @@ def test_check_tries_a_profile_live_and_leaves_nothing(
     told = keyform("services", "check", "acme.yaml", *LIVE, "--scope", "documents.read", "--yes", wrap=service)
     assert told.code == 0, told.err
     assert [line.split("  ")[0] for line in told.out.splitlines()[2:]] == [
-        "list", "create", "list it", "prove", "update", "revoke", "prove again",
+        "list", "create", "list the new key", "prove", "update", "revoke", "revoke again", "own_key",
     ]  # fmt: skip
     assert not MINTED.search((told.out + told.err).encode())
     again = keyform("services", "check", "acme.yaml", *LIVE, "--yes", wrap=service)
-    assert "0 keys, 0 of them active" in again.out
+    assert "0 keys, 0 with a label" in again.out
 
 
 def test_check_says_which_operation_fails(keyform: Keyform, folder: Path, service: Wrapping) -> None:
@@ -91,8 +91,8 @@ def test_check_says_which_operation_fails(keyform: Keyform, folder: Path, servic
     (folder / "acme.yaml").write_text(text.replace("  name: name\n", "  name: start\n", 1))
     told = keyform("services", "check", "acme.yaml", *LIVE, "--yes", wrap=service)
     assert told.code == 1
-    assert "`name` is " in told.err
-    assert "revoke       ok" in told.out
+    assert "`name` was asked for as" in told.err
+    assert "revoke            passed" in told.out
 
 
 def test_check_sends_nothing_undocumented_to_a_vendor(keyform: Keyform, folder: Path, service: Wrapping) -> None:
