@@ -156,6 +156,10 @@ class Profile:
         rest = {part: data for part, data in self.rest.items() if part not in ("auth", "key_auth")}
         return replace(made, marks=True, shown=shown, rest=rest)
 
+    def keys_of(self, kind: Kind) -> str:
+        """What to call keys of a kind in a sentence; of the only kind there is, by the service."""
+        return f"{kind.name if len(self.kinds) > 1 else self.short_name} keys"
+
     def cite(self, topic: str) -> str:
         """The rule that a message on ``topic`` goes by, with its source, as a sentence; or nothing."""
         fact = next((fact for fact in self.facts if topic in fact.about), None)

@@ -66,7 +66,8 @@ class ServiceRules:
         kinds = self.profile.kinds
         if not kinds or "kind" in key.unknown:
             return None
-        name = key.fields.get("kind", self.profile.default_kind)
+        name = key.fields.get("kind") if self.knows("kind") else None
+        name = name or self.profile.default_kind
         if name is None:
             detail = self._by(f"Choose one of {listed(kinds)}.", "kind")
             key.error("missing-kind", (), f"{self.label} need a `kind`", detail)
@@ -111,7 +112,7 @@ class ServiceRules:
             key.error(
                 "misplaced-project",
                 ("project",),
-                f"{kind.name} keys belong to no project",
+                f"{self.profile.keys_of(kind)} belong to no project",
                 self._by("Remove `project`.", "project"),
                 on_name=True,
             )
@@ -119,7 +120,7 @@ class ServiceRules:
             key.error(
                 "missing-project",
                 (),
-                f"{kind.name} keys need a `project`",
+                f"{self.profile.keys_of(kind)} need a `project`",
                 self._by("Declare one under `projects` and name it in the key.", "project"),
             )
 
@@ -161,7 +162,7 @@ class ServiceRules:
         if kind is None or not kind.gate:
             return
         title = self.profile.title
-        needed = f"{kind.name} keys need the {kind.gate} plan of {title}"
+        needed = f"{self.profile.keys_of(kind)} need the {kind.gate} plan of {title}"
         plans = [plan.lower() for plan in option.choices] if option else []
         have = self._plan
         if have is None:
@@ -196,5 +197,5 @@ class ServiceRules:
                 "too-long",
                 path,
                 f"`{path[0]}` has {len(value):,} {what}; {self.label} take at most {most:,}",
-                "Shorten it.",
+                self._by("Shorten it.", path[0]),
             )

@@ -19,7 +19,7 @@ class ScopeRules:
     def of(self, key: Declared, kind: Kind | None) -> tuple[str, ...]:
         """The scopes of a key, sorted; those of its kind when none are written."""
         given = key.fields.get("scopes")
-        if given is None:
+        if given is None or "scopes" not in self._profile.fields:
             kind_is_wrong = kind is None and bool(self._profile.kinds)
             return () if "scopes" in key.unknown or kind_is_wrong else self._inherited(key, kind)
         remembered = (kind.name if kind else None, tuple(given))
