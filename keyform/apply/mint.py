@@ -56,7 +56,7 @@ def mint(
         raise _undo(ws, journal, intent, key, secret, before, problem) from problem
     event = minted_event(ws, intent, receipt)
     journal.event(intent.index, event, intent.marker)
-    return event, _granted_otherwise(service, step, key)
+    return event, granted_otherwise(service, step, key)
 
 
 def minted_event(ws: Workspace, intent: Intent, receipt: Receipt) -> Event:
@@ -64,6 +64,9 @@ def minted_event(ws: Workspace, intent: Intent, receipt: Receipt) -> Event:
     step = intent.step
     hidden = ws.service(step.service or "").profile.fields_unseen
     spec, asked = receipt.spec, step.spec
+    if asked is not None:
+        # Where other scopes were granted, what the service shows from now on is drift.
+        spec = replace(spec, scopes=asked.scopes)
     if hidden and asked is not None:
         if step.terms and step.terms.expires_in is not None:
             asked = replace(asked, expires_at=receipt.created_at + step.terms.expires_in)
@@ -188,8 +191,8 @@ def _undo(
     return KeyformError((*cause, *left))
 
 
-def _granted_otherwise(service: Service, step: Step, key: LiveKey) -> tuple[Diagnostic, ...]:
-    """Some services silently grant something else than was asked for; say so."""
+def granted_otherwise(service: Service, step: Step, key: LiveKey) -> tuple[Diagnostic, ...]:
+    """Some services silently grant something else than was asked for; say so. ``key`` as it is shown."""
     if step.spec is None or "scopes" not in service.profile.shown or key.spec.scopes == step.spec.scopes:
         return ()
     return (
