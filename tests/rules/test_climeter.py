@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import httpx
 import pytest
 
+from keyform.apply import Wrapping
+from keyform.model import Place, Secret
 from keyform.reference.dialects.climeter import CATALOGUE
 from keyform.services.profiles import load_profile
-from tests.rules.conftest import Rule, Rules, code_of
+from tests.rules.conftest import Rule, Rules, StaysOpen, code_of
 
 DOCS = "CLIMeter Docs, API keys"
 SCOPES = set("events:write events:read tools:read tools:write billing:read billing:write keys:manage".split())
@@ -134,3 +137,72 @@ def test_a_key_cannot_be_adopted_since_nothing_shows_it(rules: Callable[..., Rul
     (told, _) = it.plan(READER + "imports: [{key: k, id: key_1}]\n").diagnostics
     assert (told.severity, told.code) == ("error", "import-unseen")
     assert "nothing lists or shows the keys of the service" in told.summary
+
+
+class Minting(StaysOpen):
+    """Remembers the texts of new keys, and loses answers to creates on demand."""
+
+    lose = False
+
+    def __init__(self, it: Rules) -> None:
+        super().__init__(it.vendor.application)
+        self.secrets: list[str] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        response = super().handle_request(request)
+        if request.method == "POST" and request.url.path == "/v1/keys":
+            response.read()
+            self.secrets.append(response.json()["key"])
+            if self.lose:
+                raise httpx.ReadError("lost", request=request)
+        return response
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+@pytest.mark.parametrize("after_writing", [False, True])
+def test_a_crash_after_the_answer_leaves_no_stray_key(rules: Callable[..., Rules], after_writing: bool) -> None:
+    """The journal knows the id, so no listing is needed to find the key."""
+    it = rules("climeter")
+    network = Minting(it)
+
+    def dying(store: object) -> object:
+        put = store.put  # type: ignore[attr-defined]
+
+        def die(place: Place, secret: Secret, labels: dict[str, str]) -> None:
+            if labels.get("key_id"):
+                if after_writing:
+                    put(place, secret, labels)
+                raise Crash
+            put(place, secret, labels)
+
+        store.put = die  # type: ignore[attr-defined]
+        return store
+
+    it.world.wrap = Wrapping(transport=lambda _: network)
+    it.declare(READER)
+    with pytest.raises(Crash):
+        it.world.apply(wrap=Wrapping(transport=lambda _: network, store=dying))  # type: ignore[arg-type]
+    assert not it.world.apply().failed
+    assert len(network.secrets) == (1 if after_writing else 2)
+    works = [it.vendor.call("GET", "/v1/tools", key=text).status_code for text in network.secrets]
+    assert works == ([200] if after_writing else [401, 200])
+    stored = it.world.stored("keys.k")
+    assert stored is not None
+    assert stored.reveal() == network.secrets[-1]
+
+
+def test_a_lost_answer_is_told_with_what_to_look_for(rules: Callable[..., Rules]) -> None:
+    it = rules("climeter")
+    network = Minting(it)
+    network.lose = True
+    it.world.wrap = Wrapping(transport=lambda _: network)
+    it.declare(key("name: Reader, scopes: ['tools:read']"))
+    outcome = it.world.apply()
+    assert len(outcome.failed) == 1
+    (told,) = (entry["what"] for entry in it.world.told if entry["type"] == "recovered")
+    assert "it lists no keys, so keyform cannot tell whether the interrupted apply minted one" in told
+    assert "a second key named 'Reader', made about 2026-11-20T12:00" in told
+    assert len(network.secrets) == 1, "a create that may have been carried out is not sent again"
