@@ -163,7 +163,7 @@ class Profile:
     def cite(self, topic: str) -> str:
         """The rule that a message on ``topic`` goes by, with its source, as a sentence; or nothing."""
         fact = next((fact for fact in self.facts if topic in fact.about), None)
-        return f"The rule is \"{fact.rule}\" ({fact.source})." if fact else ""
+        return f'The rule is "{fact.rule}" ({fact.source}).' if fact else ""
 
     @property
     def short_name(self) -> str:

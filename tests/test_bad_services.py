@@ -213,7 +213,11 @@ def _following(response: httpx.Response, cursor: str, keep: int | None = None) -
     ],
 )
 def test_a_listing_that_cannot_be_read_changes_nothing(
-    bench: Bench, spoil: Answer, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    bench: Bench,
+    spoil: Answer,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(paging, "MOST_PAGES", 40)
     before, live = bench.files(), bench.live()
@@ -278,7 +282,11 @@ def test_scopes_that_were_not_asked_for_are_told_and_show_as_drift(
 
     def generous(request: httpx.Request, response: httpx.Response) -> httpx.Response:
         body = json.loads(response.content)
-        entries = body.get("data") if isinstance(body.get("data"), list) else [body, body.get("key"), body.get("data")]
+        entries = (
+            body.get("data")
+            if isinstance(body.get("data"), list)
+            else [body, body.get("key"), body.get("data")]
+        )
         for entry in entries:
             if isinstance(entry, dict) and entry.get("name") in ("Added", "Edited"):
                 for word in ("scopes", "permissions"):
@@ -297,8 +305,14 @@ def test_scopes_that_were_not_asked_for_are_told_and_show_as_drift(
     capsys.readouterr()
     assert bench.run("apply", "--auto-approve") == 0
     told = " ".join(capsys.readouterr().err.split())
-    assert "warning: keys.added: it granted the scopes [events:read, reports:read] where [events:read] were" in told
-    assert "keys.edited: it granted the scopes [events:read, reports:read] where [events:read, events:write]" in told
+    assert (
+        "warning: keys.added: it granted the scopes [events:read, reports:read] where [events:read] were"
+        in told
+    )
+    assert (
+        "keys.edited: it granted the scopes [events:read, reports:read] where [events:read, events:write]"
+        in told
+    )
     assert bench.run("plan", "--detailed-exitcode") == 2
     out = " ".join(capsys.readouterr().out.split())
     assert "Changed outside keyform" in out

@@ -1,4 +1,4 @@
-"""The canary of tests/conftest.py knows the keys of every service that the reference service stands in for."""
+"""The canary of tests/conftest.py knows the keys of every service that the reference stands in for."""
 
 from __future__ import annotations
 

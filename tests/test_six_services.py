@@ -74,11 +74,15 @@ class Served:
         bearer = {"Authorization": f"Bearer {secret}"}
         if service == "revenium":
             if secret.startswith("rev_mk_"):
-                return self.ask(service, "POST", "/meter/v2/events", {}, **{"x-api-key": secret}).status_code, "meter"
+                return self.ask(
+                    service, "POST", "/meter/v2/events", {}, **{"x-api-key": secret}
+                ).status_code, "meter"
             path = "/profitstream/v2/api/users/me"
             return self.ask(service, "GET", path, **{"x-api-key": secret}).status_code, "me"
         if service == "revkeen":
-            return self.ask(service, "GET", "/v2/customers", **{"x-revkeen-key": secret}).status_code, "customers"
+            return self.ask(
+                service, "GET", "/v2/customers", **{"x-revkeen-key": secret}
+            ).status_code, "customers"
         if service == "millimetric":
             origin = DOCS if name == 'snippet["docs"]' else SITE
             method, path = {"rk": ("GET", "/v1/stats"), "ak": ("POST", "/mcp/account")}.get(
@@ -91,8 +95,12 @@ class Served:
                 return self.ask(service, "POST", "/v1/events", {}, **bearer).status_code, "events"
             return self.ask(service, "GET", "/v1/tools", **bearer).status_code, "tools"
         if service == "devtune":
-            return self.ask(service, "GET", "/api/v2/projects/acme/visibility", **bearer).status_code, "visibility"
-        told = self.ask(service, "POST", "/v2/keys.verifyKey", {"key": secret}, **self.managed(service)).json()
+            return self.ask(
+                service, "GET", "/api/v2/projects/acme/visibility", **bearer
+            ).status_code, "visibility"
+        told = self.ask(
+            service, "POST", "/v2/keys.verifyKey", {"key": secret}, **self.managed(service)
+        ).json()
         return (200 if told["data"]["valid"] else 401), "verifyKey"
 
 
@@ -129,9 +137,9 @@ def test_the_whole_story(served: Served, capsys: pytest.CaptureFixture[str], fig
     assert served.keyform("plan", "--detailed-exitcode") == 0
     first, secrets = served.state(), served.secrets()
     assert len(first) == 24
-    assert {name: served.answer(name, *found)[0] // 100 for name, found in secrets.items() if name not in NARROW} == (
-        dict.fromkeys(secrets.keys() - NARROW.keys(), 2)
-    )
+    assert {
+        name: served.answer(name, *found)[0] // 100 for name, found in secrets.items() if name not in NARROW
+    } == (dict.fromkeys(secrets.keys() - NARROW.keys(), 2))
     assert {name: served.answer(name, *secrets[name])[0] for name in NARROW} == NARROW
     snippet = {"Authorization": "Bearer " + secrets['snippet["web"]'][1]}
     foreign = served.ask("millimetric", "POST", "/v1/track", {}, Origin="https://evil.example", **snippet)
@@ -146,15 +154,21 @@ def test_the_whole_story(served: Served, capsys: pytest.CaptureFixture[str], fig
     keys.write_text(text)
     text = services.read_text()
     services.write_text(
-        text.replace(f'"{GONE}", ', "").replace(', "https://checkout.yoursite.com"', ', "https://pay.yoursite.com"')
+        text.replace(f'"{GONE}", ', "").replace(
+            ', "https://checkout.yoursite.com"', ', "https://pay.yoursite.com"'
+        )
     )
     capsys.readouterr()
     assert served.keyform("plan", "--detailed-exitcode", "--out", "six.plan") == 2
     plan, told = capsys.readouterr()
     # projects.web and projects.storefront are updated too.
     assert "Plan: 7 to update, 4 to replace; 2 origins lose access; 15 unchanged." in plan
-    assert "cannot change name, so a new key replaces it (Millimetric Docs, API keys)" in " ".join(plan.split())
-    assert f'projects.web: {GONE} will lose access, as if the keys there were revoked' in " ".join(told.split())
+    assert "cannot change name, so a new key replaces it (Millimetric Docs, API keys)" in " ".join(
+        plan.split()
+    )
+    assert f"projects.web: {GONE} will lose access, as if the keys there were revoked" in " ".join(
+        told.split()
+    )
     assert "a revoked key at millimetric may go on working for up to 5m" in " ".join(told.split())
     assert served.keyform("apply", "six.plan") == 0
     assert served.keyform("plan", "--detailed-exitcode") == 0
@@ -162,7 +176,9 @@ def test_the_whole_story(served: Served, capsys: pytest.CaptureFixture[str], fig
     assert {name for name in first if first[name]["id"] != second[name]["id"]} == REPLACED
     assert {name for name in secrets if secrets[name] != later[name]} == REPLACED
     assert later["mcp"][1].startswith("rev_rk_")
-    assert all(served.answer(name, *later[name])[0] // 100 == 2 for name in UPDATED - {"automation"} | REPLACED)
+    assert all(
+        served.answer(name, *later[name])[0] // 100 == 2 for name in UPDATED - {"automation"} | REPLACED
+    )
     # Replaced keys are refused, except where the service still believes them or their overlap runs.
     assert served.answer("mcp", *secrets["mcp"])[0] == 403
     assert served.answer("billing", *secrets["billing"])[0] == 401
@@ -170,14 +186,20 @@ def test_the_whole_story(served: Served, capsys: pytest.CaptureFixture[str], fig
     listed = served.ask("millimetric", "GET", "/v1/keys", **served.managed("millimetric")).json()["data"]
     assert {key["status"] for key in listed if key["id"] == first["events"]["id"]} == {"revoked"}
     for origin, status in ((GONE, 403), (SITE, 202)):
-        assert served.ask("millimetric", "POST", "/v1/track", {}, Origin=origin, **snippet).status_code == status
-    origins = served.ask("revkeen", "GET", "/v2/storefront/origins", **served.managed("revkeen")).json()["data"]
+        assert (
+            served.ask("millimetric", "POST", "/v1/track", {}, Origin=origin, **snippet).status_code == status
+        )
+    origins = served.ask("revkeen", "GET", "/v2/storefront/origins", **served.managed("revkeen")).json()[
+        "data"
+    ]
     assert {entry["origin"] for entry in origins} == {"https://shop.yoursite.com", "https://pay.yoursite.com"}
 
     assert served.keyform("destroy", "--auto-approve") == 0
     assert served.state() == {}
     assert list((served.folder / ".keyform" / "secrets").rglob("*.age")) == []
-    refused = {name: served.answer(name, *found)[0] for name, found in later.items() if found[0] != "millimetric"}
+    refused = {
+        name: served.answer(name, *found)[0] for name, found in later.items() if found[0] != "millimetric"
+    }
     assert set(refused.values()) <= {401, 403}
     assert all(status == 401 for name, status in refused.items() if later[name][0] != "revenium")
     for service in ("revenium", "revkeen", "millimetric", "devtune"):

@@ -116,14 +116,14 @@ def _resolve_one(
 
 
 def _outcome_unseen(ws: Workspace, intent: Intent) -> str:
-    """What is said of an intent for which no key was found; where nothing lists keys, that proves nothing."""
+    """What is said of an intent without a key. Where nothing lists keys, that proves nothing."""
     service = ws.config.services[intent.step.service or ""]
     if service.profile.lists:
         return "the interrupted apply had minted nothing"
     name = intent.step.spec.name if intent.step.spec else ""
     return (
-        f"{service.name} lists no keys, so keyform cannot tell whether the interrupted apply minted one; look "
-        f"in its dashboard for a second key named {name!r}, made about {instant(intent.began)}, and revoke it"
+        f"{service.name} lists no keys, so keyform cannot tell whether the interrupted apply minted one; "
+        f"look in its dashboard for a second key named {name!r}, made about {instant(intent.began)}, and revoke it"
     )
 
 

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     help=f"Speak as this service does: {', '.join(DIALECTS)}.",
 )
 @click.option(
-    "--all-services", is_flag=True, help="Speak as each of them does, under a path of its own beside the contract."
+    "--all-services",
+    is_flag=True,
+    help="Speak as each of them does, under a path of its own beside the contract.",
 )
 @click.option(
     "--option",

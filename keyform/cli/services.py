@@ -33,9 +33,7 @@ class Types(click.Group):
         return known or click.Command(cmd_name, callback=tell, add_help_option=False)
 
 
-@click.group(
-    "services", cls=Types, invoke_without_command=True, subcommand_metavar="[TYPE | check FILE]"
-)
+@click.group("services", cls=Types, invoke_without_command=True, subcommand_metavar="[TYPE | check FILE]")
 @click.pass_context
 def command(ctx: click.Context) -> None:
     """List the service types, or tell what keyform knows of TYPE: its rules and their sources.
@@ -63,10 +61,14 @@ def _tell(session: Session, type_name: str) -> None:
 @click.argument("file")
 @click.option("--endpoint", metavar="URL", help="Try the profile at this service.")
 @click.option("--credential-env", metavar="NAME", help="The environment variable that holds the credential.")
-@click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="An option of the service. Repeatable.")
+@click.option(
+    "--option", "options", multiple=True, metavar="NAME=VALUE", help="An option of the service. Repeatable."
+)
 @click.option("--kind", metavar="KIND", help="Kind of the canary key.")
 @click.option("--project", metavar="ID", help="Project of the canary key.")
-@click.option("--scope", "scopes", multiple=True, metavar="SCOPE", help="A scope of the canary key. Repeatable.")
+@click.option(
+    "--scope", "scopes", multiple=True, metavar="SCOPE", help="A scope of the canary key. Repeatable."
+)
 @click.option("--yes", is_flag=True, help="Mint and revoke the canary key without asking.")
 @click.pass_obj
 def check(
@@ -155,7 +157,9 @@ def _credential(variable: str | None) -> Secret | None:
         return None
     text = os.environ.get(variable)
     if not text:
-        raise KeyformError(f"the environment variable {variable} is not set", "Set it to the credential alone.")
+        raise KeyformError(
+            f"the environment variable {variable} is not set", "Set it to the credential alone."
+        )
     return Secret(text)
 
 

@@ -102,7 +102,10 @@ def _desired(
 ) -> Desired:
     values = Values(problems)
     defaults = read_defaults(merged, fill, values, problems)
-    rules = {name: ServiceRules(service, problems, merged.services[name].at()) for name, service in services.items()}
+    rules = {
+        name: ServiceRules(service, problems, merged.services[name].at())
+        for name, service in services.items()
+    }
     projects = Projects(merged, rules, fill, problems)
     builder = Keys(merged, rules, projects, defaults, fill, values, problems, now)
     keys = builder.desired()

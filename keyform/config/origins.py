@@ -25,7 +25,14 @@ class OriginRules:
         """The origins of a key. A kind that needs origins may get them from its project."""
         given = key.fields.get(FIELD)
         inherited = project is not None and bool(project.allowed_origins)
-        if kind is not None and kind.origins == REQUIRED and not given and not inherited and project_sound and FIELD not in key.unknown:
+        if (
+            kind is not None
+            and kind.origins == REQUIRED
+            and not given
+            and not inherited
+            and project_sound
+            and FIELD not in key.unknown
+        ):
             places = [f"`{FIELD}` on the key"] if ON_KEY in self._profile.origins_on else []
             places += [f"`{FIELD}` on its project"] if ON_PROJECT in self._profile.origins_on else []
             summary = f"{self._profile.keys_of(kind)} need allowed origins"

@@ -168,8 +168,14 @@ class ServiceRules:
         if have is None:
             say = f"Write `plan: {kind.gate.lower()}` at the service if the account has it." if option else ""
             self._problems.note("plan-needed", self._where, needed, self._by(say, "plan"))
-        elif have in plans and kind.gate.lower() in plans and plans.index(have) < plans.index(kind.gate.lower()):
-            detail = f"The service is declared with `plan: {have}`. Choose another kind, or upgrade the account."
+        elif (
+            have in plans
+            and kind.gate.lower() in plans
+            and plans.index(have) < plans.index(kind.gate.lower())
+        ):
+            detail = (
+                f"The service is declared with `plan: {have}`. Choose another kind, or upgrade the account."
+            )
             key.error("plan-needed", ("kind",), needed, self._by(detail, "plan"))
 
     def hint(self, key: Declared, kind: Kind | None, *texts: str) -> None:
@@ -183,10 +189,8 @@ class ServiceRules:
         words = " ".join(texts).lower()
         found = next((word for word in kind.hint_words if word in words), None)
         if found is not None:
-            summary = f"a `{kind.name}` key with \"{found}\" in its words may do more than it needs"
-            self._problems.warning(
-                "least-privilege", key.at("kind"), summary, detail, address=key.address
-            )
+            summary = f'a `{kind.name}` key with "{found}" in its words may do more than it needs'
+            self._problems.warning("least-privilege", key.at("kind"), summary, detail, address=key.address)
 
     def size(self, key: Declared, limit: str, value: Any, *path: str) -> None:
         """Whether a text is short enough, or a list or mapping small enough, for the service."""

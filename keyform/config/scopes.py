@@ -48,7 +48,12 @@ class ScopeRules:
         takes_some = kind is None or kind.scopes != ()
         if not defaults and catalogue and takes_some and "scopes" in self._profile.fields:
             choice = kind.scopes if kind and kind.scopes is not None else catalogue
-            key.error("missing-scopes", (), f"{self._label} need `scopes`", f"Choose from {listed(choice)}. {self._profile.cite('scopes')}".strip())
+            key.error(
+                "missing-scopes",
+                (),
+                f"{self._label} need `scopes`",
+                f"Choose from {listed(choice)}. {self._profile.cite('scopes')}".strip(),
+            )
         return tuple(sorted(set(defaults)))
 
     def _allowed(self, key: Declared, scope: str, kind: Kind | None, index: int) -> bool:

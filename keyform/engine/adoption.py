@@ -16,7 +16,9 @@ from keyform.model import REVOKED, DesiredKey
 def plan_import(want: DesiredKey, view: ServiceView, key_id: str, now: datetime) -> Verdict:
     """Adopt a live key. It may differ from the declaration in what changes in place, in nothing else."""
     if not view.profile.lists:
-        summary = f"{view.name} key {key_id} cannot be adopted: nothing lists or shows the keys of the service"
+        summary = (
+            f"{view.name} key {key_id} cannot be adopted: nothing lists or shows the keys of the service"
+        )
         hint = "Remove the import; a new key can take its place, and the old one be revoked by hand."
         return Verdict(None, (error("import-unseen", summary, hint, address=want.address),))
     live = view.keys.get(key_id)

@@ -18,12 +18,10 @@ def notes(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
             yield note(
                 "unseen",
                 f"nothing lists the keys of {name}, so the state is the only record of them",
-                "The plan cannot see keys that were changed, revoked or made elsewhere. If the answer to a create "
-                "is lost, keyform cannot look whether a key was made. " + profile.cite("list"),
+                "The plan cannot see keys that were changed, revoked or made elsewhere. If the answer to a "
+                "create is lost, keyform cannot look whether a key was made. " + profile.cite("list"),
             )
-        ended = sum(
-            step.op == END and step.service == name for change in changes for step in change.steps
-        )
+        ended = sum(step.op == END and step.service == name for change in changes for step in change.steps)
         if ended and profile.revocation_lag:
             keys = "a revoked key" if ended == 1 else f"{ended} revoked keys"
             yield note(
@@ -34,12 +32,12 @@ def notes(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
     for change in changes:
         lost = origins_lost(change)
         if lost:
-            view = sight.services[change.service or ""]
+            these = "this origin" if len(lost) == 1 else "these origins"
+            rule = sight.services[change.service or ""].profile.cite("allowed_origins")
             yield warning(
                 "origins-removed",
                 f"{change.address}: {', '.join(lost)} will lose access, as if the keys there were revoked",
-                f"Browsers at {'this origin' if len(lost) == 1 else 'these origins'} are refused as soon as this is "
-                f"applied. {view.profile.cite('allowed_origins')}".rstrip(),
+                f"Browsers at {these} are refused as soon as this is applied. {rule}".rstrip(),
                 address=change.address,
             )
 

@@ -35,7 +35,9 @@ class Options:
 
 def choices() -> dict[str, tuple[Any, ...]]:
     """The options that have a choice of values, and the values."""
-    return {name: get_args(hint) for name, hint in get_type_hints(Options).items() if name != "unkey_root_keys"}
+    return {
+        name: get_args(hint) for name, hint in get_type_hints(Options).items() if name != "unkey_root_keys"
+    }
 
 
 def options_of(texts: Iterable[str]) -> Options:

@@ -17,7 +17,14 @@ from keyform.errors import ConfigError
 from keyform.model import Secret
 from keyform.ports import Clock, Service
 from keyform.profile import ASSISTED, CONTRACT, DOCUMENTED, Profile
-from keyform.services.endpoint import check_credential, check_endpoint, check_options, is_host_of, is_loopback, refuse_vendor_host
+from keyform.services.endpoint import (
+    check_credential,
+    check_endpoint,
+    check_options,
+    is_host_of,
+    is_loopback,
+    refuse_vendor_host,
+)
 
 if TYPE_CHECKING:
     import httpx
@@ -155,9 +162,10 @@ def _refuse_other_vendors(name: str, profile: Profile, address: str) -> None:
         return
     for vendor in (load_profile(known, Path()) for known in known_types()):
         if vendor is not None and is_host_of(vendor, address):
+            host = urlsplit(address).hostname
             raise ConfigError(
-                f"service {name!r}: {urlsplit(address).hostname} is {vendor.title}'s, which documents none of the "
-                f"calls of {profile.short_name}",
+                f"service {name!r}: {host} is {vendor.title}'s, which documents none of the calls of "
+                f"{profile.short_name}",
                 "Check `type` and `endpoint`. A profile of your own says with `base_url` where its calls go.",
             )
 

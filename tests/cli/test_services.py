@@ -83,17 +83,35 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Unkey:
     return made
 
 
-LIVE = ("--endpoint", "http://localhost:1", "--credential-env", "UNKEY_ROOT", "--option", "api_id=api_keyform")
+LIVE = (
+    "--endpoint",
+    "http://localhost:1",
+    "--credential-env",
+    "UNKEY_ROOT",
+    "--option",
+    "api_id=api_keyform",
+)
 
 
 def test_check_tries_a_profile_live_and_leaves_nothing(
     keyform: Keyform, folder: Path, service: Unkey
 ) -> None:
-    (folder / "acme.yaml").write_text((PROFILES / "unkey.yaml").read_text().replace("revocation_lag: 30s\n", ""))
+    (folder / "acme.yaml").write_text(
+        (PROFILES / "unkey.yaml").read_text().replace("revocation_lag: 30s\n", "")
+    )
     refused = keyform("services", "check", "acme.yaml", *LIVE, wrap=Wrapping(transport=lambda _: service))
     assert refused.code == 1
     assert "--yes" in refused.err
-    told = keyform("services", "check", "acme.yaml", *LIVE, "--scope", "documents.read", "--yes", wrap=Wrapping(transport=lambda _: service))
+    told = keyform(
+        "services",
+        "check",
+        "acme.yaml",
+        *LIVE,
+        "--scope",
+        "documents.read",
+        "--yes",
+        wrap=Wrapping(transport=lambda _: service),
+    )
     assert told.code == 0, told.err
     assert [line.split("  ")[0] for line in told.out.splitlines()[2:]] == [
         "list", "create", "list the new key", "prove", "update", "revoke", "revoke again", "own_key",
@@ -101,14 +119,18 @@ def test_check_tries_a_profile_live_and_leaves_nothing(
     (secret,) = service.secrets
     assert len(secret) == 26
     assert secret not in told.out + told.err
-    again = keyform("services", "check", "acme.yaml", *LIVE, "--yes", wrap=Wrapping(transport=lambda _: service))
+    again = keyform(
+        "services", "check", "acme.yaml", *LIVE, "--yes", wrap=Wrapping(transport=lambda _: service)
+    )
     assert "0 keys, 0 with a label" in again.out
 
 
 def test_check_says_which_operation_fails(keyform: Keyform, folder: Path, service: Unkey) -> None:
     text = (PROFILES / "unkey.yaml").read_text().replace("revocation_lag: 30s\n", "")
     (folder / "acme.yaml").write_text(text.replace("  name: name\n", "  name: start\n", 1))
-    told = keyform("services", "check", "acme.yaml", *LIVE, "--yes", wrap=Wrapping(transport=lambda _: service))
+    told = keyform(
+        "services", "check", "acme.yaml", *LIVE, "--yes", wrap=Wrapping(transport=lambda _: service)
+    )
     assert told.code == 1
     assert "`name` was asked for as" in told.err
     assert "revoke            passed" in told.out

@@ -106,7 +106,6 @@ class Rules:
             answer = self.create(rule.sent)
             assert (answer.status_code, code_of(answer)) == rule.answer, answer.text
 
-
     def create(self, fields: dict[str, Any]) -> httpx.Response:
         """A create sent to the stand-in directly, by whatever its call is."""
         if self.name == "climeter":

@@ -97,7 +97,8 @@ def test_what_breaks_a_rule_is_refused_twice(it: Rules, rule: Rule) -> None:
 
 
 @pytest.mark.parametrize(
-    ("span", "days"), [("never", None), ("30d", 30), ("60d", 60), ("90d", 90), ("180d", 180), ("1y", 365), ("365d", 365)]
+    ("span", "days"),
+    [("never", None), ("30d", 30), ("60d", 60), ("90d", 90), ("180d", 180), ("1y", 365), ("365d", 365)],
 )
 def test_the_six_windows_are_taken_by_both(it: Rules, span: str, days: int | None) -> None:
     it.apply(key(f"project: acme, expires_in: {span}"), PLUS)

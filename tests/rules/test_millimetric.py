@@ -293,8 +293,12 @@ def test_what_stored_keys_of_each_kind_may_do(
 ) -> None:
     it = rules("millimetric")
     names = {"pk": "pk, project: web", "sk": "sk, project: web", "rk": "rk, project: web", "ak": "ak"}
-    body = web(SITE) + "keys:\n" + "".join(
-        f"  {kind}: {{service: it, secret: {kind}, kind: {fields}}}\n" for kind, fields in names.items()
+    body = (
+        web(SITE)
+        + "keys:\n"
+        + "".join(
+            f"  {kind}: {{service: it, secret: {kind}, kind: {fields}}}\n" for kind, fields in names.items()
+        )
     )
     it.apply(body, "plan: business")
     got = {}
@@ -306,5 +310,3 @@ def test_what_stored_keys_of_each_kind_may_do(
         got[kind] = "" if answer.status_code < 300 else code_of(answer)
         assert answer.status_code in (200, 202, 403)
     assert got == expected
-
-

@@ -13,9 +13,24 @@ from tests.rules.conftest import Rule, Rules, code_of
 DOCS, ORIGINS = "RevKeen Docs, Authentication", "RevKeen API reference, storefront origins"
 NOWHERE = "no public statement was found"
 READ = ["customers:read"]
-TABLE = set("""customers:read customers:write products:read products:write subscriptions:read subscriptions:write
-    invoices:read invoices:write webhooks:read webhooks:write checkout:write payments:read payments:write
-    finance:read settings:read settings:write""".split())
+TABLE = {
+    "customers:read",
+    "customers:write",
+    "products:read",
+    "products:write",
+    "subscriptions:read",
+    "subscriptions:write",
+    "invoices:read",
+    "invoices:write",
+    "webhooks:read",
+    "webhooks:write",
+    "checkout:write",
+    "payments:read",
+    "payments:write",
+    "finance:read",
+    "settings:read",
+    "settings:write",
+}
 
 
 def key(fields: str) -> str:
@@ -179,9 +194,7 @@ def test_a_stored_key_its_headers_and_its_end(
 
 
 @pytest.mark.parametrize(("plan", "burst"), [("starter", 10), ("growth", 50), ("enterprise", 200)])
-def test_each_plan_has_its_limit_and_429_says_so(
-    rules: Callable[..., Rules], plan: str, burst: int
-) -> None:
+def test_each_plan_has_its_limit_and_429_says_so(rules: Callable[..., Rules], plan: str, burst: int) -> None:
     it = rules("revkeen", revkeen_plan=plan)
     _, secret = it.vendor.minted(scopes=READ, environment="live")
     answers = [it.vendor.call("GET", "/v2/customers", key=secret) for _ in range(burst + 1)]

@@ -71,7 +71,11 @@ def shown(it: Rules) -> dict[str, Any]:
     ("after", "field", "expected"),
     [
         ("name: b", "name", "b"),
-        ("name: a, scopes: [documents.read, documents.write]", "permissions", ["documents.read", "documents.write"]),
+        (
+            "name: a, scopes: [documents.read, documents.write]",
+            "permissions",
+            ["documents.read", "documents.write"],
+        ),
         ("name: a, metadata: {team: x}", "meta", {"team": "x"}),
         ("name: a, expires_in: 90d", "expires", None),
         ("name: a, rate_limit: {limit: 5, per: 1m}", "ratelimits", None),
@@ -105,9 +109,7 @@ def test_an_unknown_permission_is_made_and_an_unknown_role_is_a_404(rules: Calla
     (failed,) = outcome.failed
     assert "404" in failed.summary
     assert "a role does not exist" in failed.detail
-    refused = it.vendor.call(
-        "POST", "/v2/keys.updateKey", {"keyId": shown(it)["keyId"], "roles": ["nobody"]}
-    )
+    refused = it.vendor.call("POST", "/v2/keys.updateKey", {"keyId": shown(it)["keyId"], "roles": ["nobody"]})
     assert refused.status_code == 404
 
 
@@ -134,7 +136,11 @@ def test_a_revoked_key_may_work_for_30_seconds_says_the_plan(rules: Callable[...
 
 @pytest.mark.parametrize(
     ("permissions", "status"),
-    [({"api.*.read_key", "api.*.read_api"}, "403"), ({"api.*.read_api"}, "403"), ({"api.*.delete_key"}, "404")],
+    [
+        ({"api.*.read_key", "api.*.read_api"}, "403"),
+        ({"api.*.read_api"}, "403"),
+        ({"api.*.delete_key"}, "404"),
+    ],
 )
 def test_a_missing_permission_is_not_taken_for_a_key_that_is_gone(
     rules: Callable[..., Rules], permissions: set[str], status: str

@@ -20,12 +20,14 @@ from keyform.services.profiles import known_types, load_profile
 from tests.services.conftest import ManualClock
 
 MODES = (None, "documented", "contract", "assisted")
-DOMAINS = sorted({domain for name in known_types() for domain in (load_profile(name, Path()) or Profile("", "")).domains})
+DOMAINS = sorted(
+    {domain for name in known_types() for domain in (load_profile(name, Path()) or Profile("", "")).domains}
+)
 SPEC = KeySpec(name="k", scopes=("tools:read", "customers:read"), kind="write", project="storefront")
 EVERYTHING: dict[str, Any] = {
     "id": "key_1", "key_id": "key_1", "key": "text-of-a-key", "keyId": "key_1", "name": "k", "valid": True,
     "access_token": "token", "revoked": True, "created_at": "2026-01-01T00:00:00Z", "next_cursor": None,
-    "data": [{"id": "key_1", "keyId": "key_1", "name": "k", "origin": "https://a.example", "status": "active"}],
+    "data": [{"id": "key_1", "keyId": "key_1", "name": "k", "origin": "https://a.example"}],
 }  # fmt: skip
 
 
@@ -114,7 +116,9 @@ def test_what_no_vendor_documents_is_sent_to_no_vendor(name: str, tmp_path: Path
                 continue
             assert vendor in profile.domains, f"{mode} {endpoint}: {method} {host}{path} is another vendor's"
             at = path.removeprefix("/v1") if path.startswith("/v1/v") else path
-            assert any(pattern.fullmatch(at) for pattern in allowed), f"{mode} {endpoint}: {method} {host}{path}"
+            assert any(pattern.fullmatch(at) for pattern in allowed), (
+                f"{mode} {endpoint}: {method} {host}{path}"
+            )
         if mode == "contract":
             assert not any(vendor_of(host) for host, _, _ in network.sent)
     assert opened
@@ -132,8 +136,8 @@ def test_an_endpoint_that_sends_elsewhere_is_not_followed(tmp_path: Path) -> Non
     profile = load_profile("millimetric", tmp_path)
     assert profile is not None
     service = open_service(
-        "it", "millimetric", profile=profile, endpoint="https://broker.example", credential=Secret("c"), options={},
-        folder=tmp_path, clock=ManualClock(), wrap_transport=lambda _: httpx.MockTransport(answer),
+        "it", "millimetric", profile=profile, endpoint="https://broker.example", credential=Secret("c"),
+        options={}, folder=tmp_path, clock=ManualClock(), wrap_transport=lambda _: httpx.MockTransport(answer),
     )  # fmt: skip
     exercise(service)
     assert set(hosts) == {"broker.example"}
