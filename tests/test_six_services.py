@@ -27,7 +27,7 @@ EDITS = {
     'name: "Production ingestion - ${each.key}"': 'name: "Ingestion in ${each.key}"',
     "scopes: [actions.write, webhooks.write]": "scopes: [webhooks.write]",
     'metadata: {tenant: "${each.key}"}': 'metadata: {tenant: "${each.key}", tier: gold}',
-    # A new key: a kind at Revenium, an environment's scopes at RevKeen, a name at Millimetric, scopes at CLIMeter.
+    # A new key: a kind at Revenium, scopes at RevKeen and CLIMeter, a name at Millimetric.
     "kind: write\n    name: MCP server": "kind: read-only\n    name: MCP server",
     "scopes: [customers:read, invoices:read, subscriptions:read]": "scopes: [customers:read, invoices:read]",
     "name: Event forwarder": "name: Event relay",

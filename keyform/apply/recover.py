@@ -123,7 +123,8 @@ def _outcome_unseen(ws: Workspace, intent: Intent) -> str:
     name = intent.step.spec.name if intent.step.spec else ""
     return (
         f"{service.name} lists no keys, so keyform cannot tell whether the interrupted apply minted one; "
-        f"look in its dashboard for a second key named {name!r}, made about {instant(intent.began)}, and revoke it"
+        f"look in its dashboard for a second key named {name!r}, made about {instant(intent.began)}, and "
+        "revoke it"
     )
 
 

@@ -137,7 +137,8 @@ def test_an_endpoint_that_sends_elsewhere_is_not_followed(tmp_path: Path) -> Non
     assert profile is not None
     service = open_service(
         "it", "millimetric", profile=profile, endpoint="https://broker.example", credential=Secret("c"),
-        options={}, folder=tmp_path, clock=ManualClock(), wrap_transport=lambda _: httpx.MockTransport(answer),
+        options={}, folder=tmp_path, clock=ManualClock(),
+        wrap_transport=lambda _: httpx.MockTransport(answer),
     )  # fmt: skip
     exercise(service)
     assert set(hosts) == {"broker.example"}
