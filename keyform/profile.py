@@ -35,8 +35,9 @@ class Kind:
     may. ``default_scopes`` is what a key gets whose ``scopes`` are not written. ``origins`` and
     ``project`` are ``forbidden``, ``optional`` or ``required``; required origins may stand on the
     key or on its project. ``key_format`` is a regular expression that the whole text of such a key
-    matches, or empty. ``gate`` names the plan that the service asks for; ``hint`` is said to whoever
-    declares such a key, for least privilege.
+    matches, or empty. ``gate`` names the plan that the service asks for. ``hint`` is said for least
+    privilege to whoever declares such a key, or, where there are ``hint_words``, one that is named or
+    described with one of them.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Kind:
     key_format: str = ""
     gate: str = ""
     hint: str = ""
+    hint_words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +65,12 @@ class ExpiryRule:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A rule in words with its source, for messages and for ``keyform services TYPE``."""
+    """A rule in words with its source, for messages and for ``keyform services TYPE``. ``about`` says which
+    messages quote it: those on a field (``scopes``), or on ``cache``, ``change``, ``list`` or ``plan``."""
 
     rule: str
     source: str
+    about: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +189,15 @@ class Profile:
         calls = self.rest.get("operations", {})
         said = json.dumps(calls.get("list") or calls.get("create") or {}, default=str)
         return tuple(sorted(option for option in self.options if f"{{options.{option}}}" in said))
+
+    def keys_of(self, kind: Kind) -> str:
+        """What to call keys of a kind in a sentence; of the only kind there is, by the service."""
+        return f"{kind.name if len(self.kinds) > 1 else self.short_name} keys"
+
+    def cite(self, topic: str) -> str:
+        """The rule that a message on ``topic`` goes by, with its source, as a sentence; or nothing."""
+        fact = next((fact for fact in self.facts if topic in fact.about), None)
+        return f'The rule is "{fact.rule}" ({fact.source}).' if fact else ""
 
     @property
     def short_name(self) -> str:

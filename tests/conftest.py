@@ -12,8 +12,17 @@ from tests.world import World
 
 Figures = Callable[[str, str], None]
 
-MINTED = re.compile(rb"\b[psra]k_(?:live|test)_[0-9a-z]{8}_[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
-"""What the reference service's secrets look like."""
+MINTED = re.compile(
+    rb"\b(?:"
+    rb"[psra]k_(?:live|test)_[0-9a-z]{8}_[A-Za-z0-9_-]{43}"  # keyform's contract, Millimetric
+    rb"|rev_[msr]k_[a-z2-7]+_[0-9a-f]{48}"  # Revenium
+    rb"|rk_(?:cart_[ps]k_)?(?:live|sandbox)_[0-9a-f]{48}"  # RevKeen
+    rb"|clmtr_live_[0-9a-f]{48}"  # CLIMeter
+    rb"|dtk_live_[0-9a-f]{64}"  # DevTune
+    rb"|(?:[A-Za-z0-9-]{1,16}_)?[a-z2-7]{26}"  # Unkey; ids look the same, and are no secrets that a test held
+    rb")(?![A-Za-z0-9_-])"
+)
+"""What the reference service's secrets look like, whichever service it stands in for."""
 
 _seen: set[bytes] = set()
 _printed: list[bytes] = []

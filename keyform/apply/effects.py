@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from keyform.apply.assist import turn
 from keyform.apply.journal import Intent, JournalWriter
-from keyform.apply.mint import mint
+from keyform.apply.mint import granted_otherwise, mint
 from keyform.apply.places import copy_secret, erase_secret
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, warning
@@ -72,7 +72,7 @@ class Effects:
         """Bring one step about. Every branch may be repeated after a crash without harm."""
         match step.op:
             case pl.ALTER:
-                return self._alter(step), ()
+                return self._alter(step)
             case pl.END:
                 gone = self._is_gone(step)
                 self._ws.service(step.service or "").revoke(step.key_id or "")
@@ -122,16 +122,19 @@ class Effects:
                     "It was made by another version of keyform. Plan again.",
                 )
 
-    def _alter(self, step: Step) -> Event:
+    def _alter(self, step: Step) -> tuple[Event, tuple[Diagnostic, ...]]:
         live = self._live(step)
         if step.spec is None:
             raise KeyformError(f"{step.address}: the plan's update step has no spec", "Plan again.")
         service = self._ws.service(step.service or "")
-        after = service.update(live, step.spec, frozenset(step.fields)).spec
+        shown = service.update(live, step.spec, frozenset(step.fields))
+        # Where other scopes were granted, what the service shows from now on is drift.
+        after = replace(shown.spec, scopes=step.spec.scopes)
         hidden = service.profile.fields_unseen
         if hidden:
             after = replace(after, **{name: getattr(step.spec, name) for name in hidden})
-        return Event(ev.UPDATED, step.address, spec=after, terms=step.terms)
+        event = Event(ev.UPDATED, step.address, spec=after, terms=step.terms)
+        return event, granted_otherwise(service, step, shown)
 
     def _live(self, step: Step) -> LiveKey:
         """The key as the listing that the plan was checked against shows it."""

@@ -70,7 +70,7 @@ def mint(
         raise _undo(ws, journal, intent, key, secret, written, before, problem) from problem
     event = minted_event(ws, intent, receipt)
     journal.event(intent.index, event, intent.marker)
-    return event, _granted_otherwise(service, step, key)
+    return event, granted_otherwise(service, step, key)
 
 
 def create(service: Service, spec: KeySpec, label: str, owned: Owned) -> Minted:
@@ -98,8 +98,10 @@ def minted_event(ws: Workspace, intent: Intent, receipt: Receipt) -> Event:
     step = intent.step
     hidden = ws.service(step.service or "").profile.fields_unseen
     spec = receipt.spec
-    if hidden and intent.sent is not None:
-        spec = replace(spec, **{name: getattr(intent.sent.spec, name) for name in hidden})
+    if intent.sent is not None:
+        # Where other scopes were granted, what the service shows from now on is drift.
+        asked = {name: getattr(intent.sent.spec, name) for name in hidden | {"scopes"}}
+        spec = replace(spec, **asked)
     generation = Generation(
         step.generation or 1,
         step.service or "",
@@ -250,8 +252,8 @@ def _undo(
     return KeyformError(mask_diagnostics((*cause, *left), (secret, *before.values())))
 
 
-def _granted_otherwise(service: Service, step: Step, key: LiveKey) -> tuple[Diagnostic, ...]:
-    """Some services silently grant something else than was asked for; say so."""
+def granted_otherwise(service: Service, step: Step, key: LiveKey) -> tuple[Diagnostic, ...]:
+    """Some services silently grant something else than was asked for; say so. ``key`` as it is shown."""
     if step.spec is None or "scopes" not in service.profile.shown or key.spec.scopes == step.spec.scopes:
         return ()
     return (

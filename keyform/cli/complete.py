@@ -45,7 +45,7 @@ def services(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
     return [CompletionItem(name) for name in config.services if name.startswith(incomplete)] if config else []
 
 
-def types(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def types(incomplete: str) -> list[CompletionItem]:
     """The known service types."""
     from keyform.services.profiles import known_types
 

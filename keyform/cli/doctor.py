@@ -63,8 +63,14 @@ def _checked(what: str, found: Iterator[tuple[str, str]], told: list[Diagnostic]
 
 def _service(ws: Workspace, name: str) -> Iterator[tuple[str, str]]:
     service = ws.service(name)
-    if service.profile.operations.get("create") == ASSISTED:
-        yield "ok", "worked by hand in its dashboard, so there is nothing to reach"
+    if not service.profile.lists:
+        by_hand = service.profile.operations.get("create") == ASSISTED
+        yield (
+            "ok",
+            "worked by hand in its dashboard, so there is nothing to reach"
+            if by_hand
+            else "nothing lists its keys, so nothing was asked of it; the state is the record of them",
+        )
         return
     listing = service.list()
     active = sum(key.status == ACTIVE for key in listing.keys)

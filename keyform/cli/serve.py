@@ -9,6 +9,7 @@ import click
 
 from keyform.errors import KeyformError
 from keyform.files import advice, reason
+from keyform.reference import DIALECTS
 
 if TYPE_CHECKING:
     from keyform.cli.session import Session
@@ -22,6 +23,24 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--data", default=".keyform/service", show_default=True, metavar="DIR", help="Where it keeps its data."
+)
+@click.option(
+    "--service",
+    type=click.Choice(DIALECTS),
+    metavar="NAME",
+    help=f"Speak as this service does: {', '.join(DIALECTS)}.",
+)
+@click.option(
+    "--all-services",
+    is_flag=True,
+    help="Speak as each of them does, under a path of its own beside the contract.",
+)
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="What the account has bought, like millimetric_plan=free. Repeatable.",
 )
 @click.option("--rate-limit", metavar="N[/BURST]", help="Allow N requests a minute, BURST of them at once.")
 @click.option(
@@ -38,22 +57,32 @@ def command(
     host: str,
     port: int,
     data: str,
+    service: str | None,
+    all_services: bool,
+    options: tuple[str, ...],
     rate_limit: str | None,
     allow_faults: bool,
     allow_remote: bool,
 ) -> None:
     """Serve the reference key service over HTTP until Ctrl-C.
 
-    It speaks keyform's key-service contract. Its address is printed on stdout. The root token, its first
+    It speaks keyform's key-service contract, or as the named services do. Its address is printed on stdout;
+    with --all-services the address of each service follows, one to a line. The root token, its first
     credential, lies in a private file in the data folder and is never printed.
     """
+    from keyform.reference.account import options_of
     from keyform.reference.app import root_token
     from keyform.reference.server import serve
 
     folder = session.path(data)
+    try:
+        account = options_of(options)
+    except ValueError as problem:
+        raise click.UsageError(f"--option: {problem}.") from None
+    mounted = DIALECTS if all_services else ()
 
     def ready(address: str) -> None:
-        session.console.data(f"{address}\n")
+        session.console.data("\n".join([address, *(f"{address}/{name}" for name in mounted)]) + "\n")
         session.console.tell(f"The root token is in {folder / 'root-token'}. Ctrl-C stops the service.")
 
     try:
@@ -66,6 +95,9 @@ def command(
             faults=allow_faults,
             on_ready=ready,
             allow_remote=allow_remote,
+            service=service,
+            services=mounted,
+            options=account,
         )
     except ValueError as problem:
         raise KeyformError(str(problem), "Use --allow-remote only behind a proxy that adds TLS.") from None

@@ -26,7 +26,7 @@ class StateConfig:
 @dataclass(frozen=True, slots=True)
 class ServiceConfig:
     """A declared key service. ``options`` are the fields of its type; those that are credentials are
-    :class:`Secret`.
+    :class:`Secret`. ``profile`` is that of the type, whatever the ``mode``.
     """
 
     name: str

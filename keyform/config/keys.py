@@ -125,6 +125,8 @@ class Keys:
         expiry = self._lifetimes.expiry(key, rules)
         rotation = self._lifetimes.rotation(key, expiry)
         name = self._name(key, default_name, rules)
+        rules.gate(key, kind)
+        rules.hint(key, kind, key.address, name, get("description", ""), *get("tags", ()))
         if "description" in fields:
             rules.size(key, "description", fields["description"], "description")
         metadata = self._metadata(key, rules)

@@ -117,7 +117,10 @@ def _desired(
     """What the configuration declares, and which stores its keys use."""
     values = Values(problems)
     defaults = read_defaults(merged, fill, values, problems)
-    rules = {name: ServiceRules(service, problems) for name, service in services.items()}
+    rules = {
+        name: ServiceRules(service, problems, merged.services[name].at())
+        for name, service in services.items()
+    }
     projects = Projects(merged, rules, fill, problems)
     builder = Keys(merged, rules, projects, defaults, fill, values, problems, now, check_place)
     keys = builder.desired()

@@ -25,12 +25,18 @@ class OriginRules:
         """The origins of a key. A kind that needs origins may get them from its project."""
         given = key.fields.get(FIELD)
         inherited = project is not None and bool(project.allowed_origins)
-        needed = kind is not None and kind.origins == REQUIRED
-        if needed and not given and not inherited and project_sound and FIELD not in key.unknown:
+        if (
+            kind is not None
+            and kind.origins == REQUIRED
+            and not given
+            and not inherited
+            and project_sound
+            and FIELD not in key.unknown
+        ):
             places = [f"`{FIELD}` on the key"] if ON_KEY in self._profile.origins_on else []
             places += [f"`{FIELD}` on its project"] if ON_PROJECT in self._profile.origins_on else []
-            summary = f"{kind.name if kind else ''} keys need allowed origins"
-            key.error("missing-origins", (), summary, f"Write {' or '.join(places)}.")
+            summary = f"{self._profile.keys_of(kind)} need allowed origins"
+            key.error("missing-origins", (), summary, self._by(f"Write {' or '.join(places)}."))
         if not given or not self._belong_on(key, kind):
             return ()
         return self._origins(key)
@@ -45,7 +51,7 @@ class OriginRules:
                 "misplaced-origins",
                 (FIELD,),
                 f"{self._profile.short_name} projects have no allowed origins",
-                f"Move them to the `{FIELD}` of each key." if on_key else "Remove them.",
+                self._by(f"Move them to the `{FIELD}` of each key." if on_key else "Remove them."),
                 on_name=True,
             )
             return ()
@@ -53,22 +59,26 @@ class OriginRules:
 
     def _belong_on(self, key: Declared, kind: Kind | None) -> bool:
         profile = self._profile
+        if not profile.origins_on:
+            return False  # refused as a field that the service does not know
         if kind is not None and kind.origins == FORBIDDEN:
             others = [other.name for other in profile.kinds.values() if other.origins != FORBIDDEN]
-            summary = f"{kind.name} keys have no allowed origins"
+            summary = f"{profile.keys_of(kind)} have no allowed origins"
             detail = f"Kinds that have them: {listed(others)}." if others else "Remove them."
         elif ON_KEY in profile.origins_on:
             return True
-        elif ON_PROJECT in profile.origins_on:
+        else:
             name = key.fields.get("project")
             summary = f"{self._label} take their allowed origins from their project"
             detail = f"Move them to `projects.{name or 'NAME'}.{FIELD}`."
             if name is None:
                 detail += " Then name the project in the key's `project`."
-        else:
-            return False  # refused as a field that the service does not know
-        key.error("misplaced-origins", (FIELD,), summary, detail, on_name=True)
+        key.error("misplaced-origins", (FIELD,), summary, self._by(detail), on_name=True)
         return False
+
+    def _by(self, detail: str) -> str:
+        """What to do, and the rule that asks for it."""
+        return f"{detail} {self._profile.cite(FIELD)}".strip()
 
     def _origins(self, item: Declared) -> tuple[str, ...]:
         given = item.fields[FIELD]
@@ -85,7 +95,7 @@ class OriginRules:
                         text, wildcard=self._profile.wildcard_origins, http=self._profile.http_origins
                     )
                 except Bad as bad:
-                    item.error("bad-origin", (FIELD, index), bad.summary, bad.detail)
+                    item.error("bad-origin", (FIELD, index), bad.summary, self._by(bad.detail))
                     continue
                 self._clean[text] = clean
             result.add(clean)

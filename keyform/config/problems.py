@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
-from keyform.diagnostics import ERROR, WARNING, Diagnostic
+from keyform.diagnostics import ERROR, NOTE, WARNING, Diagnostic
 from keyform.model import SourceRef
 
 MOST_PROBLEMS = 10_000
@@ -99,6 +99,10 @@ class Problems:
     ) -> None:
         """Record a warning."""
         self._record(Problem(WARNING, code, summary, detail, where, on_name, address))
+
+    def note(self, code: str, where: SourceRef | Spot | None, summary: str, detail: str = "") -> None:
+        """Record something worth knowing."""
+        self._record(Problem(NOTE, code, summary, detail, where))
 
     def _record(self, problem: Problem) -> None:
         summary, detail = self._presentable(problem.summary), self._presentable(problem.detail)

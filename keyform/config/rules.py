@@ -20,14 +20,21 @@ SERVICE_FIELDS = frozenset(SPEC_FIELDS) | {"expires_in"}
 class ServiceRules:
     """Checks keys against one service's profile, recording what is wrong."""
 
-    def __init__(self, service: ServiceConfig, problems: Problems) -> None:
+    def __init__(self, service: ServiceConfig, problems: Problems, where: SourceRef | None = None) -> None:
+        """``where`` the service is declared."""
         self.name = service.name
-        self.profile = service.profile
-        self.label = f"{service.profile.short_name} keys"
-        self.scopes = ScopeRules(service.profile)
-        self.origins = OriginRules(service.profile)
+        self._where = where
+        self._plan = service.options.get("plan")
+        self.profile = service.profile.under(service.mode)
+        self.label = f"{self.profile.short_name} keys"
+        self.scopes = ScopeRules(self.profile)
+        self.origins = OriginRules(self.profile)
         self._problems = problems
         self._unknown_fields: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+    def _by(self, detail: str, topic: str) -> str:
+        """What to do, and the rule that asks for it."""
+        return f"{detail} {self.profile.cite(topic)}".strip()
 
     def knows(self, field: str) -> bool:
         """Whether keys of the service have this field."""
@@ -46,22 +53,29 @@ class ServiceRules:
             detail = f"Remove it. They take {listed(sorted(self.profile.fields & SERVICE_FIELDS))}."
             if field == "expires_at" and self.knows("expires_in"):
                 detail = "Use `expires_in`."
-            key.error("unsupported-field", (field,), f"{self.label} take no `{field}`", detail, on_name=True)
+            key.error(
+                "unsupported-field",
+                (field,),
+                f"{self.label} take no `{field}`",
+                self._by(detail, field),
+                on_name=True,
+            )
 
     def kind(self, key: Declared) -> Kind | None:
         """The kind of a key; None when the service has none or it cannot be told."""
         kinds = self.profile.kinds
         if not kinds or "kind" in key.unknown:
             return None
-        name = key.fields.get("kind", self.profile.default_kind)
+        name = key.fields.get("kind") if self.knows("kind") else None
+        name = name or self.profile.default_kind
         if name is None:
-            key.error("missing-kind", (), f"{self.label} need a `kind`", f"Choose one of {listed(kinds)}.")
+            detail = self._by(f"Choose one of {listed(kinds)}.", "kind")
+            key.error("missing-kind", (), f"{self.label} need a `kind`", detail)
             return None
         kind = kinds.get(name)
         if kind is None:
-            key.error(
-                "unknown-kind", ("kind",), f"{self.label} have no kind `{name}`", did_you_mean(name, kinds)
-            )
+            detail = self._by(did_you_mean(name, kinds), "kind")
+            key.error("unknown-kind", ("kind",), f"{self.label} have no kind `{name}`", detail)
         return kind
 
     def environment(self, key: Declared, default: str | None) -> str | None:
@@ -75,7 +89,7 @@ class ServiceRules:
                     "unknown-environment",
                     ("environment",),
                     f"{self.label} have no environment `{given}`",
-                    did_you_mean(given, choices),
+                    self._by(did_you_mean(given, choices), "environment"),
                 )
             return str(given)
         if default is not None and (not choices or default in choices):
@@ -98,16 +112,16 @@ class ServiceRules:
             key.error(
                 "misplaced-project",
                 ("project",),
-                f"{kind.name} keys belong to no project",
-                "Remove `project`.",
+                f"{self.profile.keys_of(kind)} belong to no project",
+                self._by("Remove `project`.", "project"),
                 on_name=True,
             )
         if not given and kind.project == REQUIRED:
             key.error(
                 "missing-project",
                 (),
-                f"{kind.name} keys need a `project`",
-                "Declare one under `projects` and name it in the key.",
+                f"{self.profile.keys_of(kind)} need a `project`",
+                self._by("Declare one under `projects` and name it in the key.", "project"),
             )
 
     def expires_in(self, span: timedelta | None, where: SourceRef, address: str) -> None:
@@ -116,10 +130,13 @@ class ServiceRules:
         summary = ""
         if not rule.settable and span is not None:
             summary, detail = f"{self.label} take no expiry", "Remove it, or write `never`."
+        elif span is None and rule.never:
+            return
         elif rule.settable and rule.windows and span not in rule.windows:
             given = "never" if span is None else format_duration(span)
             summary, detail = f"{self.label} cannot expire in `{given}`", f"Choose one of {self._windows()}."
         if summary:
+            detail = self._by(detail, "expires_in")
             self._problems.error("unsupported-expiry", where, summary, detail, address=address)
 
     def expires_at(self, key: Declared) -> bool:
@@ -131,11 +148,49 @@ class ServiceRules:
         if rule.settable:
             summary = f"{self.label} cannot expire at a moment of choice"
             detail = f"Use `expires_in` with one of {self._windows()}."
+        detail = self._by(detail, "expires_in")
         key.error("unsupported-expiry", ("expires_at",), summary, detail, on_name=True)
         return False
 
     def _windows(self) -> str:
-        return listed(format_duration(window) for window in self.profile.expiry.windows)
+        windows = [format_duration(window) for window in self.profile.expiry.windows]
+        return listed([*windows, "never"] if self.profile.expiry.never else windows)
+
+    def gate(self, key: Declared, kind: Kind | None) -> None:
+        """Whether the account's plan is large enough for keys of this kind; a note where none is declared."""
+        option = self.profile.options.get("plan")
+        if kind is None or not kind.gate:
+            return
+        title = self.profile.title
+        needed = f"{self.profile.keys_of(kind)} need the {kind.gate} plan of {title}"
+        plans = [plan.lower() for plan in option.choices] if option else []
+        have = self._plan
+        if have is None:
+            say = f"Write `plan: {kind.gate.lower()}` at the service if the account has it." if option else ""
+            self._problems.note("plan-needed", self._where, needed, self._by(say, "plan"))
+        elif (
+            have in plans
+            and kind.gate.lower() in plans
+            and plans.index(have) < plans.index(kind.gate.lower())
+        ):
+            detail = (
+                f"The service is declared with `plan: {have}`. Choose another kind, or upgrade the account."
+            )
+            key.error("plan-needed", ("kind",), needed, self._by(detail, "plan"))
+
+    def hint(self, key: Declared, kind: Kind | None, *texts: str) -> None:
+        """Say what a narrower key would do. ``texts`` are the words that the user has for the key."""
+        if kind is None or not kind.hint:
+            return
+        detail = self._by(kind.hint, "hint")
+        if not kind.hint_words:
+            self._problems.note("least-privilege", key.at("kind"), f"{kind.name} keys reach far", detail)
+            return
+        words = " ".join(texts).lower()
+        found = next((word for word in kind.hint_words if word in words), None)
+        if found is not None:
+            summary = f'a `{kind.name}` key with "{found}" in its words may do more than it needs'
+            self._problems.warning("least-privilege", key.at("kind"), summary, detail, address=key.address)
 
     def size(self, key: Declared, limit: str, value: Any, *path: str) -> None:
         """Whether a text is short enough, or a list or mapping small enough, for the service."""
@@ -146,5 +201,5 @@ class ServiceRules:
                 "too-long",
                 path,
                 f"`{path[0]}` has {len(value):,} {what}; {self.label} take at most {most:,}",
-                "Shorten it.",
+                self._by("Shorten it.", path[0]),
             )

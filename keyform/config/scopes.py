@@ -19,7 +19,7 @@ class ScopeRules:
     def of(self, key: Declared, kind: Kind | None) -> tuple[str, ...]:
         """The scopes of a key, sorted; those of its kind when none are written."""
         given = key.fields.get("scopes")
-        if given is None:
+        if given is None or "scopes" not in self._profile.fields:
             kind_is_wrong = kind is None and bool(self._profile.kinds)
             return () if "scopes" in key.unknown or kind_is_wrong else self._inherited(key, kind)
         remembered = (kind.name if kind else None, tuple(given))
@@ -48,7 +48,12 @@ class ScopeRules:
         takes_some = kind is None or kind.scopes != ()
         if not defaults and catalogue and takes_some and "scopes" in self._profile.fields:
             choice = kind.scopes if kind and kind.scopes is not None else catalogue
-            key.error("missing-scopes", (), f"{self._label} need `scopes`", f"Choose from {listed(choice)}.")
+            key.error(
+                "missing-scopes",
+                (),
+                f"{self._label} need `scopes`",
+                f"Choose from {listed(choice)}. {self._profile.cite('scopes')}".strip(),
+            )
         return tuple(sorted(set(defaults)))
 
     def _allowed(self, key: Declared, scope: str, kind: Kind | None, index: int) -> bool:
@@ -62,7 +67,7 @@ class ScopeRules:
                 "unknown-scope",
                 path,
                 f"{self._label} have no scope `{scope}`",
-                did_you_mean(scope, catalogue),
+                f"{did_you_mean(scope, catalogue)} {self._profile.cite('scopes')}".strip(),
             )
             return False
         if kind is not None and kind.scopes is not None and scope not in kind.scopes:
@@ -70,6 +75,7 @@ class ScopeRules:
             detail = f"They may have {listed(kind.scopes)}." if kind.scopes else "They have no scopes."
             if holders:
                 detail += f" Kinds that may have it: {listed(holders)}."
+            detail = f"{detail} {self._profile.cite('scopes')}".strip()
             key.error("scope-not-allowed", path, f"{kind.name} keys cannot have the scope `{scope}`", detail)
             return False
         return True

@@ -93,10 +93,11 @@ class Sections:
             profile = profiles[kind]
             if profile is None:
                 continue
+            chosen = mode if isinstance(mode, str) and mode in _MODES else None
             services[name] = ServiceConfig(
                 name,
                 kind,
-                mode if isinstance(mode, str) else None,
+                chosen,
                 endpoint,
                 credential if isinstance(credential, Secret) else None,
                 MappingProxyType(options),

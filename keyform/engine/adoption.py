@@ -77,12 +77,13 @@ def plan_import(
         want.address,
         IMPORT,
         f"imports names {key_id} at {view.name}"
+        + ("" if view.profile.lists else "; taken to be as declared, since nothing lists the keys there")
         + (f"; {_becomes(record_only)}: {', '.join(sorted(changed))}" if changed else ""),
         view.name,
         key_id,
         1,
         explain(have, spec, changed) if altered else (),
-        seen=seen_digest(live),
+        seen=seen_digest(view.keys.get(key_id)),
         backing=view.backing("update") if altered else None,
         steps=tuple(steps),
     )

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from keyform.diagnostics import Diagnostic, note, warning
+from keyform.diagnostics import Diagnostic, warning
 from keyform.engine.sight import Sight
 from keyform.model import ACTIVE
-from keyform.profile import ASSISTED
 
 SHOWN_STRAYS = 5
 
@@ -60,26 +59,4 @@ def about_listings(sight: Sight) -> Iterator[Diagnostic]:
                 "incomplete-listing",
                 f"the listing of {view.name} is incomplete, so keys missing from it are left as they are",
                 "Plan again when the service can be read whole.",
-            )
-
-
-def unseen(sight: Sight) -> Iterator[Diagnostic]:
-    """What cannot be known about services that show keyform no listing."""
-    views = [view for view in sight.services.values() if not view.profile.lists]
-    by_hand = [view.name for view in views if view.backing("create") == ASSISTED]
-    for names, where, after in (
-        (by_hand, "in a dashboard", "asks whether the key is there"),
-        (
-            [view.name for view in views if view.name not in by_hand],
-            "at the service",
-            "can revoke the key only if its id had arrived",
-        ),
-    ):
-        if names:
-            yield note(
-                "no-listing",
-                f"{', '.join(names)}: keyform sees no listing of keys there and goes by the state alone",
-                f"What somebody makes, changes or revokes {where} outside keyform goes unnoticed, and so "
-                "does a key that was granted something else than was asked for. After a crash between a new "
-                f"key and its stored secret, the next apply {after}.",
             )

@@ -10,7 +10,8 @@ from keyform.engine.adoption import plan_import
 from keyform.engine.checklist import with_checklists
 from keyform.engine.declared import plan_known, plan_new
 from keyform.engine.guards import guard
-from keyform.engine.listings import about_listings, unmanaged_keys, unseen
+from keyform.engine.listings import about_listings, unmanaged_keys
+from keyform.engine.notes import notes
 from keyform.engine.plan import (
     DROP,
     END,
@@ -77,7 +78,7 @@ def make_plan(sight: Sight, options: Options) -> Plan:
     unmanaged, strays = unmanaged_keys(sight)
     diagnostics += strays
     diagnostics += about_listings(sight)
-    diagnostics += unseen(sight) if changes else ()
+    diagnostics += notes(sight, changes)
     diagnostics += guard(sight, options, changes)
     return _plan_of(sight, options, changes, _unchanged(sight, options, planned), unmanaged, diagnostics)
 

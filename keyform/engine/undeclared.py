@@ -152,7 +152,9 @@ def _still_used(generation: Generation, want: DesiredKey, view: ServiceView, now
         return None
     if live.last_used_at + gate + view.profile.last_used_lag <= now:
         return None
-    return f"used {instant(live.last_used_at)}, and it must be unused for {format_duration(gate)}"
+    lag = view.profile.last_used_lag
+    margin = f", and {format_duration(lag)} more, by which its last use may be told late" if lag else ""
+    return f"used {instant(live.last_used_at)}, and it must be unused for {format_duration(gate)}{margin}"
 
 
 def plan_project(want: DesiredProject, record: ProjectRecord | None, view: ServiceView) -> Change | None:

@@ -42,8 +42,13 @@ def reasons_of(
         if name in view.profile.mutable:
             out.append(f"{why}; {title} keys take {_a_new(name)} in place")
         else:
-            out.append(f"{why}; {title} keys cannot change {name}, so a new key replaces it")
+            out.append(f"{why}; {title} keys cannot change {name}, so a new key replaces it{_source(view)}")
     return out
+
+
+def _source(view: ServiceView) -> str:
+    fact = next((fact for fact in view.profile.facts if "change" in fact.about), None)
+    return f" ({fact.source})" if fact else ""
 
 
 def _a_new(name: str) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 from .catalogue import Catalogue
 from .credentials import LOOKUP_FORMAT, KeyFormat, Mint
@@ -31,6 +31,27 @@ class Options:
     devtune_plan: Literal["basic", "plus"] = "plus"
     devtune_per_minute: Literal[100, 500, 1000] = 1000
     unkey_root_keys: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False)
+
+
+def choices() -> dict[str, tuple[Any, ...]]:
+    """The options that have a choice of values, and the values."""
+    return {
+        name: get_args(hint) for name, hint in get_type_hints(Options).items() if name != "unkey_root_keys"
+    }
+
+
+def options_of(texts: Iterable[str]) -> Options:
+    """Options from texts like `millimetric_plan=free`. Raises ValueError that says what may be written."""
+    known, given = choices(), {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name not in known:
+            raise ValueError(f"there is no option {name!r}; options: {', '.join(known)}")
+        values = {str(choice): choice for choice in known[name]}
+        if value not in values:
+            raise ValueError(f"{name} is none of {', '.join(values)}")
+        given[name] = values[value]
+    return Options(**given)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from keyform.engine.notes import origins_lost
 from keyform.engine.plan import (
     CREATE,
     DROP,
@@ -178,7 +179,9 @@ def summary_line(plan: Plan) -> str:
     if plan.empty:
         return nothing_to_do(plan)
     rest = f"; {plan.unchanged} unchanged" if plan.unchanged else ""
-    return f"Plan: {counted(plan.summary)}{rest}.{people(plan)}"
+    lost = sum(len(origins_lost(change)) for change in plan.changes)
+    access = f"; {lost} {'origin loses' if lost == 1 else 'origins lose'} access" if lost else ""
+    return f"Plan: {counted(plan.summary)}{access}{rest}.{people(plan)}"
 
 
 def people(plan: Plan) -> str:

@@ -5,21 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from keyform.model import format_duration
-from keyform.profile import Profile
+from keyform.profile import ASSISTED, CONTRACT, DOCUMENTED, Profile
 from keyform.report.safe import visible
 from keyform.report.style import Style
 from keyform.report.table import table
 
+_COLUMNS = ("list", "create", "update", "revoke", "prove", "set_origins")
+_SHORT = {DOCUMENTED: "D", CONTRACT: "C", ASSISTED: "A"}
+
 
 def profiles_text(profiles: Sequence[Profile], style: Style) -> str:
-    """One line per type, with how its operations are backed."""
-    lines = []
-    for profile in profiles:
-        backings = sorted(set(profile.operations.values()))
-        lines.append(
-            (profile.type, profile.title, ", ".join(backings), ", ".join(profile.kinds) or "one kind")
+    """One line per type, with how each of its operations is backed."""
+    lines = [
+        (
+            profile.type,
+            profile.title,
+            *(_SHORT.get(profile.operations.get(name, ""), "-") for name in _COLUMNS),
+            ", ".join(profile.kinds) or "one kind",
         )
-    return table(("type", "service", "backed by", "kinds"), lines, style)
+        for profile in profiles
+    ]
+    header = ("type", "service", *(name.replace("set_", "") for name in _COLUMNS), "kinds")
+    legend = style.wrapped(
+        "D: a call that the vendor documents. C: keyform's own contract, at an `endpoint` that speaks it, "
+        "and never sent to the vendor. A: by hand. -: nothing. With `mode: assisted` all of it goes by hand."
+    )
+    return table(header, lines, style) + "\n" + "\n".join(legend) + "\n"
 
 
 def profile_text(profile: Profile, style: Style) -> str:
@@ -56,8 +67,14 @@ def profile_text(profile: Profile, style: Style) -> str:
         names = [f"{e} (default)" if e == profile.default_environment else e for e in profile.environments]
         out += ["", f"Environments: {visible(', '.join(names))}."]
     out += ["", *_fields(profile, style)]
-    operations = list(profile.operations.items())
-    out += ["", table(("operation", "backed by"), operations, style).rstrip()]
+    operations = [(name, how, _source(profile, name, how)) for name, how in profile.operations.items()]
+    out += ["", table(("operation", "backed by", "source"), operations, style).rstrip()]
+    if profile.options:
+        options = [
+            (name, "needed" if rule.required else "", ", ".join(rule.choices), rule.description)
+            for name, rule in profile.options.items()
+        ]
+        out += ["", table(("option", "", "choices", "what for"), options, style).rstrip()]
     if profile.dashboard.source:
         where = f"Under `mode: assisted` a person works on {profile.dashboard.where}"
         out += ["", *style.wrapped(visible(f"{where} (source: {profile.dashboard.source})."))]
@@ -67,6 +84,10 @@ def profile_text(profile: Profile, style: Style) -> str:
             out += style.wrapped(visible(f"- {fact.rule}"), "", "  ")
             source = style.wrapped(visible(f"source: {fact.source}"), "  ")
             out += [style.paint(line, "dim") for line in source]
+    if profile.unknowns:
+        out += ["", style.paint("UNKNOWN: NO PUBLIC STATEMENT WAS FOUND", "bold")]
+        for unknown in profile.unknowns:
+            out += style.wrapped(visible(f"- {unknown}"), "", "  ")
     return "\n".join(out) + "\n"
 
 
@@ -91,5 +112,33 @@ def _fields(profile: Profile, style: Style) -> list[str]:
         f"A new key is needed for: {', '.join(sorted(fixed)) or 'nothing'}.",
         f"Expiry: {expiry}.",
         *([f"Missing: {'; '.join(missing)}."] if missing else []),
+        *_limits(profile),
     ]
     return [line for sentence in sentences for line in style.wrapped(sentence)]
+
+
+def _limits(profile: Profile) -> list[str]:
+    """Sizes, plans and delays."""
+    sizes = [f"{name.replace('_', ' ')} {most:,}" for name, most in sorted(profile.limits.items())]
+    plans = [f"{kind.name} keys need the {kind.gate} plan" for kind in profile.kinds.values() if kind.gate]
+    delays = [
+        f"{what} {format_duration(span)}"
+        for what, span in (
+            ("a new key may be missing from the listing for", profile.list_lag),
+            ("a revoked key may go on working for", profile.revocation_lag),
+            ("the last use may be told late by", profile.last_used_lag),
+        )
+        if span
+    ]
+    sentences = [
+        f"{name}: {'; '.join(texts)}."
+        for name, texts in (("At most", sizes), ("Plans", plans), ("Delays", delays))
+        if texts
+    ]
+    return [*sentences, *(f"Hint: {kind.hint}" for kind in profile.kinds.values() if kind.hint)]
+
+
+def _source(profile: Profile, name: str, how: str) -> str:
+    if how == DOCUMENTED:
+        return str(profile.rest.get("operations", {}).get(name, {}).get("source", ""))
+    return "keyform's key-service contract" if how == CONTRACT else "by hand, in the dashboard"

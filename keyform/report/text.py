@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from keyform.engine.plan import REFRESH, Change, Plan
+from keyform.engine.notes import origins_lost
+from keyform.engine.plan import REFRESH, REVOKE, Change, Plan
 from keyform.report.changes import groups, heading, legend, rows, summary_line, unmanaged_lines
 from keyform.report.safe import visible
 from keyform.report.style import Style, colour_of
@@ -36,7 +37,8 @@ def _change(change: Change, style: Style) -> list[str]:
     symbol = style.symbol(change.action)
     if change.drift and change.action != REFRESH:
         symbol = "!" + symbol
-    colour = colour_of(change.action)
+    # Whoever is at an origin that goes loses access, as with a key that is revoked.
+    colour = colour_of(REVOKE if origins_lost(change) else change.action)
     first = f"{style.paint(symbol.rjust(4), colour, 'bold')} {style.paint(visible(change.address), 'bold')}"
     out = [f"{first}  {style.paint(heading(change), colour)}"]
     out += [style.paint(line, "dim") for line in style.wrapped(visible(change.reason), " " * 7)]

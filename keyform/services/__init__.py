@@ -11,12 +11,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from keyform.errors import ConfigError
 from keyform.model import Secret
 from keyform.ports import Clock, Desk, Service
 from keyform.profile import ASSISTED, CONTRACT, DOCUMENTED, Profile
-from keyform.services.endpoint import check_credential, check_endpoint, check_options, refuse_vendor_host
+from keyform.services.endpoint import (
+    check_credential,
+    check_endpoint,
+    check_options,
+    is_host_of,
+    is_loopback,
+    refuse_vendor_host,
+)
 
 if TYPE_CHECKING:
     import httpx
@@ -169,7 +177,25 @@ def _address(name: str, profile: Profile, endpoint: str | None, mode: str | None
     address = check_endpoint(name, endpoint or profile.base_url or "", insecure=insecure)
     if undocumented:
         refuse_vendor_host(name, profile, address, undocumented)
+    if endpoint is not None and not is_loopback(urlsplit(address).hostname or ""):
+        _refuse_other_vendors(name, profile, address)
     return address
+
+
+def _refuse_other_vendors(name: str, profile: Profile, address: str) -> None:
+    """A service's calls go to no other vendor that keyform knows: that one documents none of them."""
+    from keyform.services.profiles import known_types, load_profile
+
+    if is_host_of(profile, address):
+        return
+    for vendor in (load_profile(known, Path()) for known in known_types()):
+        if vendor is not None and is_host_of(vendor, address):
+            host = urlsplit(address).hostname
+            raise ConfigError(
+                f"service {name!r}: {host} is {vendor.title}'s, which documents none of the calls of "
+                f"{profile.short_name}",
+                "Check `type` and `endpoint`. A profile of your own says with `base_url` where its calls go.",
+            )
 
 
 def _authority(

@@ -70,14 +70,18 @@ def check_credential(service: str, credential: Secret) -> None:
 
 def refuse_vendor_host(service: str, profile: Profile, address: str, operations: Sequence[str]) -> None:
     """Raise ``ConfigError`` where calls that a vendor does not document would go to that vendor."""
-    host = (urlsplit(address).hostname or "").lower()
-    for domain in profile.domains:
-        if host == domain or host.endswith("." + domain):
-            raise ConfigError(
-                f"service {service!r}: {profile.title} documents no call for {', '.join(operations)}, so "
-                f"none is sent to {host}",
-                "Use `mode: assisted`, or the `endpoint` of a service that speaks keyform's contract.",
-            )
+    if is_host_of(profile, address):
+        raise ConfigError(
+            f"service {service!r}: {profile.title} documents no call for {', '.join(operations)}, so "
+            f"none is sent to {urlsplit(address).hostname}",
+            "Use `mode: assisted`, or the `endpoint` of a service that speaks keyform's contract.",
+        )
+
+
+def is_host_of(profile: Profile, address: str) -> bool:
+    """Whether an address is in one of the vendor's own domains."""
+    host = (urlsplit(address).hostname or "").lower().rstrip(".")
+    return any(host == domain or host.endswith("." + domain) for domain in profile.domains)
 
 
 def check_options(

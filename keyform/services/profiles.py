@@ -115,7 +115,7 @@ def profile_of(name: str, tree: Mapping[str, Any]) -> Profile:
         domains=_domains(tree),
         implementation=tree.get("implementation"),
         rest={part: tree[part] for part in _REST if part in tree},
-        facts=tuple(Fact(fact["rule"], fact["source"]) for fact in tree.get("facts", ())),
+        facts=tuple(map(_fact, tree.get("facts", ()))),
         dashboard=dashboard_of(tree),
     )
 
@@ -133,7 +133,12 @@ def _kind(name: str, rules: Mapping[str, Any]) -> Kind:
         key_format=rules.get("key_format", ""),
         gate=rules.get("gate", ""),
         hint=rules.get("hint", ""),
+        hint_words=tuple(rules.get("hint_words", ())),
     )
+
+
+def _fact(fact: Mapping[str, Any]) -> Fact:
+    return Fact(fact["rule"], fact["source"], tuple(fact.get("about", ())))
 
 
 def _option(rules: Mapping[str, Any]) -> Option:

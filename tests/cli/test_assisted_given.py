@@ -366,7 +366,7 @@ def test_origins_go_by_documented_calls_where_there_is_a_credential(
     wrap = Wrapping(transport=lambda real: httpx.MockTransport(answer))
     plan = keyform("plan", wrap=wrap)
     assert plan.code == 0, plan.err
-    assert "Plan: 1 to create, 1 to update. 1 change needs a person." in plan.out
+    assert "Plan: 1 to create, 1 to update; 1 origin loses access. 1 change needs a person." in plan.out
     answers = given(folder, f"a\trk_live_{CANARY}\n")
     ran = keyform("apply", "--auto-approve", "--secrets-from", answers, wrap=wrap)
     assert ran.code == 0, ran.err

@@ -290,13 +290,13 @@ CASES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
         "keys: {k: {service: win, kind: sk, secret: x, expires_in: 60d}}\n",
         "unsupported-expiry",
         "3:59",
-        ("`60d`", "30d and 90d"),
+        ("`60d`", "30d, 90d and never"),
     ),
     "default expiry outside the windows": (
         "defaults: {expires_in: 60d}\nkeys: {k: {service: win, kind: sk, secret: x}}\n",
         "unsupported-expiry",
         "3:24",
-        ("`60d`", "30d and 90d"),
+        ("`60d`", "30d, 90d and never"),
     ),
     "duration without a unit": (
         key(SECRET + 'expires_in: "90"'),

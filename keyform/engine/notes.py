@@ -1,0 +1,72 @@
+"""What a reader of a plan has to know about the services: what cannot be seen, and what takes effect late."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from keyform.diagnostics import Diagnostic, note, warning
+from keyform.engine.plan import END, Change
+from keyform.engine.sight import Sight
+from keyform.model import format_duration
+from keyform.profile import ASSISTED
+
+
+def notes(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
+    """Notes on the services that the plan looked at or changes."""
+    yield from _unseen(sight)
+    for name, view in sight.services.items():
+        profile = view.profile
+        ended = sum(step.op == END and step.service == name for change in changes for step in change.steps)
+        if ended and profile.revocation_lag:
+            keys = "a revoked key" if ended == 1 else f"{ended} revoked keys"
+            yield note(
+                "revocation-lag",
+                f"{keys} at {name} may go on working for up to {format_duration(profile.revocation_lag)}",
+                profile.cite("cache"),
+            )
+    for change in changes:
+        lost = origins_lost(change)
+        if lost:
+            these = "this origin" if len(lost) == 1 else "these origins"
+            rule = sight.services[change.service or ""].profile.cite("allowed_origins")
+            yield warning(
+                "origins-removed",
+                f"{change.address}: {', '.join(lost)} will lose access, as if the keys there were revoked",
+                f"Browsers at {these} are refused as soon as this is applied. {rule}".rstrip(),
+                address=change.address,
+            )
+
+
+def _unseen(sight: Sight) -> Iterator[Diagnostic]:
+    """What cannot be known about services that show keyform no listing."""
+    views = [view for view in sight.services.values() if not view.profile.lists]
+    by_hand = [view for view in views if view.backing("create") == ASSISTED]
+    for group, where, after in (
+        (by_hand, "in a dashboard", "asks whether the key is there"),
+        (
+            [view for view in views if view not in by_hand],
+            "at the service",
+            "can revoke the key only if its id had arrived",
+        ),
+    ):
+        if group:
+            rules = dict.fromkeys(view.profile.cite("list") for view in group)
+            yield note(
+                "no-listing",
+                f"{', '.join(view.name for view in group)}: keyform sees no listing of keys there and goes "
+                "by the state alone",
+                f"What somebody makes, changes or revokes {where} outside keyform goes unnoticed, and so "
+                "does a key that was granted something else than was asked for. After a crash between a new "
+                f"key and its stored secret, the next apply {after}. {' '.join(rules)}".rstrip(),
+            )
+
+
+def origins_lost(change: Change) -> list[str]:
+    """The origins that a change of an allowlist takes away."""
+    return [
+        str(origin)
+        for difference in change.diff
+        if difference.path == "allowed_origins"
+        for origin in difference.before or ()
+        if origin not in (difference.after or ())
+    ]

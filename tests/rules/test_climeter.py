@@ -1,0 +1,230 @@
+"""CLIMeter's rules, where they are declared and where they are broken directly."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from keyform.apply import Wrapping
+from keyform.model import Place, Secret
+from keyform.ports import Store
+from keyform.reference.dialects.climeter import CATALOGUE
+from keyform.services.profiles import load_profile
+from tests.rules.conftest import Rule, Rules, StaysOpen, code_of
+
+DOCS = "CLIMeter Docs, API keys"
+SCOPES = {
+    "events:write",
+    "events:read",
+    "tools:read",
+    "tools:write",
+    "billing:read",
+    "billing:write",
+    "keys:manage",
+}
+
+
+def key(fields: str) -> str:
+    return "keys: {k: {service: it, secret: k, " + fields + "}}\n"
+
+
+RULES = {
+    "seven scopes": Rule(
+        key("scopes: ['events:delete']"),
+        "unknown-scope",
+        ("no scope `events:delete`", "one of seven scopes"),
+        DOCS,
+        {"scopes": ["events:delete"]},
+        (422, "unknown_scope"),
+    ),
+    "scopes are written out": Rule(
+        key("name: x"), "missing-scopes", ("need `scopes`",), DOCS, {"scopes": []}, (422, "invalid_request")
+    ),
+    **{
+        f"no {field}": Rule(
+            key(f"scopes: ['events:write'], {field}: {declared}"),
+            "unsupported-field",
+            (f"take no `{field}`", "A create takes a name and scopes, nothing else"),
+            DOCS,
+            {"scopes": ["events:write"], field: sent},
+            (422, "invalid_request"),
+        )
+        for field, declared, sent in (
+            ("kind", "admin", "admin"),
+            ("environment", "live", "live"),
+            ("project", "web", "web"),
+            ("description", "x", "x"),
+            ("allowed_origins", "['https://a.example']", ["https://a.example"]),
+            ("expires_in", "30d", "30d"),
+            ("rate_limit", "{limit: 1, per: 1s}", {"limit": 1, "per_seconds": 1}),
+            ("metadata", "{a: b}", {"a": "b"}),
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_what_breaks_a_rule_is_refused_twice(rules: Callable[..., Rules], rule: Rule) -> None:
+    rules("climeter").check(rule)
+
+
+def test_the_catalogue_is_the_table_of_the_docs() -> None:
+    profile = load_profile("climeter", None)  # type: ignore[arg-type]
+    assert profile is not None
+    assert profile.scopes is not None
+    assert set(profile.scopes) == SCOPES == CATALOGUE.scopes
+
+
+READER = key("scopes: ['tools:read']")
+
+
+def test_the_plan_says_what_it_cannot_see(rules: Callable[..., Rules]) -> None:
+    it = rules("climeter")
+    for body in (READER, READER):
+        (told,) = it.plan(body).diagnostics
+        assert (told.severity, told.code) == ("note", "no-listing")
+        assert "it: keyform sees no listing of keys there and goes by the state alone" in told.summary
+        assert "can revoke the key only if its id had arrived" in told.detail
+        assert DOCS in told.detail
+        it.apply(body)
+    assert it.plan(READER).changes == ()
+    assert it.vendor.call("GET", "/v1/keys", key=it.token()).status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("after", "noun"),
+    [("scopes: ['tools:read', 'tools:write']", "scopes"), ("name: b, scopes: ['tools:read']", "name")],
+)
+def test_every_change_needs_a_new_key_and_the_old_one_gets_401(
+    rules: Callable[..., Rules], after: str, noun: str
+) -> None:
+    it = rules("climeter")
+    it.apply(READER)
+    old = it.world.stored("keys.k")
+    assert old is not None
+    assert it.vendor.call("GET", "/v1/tools", key=old.reveal()).status_code == 200
+    (change,) = it.plan(key(after)).changes
+    assert change.action == "replace"
+    assert f"cannot change {noun}, so a new key replaces it ({DOCS})" in change.reason
+    it.apply(key(after))
+    new = it.world.stored("keys.k")
+    assert new is not None
+    assert it.vendor.call("GET", "/v1/tools", key=new.reveal()).status_code == 200
+    assert it.vendor.call("GET", "/v1/tools", key=old.reveal()).status_code == 401
+    assert it.vendor.call("PATCH", "/v1/keys/key_1", {"name": "b"}, key=it.token()).status_code == 405
+
+
+def test_an_overlap_leaves_the_old_key_beside_the_new_one(rules: Callable[..., Rules]) -> None:
+    it = rules("climeter")
+    body = key("scopes: ['tools:read'], rotation: {every: 30d, overlap: 1d}")
+    it.apply(body)
+    old = it.world.stored("keys.k")
+    assert old is not None
+    it.clock.move(days=30)
+    it.apply(body)
+    assert it.vendor.call("GET", "/v1/tools", key=old.reveal()).status_code == 200
+    it.clock.move(days=1)
+    it.apply(body)
+    assert it.vendor.call("GET", "/v1/tools", key=old.reveal()).status_code == 401
+
+
+def test_a_scope_that_a_key_lacks_is_a_403_and_a_foreign_token_a_401(rules: Callable[..., Rules]) -> None:
+    it = rules("climeter")
+    it.apply(key("scopes: ['events:write']"))
+    secret = it.world.stored("keys.k")
+    assert secret is not None
+    assert it.vendor.call("POST", "/v1/events", {}, key=secret.reveal()).status_code == 202
+    refused = it.vendor.call("GET", "/v1/tools", key=secret.reveal())
+    assert (refused.status_code, code_of(refused)) == (403, "insufficient_scope")
+    refused = it.vendor.call("POST", "/v1/keys", {"name": "k", "scopes": ["tools:read"]}, key="a.b.c")
+    assert (refused.status_code, code_of(refused)) == (401, "invalid_token")
+
+
+def test_a_key_is_adopted_as_declared_since_nothing_shows_it(rules: Callable[..., Rules]) -> None:
+    it = rules("climeter")
+    plan = it.plan(READER + "imports: [{key: k, id: key_1}]\n")
+    assert [change.action for change in plan.changes] == ["import"]
+    assert "taken to be as declared" in plan.changes[0].reason
+    assert [told.code for told in plan.diagnostics] == ["secret-unknown", "no-listing"]
+
+
+class Minting(StaysOpen):
+    """Remembers the texts of new keys, and loses answers to creates on demand."""
+
+    lose = False
+
+    def __init__(self, it: Rules) -> None:
+        super().__init__(it.vendor.application)
+        self.secrets: list[str] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        response = super().handle_request(request)
+        if request.method == "POST" and request.url.path == "/v1/keys":
+            response.read()
+            self.secrets.append(response.json()["key"])
+            if self.lose:
+                raise httpx.ReadError("lost", request=request)
+        return response
+
+
+@pytest.mark.parametrize("after_writing", [False, True])
+def test_a_crash_after_the_answer_leaves_no_stray_key(
+    rules: Callable[..., Rules], tmp_path: Path, after_writing: bool
+) -> None:
+    """The journal knows the id, so no listing is needed to find the key."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        dies = Rules("climeter", tmp_path)
+        network = Minting(dies)
+
+        def dying(store: Store) -> Store:
+            put = store.put
+
+            def die(place: Place, secret: Secret, labels: dict[str, str]) -> None:
+                if after_writing or not labels:  # without labels: the canary of a probe
+                    put(place, secret, labels)
+                if not labels:
+                    return
+                os.write(writer, network.secrets[0].encode())
+                os._exit(0)
+
+            store.put = die  # type: ignore[method-assign]
+            return store
+
+        with suppress(BaseException):
+            dies.declare(READER).apply(wrap=Wrapping(transport=lambda _: network, store=dying))
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    first = os.read(reader, 100).decode()
+    it = rules("climeter")
+    network = Minting(it)
+    it.world.wrap = Wrapping(transport=lambda _: network)
+    assert not it.declare(READER).apply().failed
+    assert len(network.secrets) == (0 if after_writing else 1)
+    stored = it.world.stored("keys.k")
+    assert stored is not None
+    assert stored.reveal() == (first if after_writing else network.secrets[0])
+    assert it.vendor.call("GET", "/v1/tools", key=stored.reveal()).status_code == 200
+    assert it.vendor.call("GET", "/v1/tools", key=first).status_code == (200 if after_writing else 401)
+
+
+def test_a_lost_answer_is_told_with_what_to_look_for(rules: Callable[..., Rules]) -> None:
+    it = rules("climeter")
+    network = Minting(it)
+    network.lose = True
+    it.world.wrap = Wrapping(transport=lambda _: network)
+    it.declare(key("name: Reader, scopes: ['tools:read']"))
+    outcome = it.world.apply()
+    assert len(outcome.failed) == 1
+    (told,) = (entry["diagnostic"] for entry in it.world.told if entry["type"] == "warning")
+    assert told["code"] == "perhaps-stray"
+    assert "may have minted a key named 'Reader' at it, whose secret is stored nowhere" in told["summary"]
+    assert "it lists no keys, so keyform cannot look" in told["detail"]
+    assert "one made after 2026-11-20T12:00" in told["detail"]
+    assert len(network.secrets) == 1, "a create that may have been carried out is not sent again"
