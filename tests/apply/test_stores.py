@@ -441,6 +441,20 @@ def test_a_place_whose_next_key_fails_keeps_the_key_that_it_has(world: World, pa
     assert not inspect(world)
 
 
+@pytest.mark.parametrize("parallelism", [1, 8])
+def test_no_key_that_left_the_configuration_is_revoked_in_a_run_in_which_a_mint_failed(
+    world: World, parallelism: int
+) -> None:
+    world.write(declare("a", "old")).apply()
+    world.write(declare("a", "new"))
+    outcome = world.apply(wrap=refuse("POST"), parallelism=parallelism)
+    assert (codes(outcome), outcome.skipped) == (["service-refused"], 1)
+    assert {key.spec.name for key in world.live().values()} == {"a", "old"}
+    assert not world.apply(parallelism=parallelism).failed
+    assert {key.spec.name for key in world.live().values()} == {"a", "new"}
+    assert not inspect(world)
+
+
 def test_a_place_that_changed_hands_before_a_crash_is_left_alone_and_nobody_is_warned(world: World) -> None:
     world.write(declare(old="secret: shared")).apply()
     world.write(declare(new="secret: shared"))
