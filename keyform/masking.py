@@ -60,9 +60,8 @@ def gives_away(key: LiveKey, secret: Secret) -> bool:
     compared = _letters("".join(text for text in texts if text))
     for form in _forms(secret):
         size = max(_SHORTEST, -(-3 * len(form) // 4))
-        if size <= len(compared) and any(
-            form[at : at + size] in compared for at in range(len(form) - size + 1)
-        ):
+        middle = form[len(form) - size : size]  # every part of that size has it, so look for it first
+        if middle in compared and any(form[at : at + size] in compared for at in range(len(form) - size + 1)):
             return True
     return False
 

@@ -95,8 +95,7 @@ class LocalBackend:
     def check_lock(self) -> None:
         """See :class:`~keyform.ports.StateBackend`."""
         try:
-            with self._lock.guard():
-                pass
+            self._lock.check()
         except OSError as problem:
             raise self._failed("examined", problem) from None
 

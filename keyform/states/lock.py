@@ -97,14 +97,26 @@ class StateLock:
         """
         files.make_folders(self._path.parent)
         with self._mutex():
-            if self._held is not None and not self._held_here():
-                raise Conflict(
-                    f"The lock of {self._path} was broken while this run held it; nothing more is written",
-                    "Somebody ran `keyform state unlock`. See what the state holds now, then plan again.",
-                )
+            self._refuse_broken()
             if self._held is None and (found := self._record()) is not None and self._is_live():
                 raise _locked(self._path, found)
             yield
+
+    def check(self) -> None:
+        """See :meth:`keyform.ports.StateBackend.check_lock`. Where this process holds the lock, one look at
+        the record file tells; it needs no mutex, since nothing is written."""
+        if self._held is None:
+            with self.guard():
+                pass
+        else:
+            self._refuse_broken()
+
+    def _refuse_broken(self) -> None:
+        if self._held is not None and not self._held_here():
+            raise Conflict(
+                f"The lock of {self._path} was broken while this run held it; nothing more is written",
+                "Somebody ran `keyform state unlock`. See what the state holds now, then plan again.",
+            )
 
     @contextlib.contextmanager
     def _mutex(self) -> Iterator[None]:

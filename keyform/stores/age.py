@@ -94,6 +94,7 @@ class AgeStore:
             age_identity.parse_recipient(text, f"A recipient of store {name!r}") for text in recipients
         ) + tuple(r for path in recipients_files for r in age_identity.read_recipients(path))
         self._once = threading.Lock()
+        self._flushed: set[tuple[int, int]] = set()  # folders whose name in the one above is on the disk
         self._identities: tuple[age_identity.Identity, ...] | None = None
         self._recipients = self._given
 
@@ -131,8 +132,12 @@ class AgeStore:
             with self._folders(parts[:-1], create=True) as chain:
                 self._refuse_link(chain[-1], parts[-1])
                 files.replace_file(chain[-1], parts[-1], data)
-                for folder in reversed(chain[:-1]):  # another thread may have made them and not flushed yet
-                    files.sync(folder)
+                # Another thread may have made the folders and not flushed them yet; once is enough for each.
+                for folder, child in reversed(list(zip(chain, chain[1:], strict=False))):
+                    made = os.fstat(child)
+                    if (made.st_dev, made.st_ino) not in self._flushed:
+                        files.sync(folder)
+                        self._flushed.add((made.st_dev, made.st_ino))
 
         self._attempt("write", place, write)
 

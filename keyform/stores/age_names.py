@@ -13,6 +13,7 @@ SUFFIX = ".age"
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes, the limits of common file systems
 
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?\Z", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_ON_WINDOWS = frozenset('<>:"|?*')
 
 
@@ -49,7 +50,7 @@ def file_parts(store: str, folder: Path, place: Place) -> tuple[str, ...]:
             "its path has an empty, `.` or `..` part",
             "Write a plain path below the store's folder, such as prod/checkout.",
         )
-    if any(ord(char) < 32 or ord(char) == 127 for char in place.path):
+    if _CONTROL.search(place.path):
         raise refuse("its path has a control character", "Take that character out.")
     if any(part.endswith(SUFFIX) for part in parts[:-1]):
         raise refuse(
