@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import secrets as _random
 import stat
@@ -133,7 +134,7 @@ class AgeStore:
                 self._refuse_link(chain[-1], parts[-1])
                 files.replace_file(chain[-1], parts[-1], data)
                 # Another thread may have made the folders and not flushed them yet; once is enough for each.
-                for folder, child in reversed(list(zip(chain, chain[1:], strict=False))):
+                for folder, child in reversed(list(itertools.pairwise(chain))):
                     made = os.fstat(child)
                     if (made.st_dev, made.st_ino) not in self._flushed:
                         files.sync(folder)
