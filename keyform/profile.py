@@ -184,6 +184,11 @@ class Profile:
         )
 
     @property
+    def prefixes(self) -> tuple[str, ...]:
+        """How the texts of its keys begin."""
+        return tuple(sorted({kind.prefix for kind in self.kinds.values() if kind.prefix}))
+
+    @property
     def locating(self) -> tuple[str, ...]:
         """The options that choose among what lies at one address, by what a listing or a create asks for."""
         calls = self.rest.get("operations", {})

@@ -194,7 +194,7 @@ def test_the_whole_story(served: Served, capsys: pytest.CaptureFixture[str], fig
     ]
     assert {entry["origin"] for entry in origins} == {"https://shop.yoursite.com", "https://pay.yoursite.com"}
 
-    assert served.keyform("destroy", "--auto-approve") == 0
+    assert served.keyform("destroy", "--auto-approve", "--allow-mass-change") == 0
     assert served.state() == {}
     assert list((served.folder / ".keyform" / "secrets").rglob("*.age")) == []
     refused = {

@@ -157,10 +157,13 @@ def _still_used(generation: Generation, want: DesiredKey, view: ServiceView, now
     return f"used {instant(live.last_used_at)}, and it must be unused for {format_duration(gate)}{margin}"
 
 
-def plan_project(want: DesiredProject, record: ProjectRecord | None, view: ServiceView) -> Change | None:
-    """Make a project's allowlist exactly what is declared."""
-    if view.backing("set_origins") is None and not want.allowed_origins:
-        return None  # there is nothing about such a project that keyform could see or change
+def plan_project(
+    want: DesiredProject, record: ProjectRecord | None, view: ServiceView
+) -> Change | Diagnostic | None:
+    """Make a project's allowlist exactly what is declared. A project whose service has no call for that is
+    a name and nothing more; origins of it are an error."""
+    if view.backing("set_origins") is None:
+        return _unsettable(want, view) if want.allowed_origins else None
     live = shown = view.projects.get(want.id)
     if live is None and not view.listing.complete:
         return None
@@ -196,6 +199,15 @@ def plan_project(want: DesiredProject, record: ProjectRecord | None, view: Servi
         seen=seen_digest(shown),
         backing=view.backing("set_origins"),
         steps=(Step(SET_ORIGINS, want.address, view.name, project=want.id, origins=want.allowed_origins),),
+    )
+
+
+def _unsettable(want: DesiredProject, view: ServiceView) -> Diagnostic:
+    return error(
+        "origins-unsettable",
+        f"{want.address}: {view.name} has no call that sets the allowed origins of a project",
+        f"Remove its `allowed_origins`, and set them where {view.profile.title} lets you.",
+        address=want.address,
     )
 
 

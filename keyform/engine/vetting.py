@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from keyform.diagnostics import Diagnostic, error
 from keyform.engine import plan as pl
+from keyform.engine.checklist import with_checklists
 from keyform.engine.events import RENAMED, Event, fold
 from keyform.engine.guards import guard_again
 from keyform.engine.plan import Change, Plan, Step
@@ -59,7 +60,17 @@ def vet(plan: Plan, sight: Sight, done: frozenset[int] | None) -> Iterator[Diagn
     vetting = _Vetting(sight, frozenset(written if done is not None else ()))
     for change in changes:
         yield from vetting.change(change)
+    yield from _other_checklists(changes, sight)
     yield from guard_again(sight, changes)
+
+
+def _other_checklists(changes: tuple[Change, ...], sight: Sight) -> Iterator[Diagnostic]:
+    """A person does what a checklist says, so each has to be the one that the step calls for."""
+    bare = (replace(c, steps=tuple(replace(step, checklist=()) for step in c.steps)) for c in changes)
+    for change, right in zip(changes, with_checklists(tuple(bare), sight), strict=True):
+        for step, expected in zip(change.steps, right.steps, strict=True):
+            if step.checklist != expected.checklist:
+                yield _unfit(step, "another checklist than the one for this step")
 
 
 def _known(address: str, state: State) -> bool:

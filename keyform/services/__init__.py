@@ -122,9 +122,10 @@ def open_service(
         address = _address(name, profile, endpoint, mode, insecure=options.get("insecure") is True)
 
     from keyform.services.dialect import error_reader, operations_of
-    from keyform.services.http import Http, network_transport
+    from keyform.services.http import Http
     from keyform.services.limits import LimitHeaders
     from keyform.services.rest import RestService
+    from keyform.services.transport import network_transport
 
     transport: httpx.BaseTransport
     if embedded:
@@ -139,9 +140,15 @@ def open_service(
     if wrap_transport is not None:
         transport = wrap_transport(transport)
     limits = LimitHeaders.of(profile.rest.get("rate_limit_headers", {}))
-    prefixes = tuple(sorted({kind.prefix for kind in profile.kinds.values()}))
     http = Http(
-        name, address, authority, clock, transport, error_reader(profile), limits=limits, prefixes=prefixes
+        name,
+        address,
+        authority,
+        clock,
+        transport,
+        error_reader(profile),
+        limits=limits,
+        prefixes=profile.prefixes,
     )
     service = RestService(name, profile, operations_of(profile), http, clock, options)
     if profile.implementation is None:

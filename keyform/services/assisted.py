@@ -122,9 +122,10 @@ def open_assisted(
         return AssistedService(name, by_hand, desk, clock)
     from keyform.services.authority import Static
     from keyform.services.dialect import error_reader, operations_of
-    from keyform.services.http import Http, network_transport
+    from keyform.services.http import Http
     from keyform.services.origins import Origins
     from keyform.services.rest import RestService
+    from keyform.services.transport import network_transport
 
     transport = network_transport(profile.base_url)
     http = Http(
@@ -134,6 +135,7 @@ def open_assisted(
         clock,
         wrap(transport) if wrap is not None else transport,
         error_reader(by_hand),
+        prefixes=profile.prefixes,
     )
     operations = operations_of(by_hand)
     calls = RestService(name, by_hand, operations, http, clock, options)

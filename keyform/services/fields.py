@@ -12,7 +12,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from keyform.model import ACTIVE, EXPIRED, LATEST, REVOKED, RateLimit, Secret
+from keyform.model import ACTIVE, EXPIRED, LATEST, REVOKED, RateLimit
 from keyform.services.paths import compile_path
 from keyform.services.speech import FIRST_MOMENT, METADATA, TAGS, Marker, Speech
 
@@ -60,24 +60,6 @@ def id_reader(entry: Any, what: str = "key") -> Reader:
         if type(value) is not str or not value or not value.isprintable():
             raise Unintelligible(f"{'an' if what == 'answer' else 'a'} {what} without an id")
         return value
-
-    return read
-
-
-def secret_reader(path: str) -> Reader:
-    """The secret in the answer to a create, or None when there is none. (Half a character is not mended here:
-    it would be another secret.)"""
-    get = compile_path(path)
-
-    def read(raw: Any) -> Secret | None:
-        value = get(raw)
-        if type(value) is not str or not value:
-            return None
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise Unintelligible("a secret that is no text") from None
-        return Secret(value)
 
     return read
 

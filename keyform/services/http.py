@@ -9,8 +9,6 @@ from __future__ import annotations
 import functools
 import json
 import logging
-import ssl
-import urllib.request
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -27,7 +25,6 @@ from keyform.services import failures
 from keyform.services.authority import Authority
 from keyform.services.budget import Allowance, Budget
 from keyform.services.calls import Answer, Call
-from keyform.services.endpoint import is_loopback
 from keyform.services.failures import Failure, safe
 from keyform.services.limits import LimitHeaders, seconds
 
@@ -38,7 +35,6 @@ LONGEST_WAIT = 300.0
 """Seconds that a service may ask keyform to wait before it gives up instead."""
 _LARGEST_ANSWER = 64 << 20
 _LONGEST_ANSWER = 300.0
-_CONNECTIONS = 64
 _TIMED_OUT = (408, 425, 499)  # said by whatever stands before the service, which may carry it out yet
 _REPEATABLE = (*_TIMED_OUT, 500, 502, 503, 504)
 
@@ -281,18 +277,6 @@ class Http:
     def _show(self, call: Call) -> failures.Show:
         hide = self._authority.hidden() if call.secret is None else (*self._authority.hidden(), call.secret)
         return functools.partial(safe, hide=hide, prefixes=self._prefixes)
-
-
-def network_transport(endpoint: str) -> httpx.BaseTransport:
-    """Connections to an endpoint over the network, by the environment's proxy unless it is this machine."""
-    url = httpx.URL(endpoint)
-    proxy = None
-    if not is_loopback(url.host) and not urllib.request.proxy_bypass(url.host):
-        proxy = urllib.request.getproxies().get(url.scheme)
-    limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
-    # Plain http checks no certificates, and reading the trusted ones takes a while.
-    verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if url.scheme == "http" and proxy is None else True
-    return httpx.HTTPTransport(verify=verify, limits=limits, proxy=proxy)
 
 
 class _Pause(tenacity.wait.wait_base):

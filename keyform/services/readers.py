@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from keyform.model import KeySpec, LiveKey, LiveProject
+from keyform.model import KeySpec, LiveKey, LiveProject, Secret
 from keyform.profile import Kind
 from keyform.services.fields import (
     Reader,
@@ -25,6 +25,7 @@ from keyform.services.fields import (
     texts_reader,
     word_reader,
 )
+from keyform.services.paths import compile_path
 from keyform.services.speech import DESCRIPTION, NAME, Speech
 
 KeyReader = Callable[[object], LiveKey]
@@ -105,3 +106,21 @@ def project_reader(mapping: Mapping[str, Any]) -> Callable[[object], LiveProject
 def read_id(path: str) -> Reader:
     """A function that finds an id anywhere in an answer."""
     return id_reader(path, "answer")
+
+
+def secret_reader(path: str) -> Reader:
+    """The secret in the answer to a create, or None when there is none. (Half a character is not mended here:
+    it would be another secret.)"""
+    get = compile_path(path)
+
+    def read(raw: Any) -> Secret | None:
+        value = get(raw)
+        if type(value) is not str or not value:
+            return None
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise Unintelligible("a secret that is no text") from None
+        return Secret(value)
+
+    return read

@@ -15,13 +15,13 @@ from keyform.ports import Clock, Listing, Minted
 from keyform.profile import Profile
 from keyform.services.calls import CREATE, READ, WRITE, Answer
 from keyform.services.dialect import Operation
-from keyform.services.fields import Unintelligible, conditions, secret_reader
+from keyform.services.fields import Unintelligible, conditions
 from keyform.services.http import Http
 from keyform.services.origins import Origins
 from keyform.services.paging import Entry, Pages
 from keyform.services.paths import compile_path
 from keyform.services.proof import prove
-from keyform.services.readers import read_id
+from keyform.services.readers import read_id, secret_reader
 from keyform.services.updates import Update
 
 _T = TypeVar("_T", bound=Entry)

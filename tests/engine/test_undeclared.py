@@ -358,3 +358,21 @@ def test_a_project_no_longer_declared_is_never_deleted() -> None:
     known = ProjectRecord("projects.web", "toy", "web", ())
     change = Scene(project_records=(known,), live_projects=(LiveProject("web", ()),)).only()
     assert (change.action, ops(change)) == ("forget", ["forget_project"])
+
+
+def without_origins_call(project: DesiredProject) -> Scene:
+    operations = {name: how for name, how in PROFILE.operations.items() if name != "set_origins"}
+    return Scene(projects=(project,), profile=replace(PROFILE, operations=operations))
+
+
+def test_a_project_whose_service_sets_no_origins_is_a_name_and_nothing_more() -> None:
+    plan = without_origins_call(DesiredProject("projects.web", "toy", "web", ())).plan()
+    assert plan.empty
+    assert codes(plan) == []
+
+
+def test_origins_that_cannot_be_set_are_an_error() -> None:
+    project = DesiredProject("projects.web", "toy", "web", ("https://a.example",))
+    plan = without_origins_call(project).plan()
+    assert errors(plan) == ["origins-unsettable"]
+    assert plan.changes == ()
