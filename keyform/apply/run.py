@@ -106,7 +106,8 @@ def apply(
             plan = make_plan(sight, options)
             if plan.failed:
                 raise PlanError(plan.diagnostics)
-            on_event({"type": "planned", "summary": plan.summary, "digest": digest_of(plan)})
+            digest = digest_of(plan)
+            on_event({"type": "planned", "summary": plan.summary, "digest": digest})
             asked = ws.clock.monotonic()
             if plan.empty or not approve(plan):
                 return Outcome(plan, declined=not plan.empty)
@@ -115,8 +116,10 @@ def apply(
                 check_unmoved(plan, sight)
         else:
             state = check_saved_plan(plan, sight, version is None, done)
+            digest = digest_of(plan)
+        finished = done or frozenset()
         return _carry_out(
-            ws, plan, sight, state, version, done or frozenset(), parallelism, overwrite, on_event, stop
+            ws, plan, digest, sight, state, version, finished, parallelism, overwrite, on_event, stop
         )
 
 
@@ -175,6 +178,7 @@ def _recover(
 def _carry_out(
     ws: Workspace,
     plan: Plan,
+    digest: str,
     sight: Sight,
     state: State,
     version: str | None,
@@ -195,7 +199,7 @@ def _carry_out(
     journal = JournalWriter(ws.backend.journal, str(uuid.uuid4()))
     intents = {index: new_intent(index, step) for index, step in steps if step.op == MINT}
     if steps:
-        journal.begin(state.lineage, digest_of(plan), intents.values(), sight.where, done)
+        journal.begin(state.lineage, digest, intents.values(), sight.where, done)
     executor = Executor(ws, journal, state, sight.services, intents)
     results = executor.run(todo, parallelism, on_event, stop)
     ws.backend.check_lock()  # whoever broke it goes on from the journal

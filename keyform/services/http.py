@@ -104,7 +104,10 @@ class Http:
                 _log.info("service %s: %s: %s", self._service, self._show(call)(call.doing), outcome.what)
             return outcome
 
-        outcome: Answer | Failure = self._retrying(attempt)
+        outcome = attempt()
+        if isinstance(outcome, Failure) and outcome.again:
+            first = [outcome]  # counts as the first attempt; nearly every call needs no other
+            outcome = self._retrying(lambda: first.pop() if first else attempt())
         if isinstance(outcome, Answer):
             return outcome
         doing = self._show(call)(call.doing)
