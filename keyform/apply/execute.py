@@ -97,12 +97,12 @@ class Executor:
         if alone:
             with ThreadPoolExecutor(min(parallelism, len(alone)), thread_name_prefix="apply") as pool:
                 for chain in alone:
-                    pool.submit(self._run_chain, chain, blocked(chain), stop, told.put)
+                    pool.submit(self._run_chain, chain, blocked(chain), stop, _together(told))
                 left = len(alone)
                 while left:
-                    message = told.get()
-                    left -= message is None
-                    take(message)
+                    for message in told.get():
+                        left -= message is None
+                        take(message)
         # A person does one thing at a time, and nothing is reported into the middle of a question.
         for chain in by_hand:
             self._run_chain(chain, blocked(chain), stop, take)
@@ -162,6 +162,20 @@ class Executor:
         seconds = round(self._ws.clock.monotonic() - started, 3)
         tell({**_about("done", change), "key_id": key_id, "seconds": seconds})
         return True
+
+
+def _together(told: queue.SimpleQueue[Any]) -> Callable[[Any], None]:
+    """Hands messages on in bundles, since each one handed on wakes the thread that reports: a bundle ends
+    where a change begins and where the chain ends."""
+    held: list[Any] = []
+
+    def tell(message: Any) -> None:
+        held.append(message)
+        if message is None or (isinstance(message, dict) and message["type"] == "start"):
+            told.put(tuple(held))
+            held.clear()
+
+    return tell
 
 
 def _about(kind: str, change: Change) -> dict[str, Any]:
