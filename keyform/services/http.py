@@ -81,7 +81,7 @@ class Http:
         # none may touch a credential, at a tenth of the time of an apply.
         self._transport = transport
         self._extensions = {
-            "timeout": httpx.Timeout(timeout, connect=min(timeout, 10.0), pool=None).as_dict()
+            "timeout": httpx.Timeout(timeout, connect=min(timeout, 10.0)).as_dict()
         }
         self._retrying = tenacity.Retrying(
             sleep=clock.sleep,
@@ -184,7 +184,7 @@ class Http:
         )
         try:
             response = self._transport.handle_request(request)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as problem:
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as problem:
             return failures.not_connected(problem, self._host, show), None
         except httpx.HTTPError as problem:
             return failures.no_answer(problem, call.repeatable, show), None

@@ -49,8 +49,10 @@ class Unreliable(httpx.BaseTransport):
         response = self._inner.handle_request(request)
         if self.lose_create and request.method == "POST":
             self.lose_create = False
+            response.close()
             raise httpx.ReadError("lost")
         if self.break_listing and request.method == "GET":
+            response.close()
             return httpx.Response(500)
         return response
 
