@@ -73,14 +73,25 @@ class Fact:
     about: tuple[str, ...] = ()
 
 
+FIELDS_OF_A_SERVICE = ("type", "mode", "endpoint", "credential", "stale_after")
+"""What a declaration of any service takes; everything else in it is an option of its type."""
+
+TEXT, NUMBER, BOOLEAN = "text", "number", "boolean"
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A field of a service declaration that the type takes beside ``type``, ``endpoint`` and the rest."""
+    """A field of a service declaration that the type takes beside ``type``, ``endpoint`` and the rest.
+    ``type`` is ``text``, ``number`` (whole) or ``boolean``; ``choices`` are texts."""
 
     description: str = ""
     required: bool = False
-    default: str | None = None
+    default: str | int | None = None
     choices: tuple[str, ...] = ()
+    type: str = TEXT
+
+
+_INSECURE = Option("allow plain http to another machine", type=BOOLEAN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +193,15 @@ class Profile:
             list_lag=timedelta(0),
             shows_last_used=False,
         )
+
+    @property
+    def service_options(self) -> Mapping[str, Option]:
+        """What a declaration of such a service takes beside its type, mode, endpoint and credential: its
+        options, ``auth`` where there are several ways, and ``insecure``."""
+        known = {**self.options, "insecure": _INSECURE}
+        if ways := self.rest.get("auth", {}).get("choices"):
+            known["auth"] = Option("how the credential is sent", choices=tuple(ways))
+        return known
 
     @property
     def prefixes(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "errors": {"diagnostics"},
     "dashboard": set(),
     "profile": {"model", "dashboard"},
+    "options": {"model", "diagnostics", "profile"},
     "ports": {"model", "diagnostics", "profile"},
     "masking": {"model", "diagnostics", "errors"},
     "state": {"model", "errors"},
@@ -25,10 +26,10 @@ MAY_IMPORT = {
     "engine": {
         "dashboard", "model", "diagnostics", "errors", "profile", "ports", "state", "schemas_location",
     },
-    "config": {"model", "diagnostics", "errors", "profile", "schemas_location"},
+    "config": {"model", "diagnostics", "errors", "profile", "options", "schemas_location"},
     "services": {
-        "", "dashboard", "model", "diagnostics", "errors", "masking", "profile", "ports", "schemas_location",
-        "reference",
+        "", "dashboard", "model", "diagnostics", "errors", "masking", "profile", "options", "ports",
+        "schemas_location", "reference",
     },
     "stores": {"model", "diagnostics", "errors", "ports", "files"},
     "states": {"model", "diagnostics", "errors", "ports", "files"},

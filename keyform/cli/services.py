@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -117,7 +117,7 @@ def check(
     for option in options:
         if is_sensitive(option.partition("=")[0]):
             raise click.UsageError("--option takes no credentials: other users can see a command line.")
-    given = dict(option.partition("=")[::2] for option in options)
+    given = _given(options, profile)
     service = _open(session, path, profile, endpoint, secret, given)
     found = []
     try:
@@ -130,6 +130,14 @@ def check(
     session.console.data(table(("step", "result", "seen"), rows, session.console.style))
     session.tell_all([diagnostic for trial in found for diagnostic in trial.diagnostics])
     return ERROR if any(trial.outcome == FAILED for trial in found) else OK
+
+
+def _given(options: tuple[str, ...], profile: Profile) -> dict[str, Any]:
+    from keyform.options import option_value
+
+    rules = profile.service_options
+    pairs = (option.partition("=")[::2] for option in options)
+    return {name: option_value(rules[name], text) if name in rules else text for name, text in pairs}
 
 
 def _canary(profile: Profile, kind: str | None, project: str | None, scopes: tuple[str, ...]) -> KeySpec:
@@ -174,7 +182,7 @@ def _open(
     profile: Profile,
     endpoint: str,
     credential: Secret | None,
-    options: dict[str, str],
+    options: dict[str, Any],
 ) -> Service:
     from keyform.apply.workspace import Wrapping
     from keyform.services import open_service

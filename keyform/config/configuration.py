@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ class StateConfig:
 class ServiceConfig:
     """A declared key service. ``options`` are the fields of its type; those that are credentials are
     :class:`Secret`. ``profile`` is that of the type, whatever the ``mode``.
+    ``stale_after``: how long a key may go unused before plans say so; None: they say nothing.
     """
 
     name: str
@@ -36,6 +38,7 @@ class ServiceConfig:
     credential: Secret | None
     options: Mapping[str, Any]
     profile: Profile
+    stale_after: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

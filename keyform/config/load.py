@@ -213,7 +213,10 @@ def _digest(
     return digest(
         [
             [state.backend, digestible(state.options)],
-            {s.name: [s.type, s.mode, s.endpoint, digestible(s.options)] for s in services.values()},
+            {
+                s.name: [s.type, s.mode, s.endpoint, _seconds(s.stale_after), digestible(s.options)]
+                for s in services.values()
+            },
             {s.name: [s.type, digestible(s.options)] for s in stores.values()},
             sorted(_key_digest(key) for key in desired.keys),
             sorted([p.address, p.service, p.id, list(p.allowed_origins)] for p in desired.projects),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from keyform.config.declared import Declared
-from keyform.config.problems import listed
 from keyform.config.values import Bad, origin
+from keyform.diagnostics import listed
 from keyform.model import DesiredProject
 from keyform.profile import FORBIDDEN, ON_KEY, ON_PROJECT, REQUIRED, Kind, Profile
 

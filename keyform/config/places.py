@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from keyform.config.declared import Declared
 from keyform.config.merge import Merged
-from keyform.config.problems import did_you_mean
 from keyform.config.values import Bad, has_control, secret_path
+from keyform.diagnostics import did_you_mean
 from keyform.errors import StoreError
 from keyform.model import Place
 

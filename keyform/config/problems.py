@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from keyform.diagnostics import ERROR, NOTE, WARNING, Diagnostic
@@ -126,23 +125,3 @@ class Problems:
 def brief(text: str) -> str:
     """A text of the user's, cut so that a message stays one line."""
     return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "…"
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``Did you mean `x`?``, or ``Known: …``, or nothing when nothing is known."""
-    names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1) if len(word) <= 200 else []
-    if not close:
-        folded = {name.lower(): name for name in names}
-        close = [folded[word.lower()]] if word.lower() in folded else []
-    if close:
-        return f"Did you mean `{close[0]}`?"
-    return f"Known: {listed(names)}." if names else ""
-
-
-def listed(names: Iterable[str], most: int = 12) -> str:
-    """``a, b and c`` in the given order, cut after ``most``."""
-    words = [str(name) for name in names]
-    if len(words) > most:
-        return ", ".join(words[:most]) + f" and {len(words) - most} more"
-    return words[0] if len(words) == 1 else " and ".join((", ".join(words[:-1]), words[-1])) if words else ""

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from keyform.config.problems import Problems, did_you_mean
+from keyform.config.problems import Problems
 from keyform.config.sensitive import is_sensitive
+from keyform.diagnostics import did_you_mean
 from keyform.model import SourceRef
 from keyform.schemas_location import schema_text
 
@@ -37,6 +38,8 @@ _NOUNS = {
     "moved": "move",
     "removed": "removal",
 }
+
+_SPANS = ("expires_in", "every", "overlap", "stale_after")
 
 Path = tuple[str | int, ...]
 
@@ -211,10 +214,9 @@ def _type_hint(wanted: str | list[str], found: Any, path: Path, schema: Mapping[
     name = next((part for part in reversed(path) if isinstance(part, str)), "")
     if "string" in wanted and isinstance(found, bool | int | float) and not is_sensitive(name):
         shown = str(found).lower() if isinstance(found, bool) else str(found)
-        unit = f" or with a unit, like {shown}d" if name in ("expires_in", "every", "overlap") else ""
-        return (
-            f'Put it in quotes: "{shown}"{unit}.' if not unit else f"Write it with a unit, like `{shown}d`."
-        )
+        if name in _SPANS:
+            return f"Write it with a unit, like `{shown}d`."
+        return f'Put it in quotes: "{shown}".'
     if wanted == "array" and isinstance(found, str):
         return (
             f"Write `[{found}]`." if not is_sensitive(name) and len(found) <= 80 else "Write it in brackets."

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from keyform.config.declared import Declared
-from keyform.config.problems import did_you_mean, listed
 from keyform.config.values import has_control
+from keyform.diagnostics import did_you_mean, listed
 from keyform.profile import Kind, Profile
 
 

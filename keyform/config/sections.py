@@ -10,16 +10,17 @@ from typing import Any
 from keyform.config.configuration import ServiceConfig, StateConfig, StoreConfig
 from keyform.config.interpolate import UNRESOLVED, Interpolator, Unresolved
 from keyform.config.merge import Entry, Merged
-from keyform.config.problems import Problems, did_you_mean
+from keyform.config.problems import Problems
 from keyform.config.sensitive import ONE_ENVIRONMENT_NAME, has_password, is_sensitive
+from keyform.config.service_fields import check_field_names, check_options, stale_after
 from keyform.config.values import has_control
+from keyform.diagnostics import did_you_mean
 from keyform.errors import ConfigError
 from keyform.model import Secret, SourceRef
-from keyform.profile import ASSISTED, CONTRACT, DOCUMENTED, Profile
+from keyform.profile import ASSISTED, CONTRACT, DOCUMENTED, FIELDS_OF_A_SERVICE, Profile
 
 ProfileOf = Callable[[str, Path], Profile | None]
 
-_OWN_FIELDS = ("type", "mode", "endpoint", "credential")
 _MODES = (DOCUMENTED, CONTRACT, ASSISTED)
 
 
@@ -84,15 +85,15 @@ class Sections:
                 )
             endpoint = self._endpoint(entry)
             credential = self._credential(entry.body.get("credential"), "credential", entry.at("credential"))
-            self._check_option_names(name, entry)
-            options = self._options(entry, _OWN_FIELDS)
-            if not isinstance(kind, str):
-                continue
-            if kind not in profiles:
+            options = self._options(entry, FIELDS_OF_A_SERVICE)
+            stale = self._fill(entry.body.get("stale_after"), entry.at("stale_after"))
+            if isinstance(kind, str) and kind not in profiles:
                 profiles[kind] = self._profile(kind, folder, profile_of, entry, types)
-            profile = profiles[kind]
+            profile = profiles[kind] if isinstance(kind, str) else None
             if profile is None:
+                check_field_names(name, entry, self._problems)
                 continue
+            check_options(name, entry, profile, options, self._problems)
             chosen = mode if isinstance(mode, str) and mode in _MODES else None
             services[name] = ServiceConfig(
                 name,
@@ -102,6 +103,7 @@ class Sections:
                 credential if isinstance(credential, Secret) else None,
                 MappingProxyType(options),
                 profile,
+                stale_after(entry, profile.under(chosen), stale, self._problems),
             )
         return services
 
@@ -160,20 +162,6 @@ class Sections:
                 "Use https.",
             )
         return endpoint
-
-    def _check_option_names(self, name: str, entry: Entry) -> None:
-        # Options are free, so a misspelt field of keyform's own would pass for one of them.
-        for option in entry.body:
-            if option not in _OWN_FIELDS:
-                hint = did_you_mean(option, _OWN_FIELDS)
-                if hint.startswith("Did"):
-                    self._problems.error(
-                        "unknown-field",
-                        entry.at(option),
-                        f"unknown field `{option}` in service `{name}`",
-                        hint,
-                        on_name=True,
-                    )
 
     def _options(self, entry: Entry, own: Collection[str]) -> dict[str, Any]:
         given = {name: value for name, value in entry.body.items() if name not in own}

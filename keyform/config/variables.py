@@ -10,8 +10,9 @@ from typing import Any
 from keyform.config.interpolate import Interpolator, scalar_text
 from keyform.config.merge import Entry
 from keyform.config.parse import parse
-from keyform.config.problems import Problems, did_you_mean
+from keyform.config.problems import Problems
 from keyform.config.read import read_text
+from keyform.diagnostics import did_you_mean
 from keyform.model import SourceRef
 
 _REFERENCE = re.compile(r"(?<!\$)\$\{var\.([A-Za-z_][A-Za-z0-9_-]*)\}")

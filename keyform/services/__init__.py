@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 DATA = ".keyform/service"
 """Where the embedded service keeps its data, relative to the configuration, without a ``path``."""
 
-_BUILT_INS = ("insecure",)
-
 PLUG_INS = "keyform.services"
 """Entry-point group of classes for what a profile cannot say; a profile names one as ``implementation``."""
 
@@ -87,13 +85,11 @@ def open_service(
 ) -> Service:
     """A client of the service that the configuration calls ``name``.
 
-    ``options``: those of the profile, ``insecure`` (allow plain http to another machine), ``auth`` where
-    the profile has a choice and, for the embedded service, ``path`` (its data folder, relative to
-    ``folder``). ``mode``: as the configuration says, see ``Profile.under``; under ``assisted`` the person at
-    ``desk`` does everything but a documented proof and, with a credential, documented calls for origins.
-    ``wrap_transport`` puts something between the client and the network. Nothing is sent yet. Raises
-    ``ConfigError`` for a service that cannot be opened as declared, and ``ServiceError`` where the embedded
-    service cannot use its folder.
+    ``options``: as ``Profile.service_options`` says. ``mode``: as the configuration says, see
+    ``Profile.under``; under ``assisted`` the person at ``desk`` does everything but a documented proof and,
+    with a credential, documented calls for origins. ``wrap_transport`` puts something between the client and
+    the network. Nothing is sent yet. Raises ``ConfigError`` for a service that cannot be opened as declared,
+    and ``ServiceError`` where the embedded service cannot use its folder.
     """
     if mode == ASSISTED:
         if desk is None:
@@ -103,14 +99,12 @@ def open_service(
             )
         from keyform.services.assisted import open_assisted
 
-        options = check_options(name, profile, options, _BUILT_INS)
+        options = check_options(name, profile, options)
         authority = _authority(name, profile, credential, options, clock) if credential is not None else None
         return open_assisted(name, profile, desk, authority, options, clock, wrap_transport)
     profile = profile.under(mode)
     embedded = type_text == "embedded" and endpoint is None
-    options = check_options(
-        name, profile, options, (*_BUILT_INS, *(("path",) if type_text == "embedded" else ()))
-    )
+    options = check_options(name, profile, options)
     if embedded:
         if credential is not None:
             raise ConfigError(

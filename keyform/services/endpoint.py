@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from keyform.diagnostics import error
 from keyform.errors import ConfigError
 from keyform.model import Secret
-from keyform.profile import Option, Profile
+from keyform.options import option_faults, with_defaults
+from keyform.profile import Profile
 
 _LOOPBACK_4 = ipaddress.ip_network("127.0.0.0/8")
 _LOOPBACK_6 = ipaddress.ip_address("::1")
@@ -84,31 +85,10 @@ def is_host_of(profile: Profile, address: str) -> bool:
     return any(host == domain or host.endswith("." + domain) for domain in profile.domains)
 
 
-def check_options(
-    service: str, profile: Profile, given: Mapping[str, Any], also: Sequence[str]
-) -> dict[str, Any]:
-    """The options of a service with the defaults of its profile. Raises ``ConfigError`` for one that is
-    unknown, missing, or not among its choices."""
-    rules = dict(profile.options)
-    choices = profile.rest.get("auth", {}).get("choices")
-    if choices:
-        rules["auth"] = Option("how the credential is sent", choices=tuple(choices))
-    known = sorted({*rules, *also})
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"Did you mean `{near[0]}`?" if near else f"It takes {', '.join(known)}."
-            raise ConfigError(f"service {service!r} takes no option `{name}`", hint)
-    found = {name: rule.default for name, rule in rules.items() if rule.default is not None} | dict(given)
-    for name, rule in rules.items():
-        if rule.required and found.get(name) in (None, ""):
-            raise ConfigError(
-                f"service {service!r} needs the option `{name}`",
-                f"Add `{name}` to the service: {rule.description}." if rule.description else f"Add `{name}`.",
-            )
-        if rule.choices and name in found and found[name] not in rule.choices:
-            raise ConfigError(
-                f"service {service!r}: `{name}` is none of {', '.join(rule.choices)}",
-                "Choose one of them.",
-            )
-    return found
+def check_options(service: str, profile: Profile, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a service with the defaults of its profile. Raises ``ConfigError`` with everything that
+    is wrong with them."""
+    faults = tuple(option_faults(service, profile, given))
+    if faults:
+        raise ConfigError(tuple(error(fault.code, fault.summary, fault.detail) for fault in faults))
+    return with_defaults(profile, given)

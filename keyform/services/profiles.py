@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from keyform.errors import ConfigError
-from keyform.profile import CONTRACT, FORBIDDEN, OPTIONAL, ExpiryRule, Fact, Kind, Option, Profile
+from keyform.profile import CONTRACT, FORBIDDEN, OPTIONAL, TEXT, ExpiryRule, Fact, Kind, Option, Profile
 from keyform.services.dashboards import dashboard_of
 from keyform.services.templates import placeholders
 
@@ -147,6 +147,7 @@ def _option(rules: Mapping[str, Any]) -> Option:
         rules.get("required", False),
         rules.get("default"),
         tuple(rules.get("choices", ())),
+        rules.get("type", TEXT),
     )
 
 

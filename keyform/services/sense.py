@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from keyform.model import ACTIVE, EXPIRED, REVOKED, SPEC_FIELDS
-from keyform.profile import DOCUMENTED
+from keyform.options import is_of_type
+from keyform.profile import DOCUMENTED, FIELDS_OF_A_SERVICE, TEXT
 from keyform.services.dashboards import dashboard_problems
 from keyform.services.operation_sense import operation_problems
 from keyform.services.paths import BadPath, compile_path
@@ -27,6 +28,7 @@ def problems_of(tree: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _rules(tree)
     yield from _kinds(tree)
     yield from _addresses(tree)
+    yield from _options(tree)
     documented = [name for name, how in tree["operations"].items() if how["backing"] == DOCUMENTED]
     if documented:
         yield from _key(tree, documented)
@@ -116,6 +118,25 @@ def _addresses(tree: Mapping[str, Any]) -> Iterator[Problem]:
         if option.partition(".")[2] not in tree.get("options", {}):
             yield (("auth", "login"), f"`{{{option}}}` is no option of the service",
                    "Declare it under `options`; a login takes nothing else.")  # fmt: skip
+
+
+def _options(tree: Mapping[str, Any]) -> Iterator[Problem]:
+    for name, given in tree.get("options", {}).items():
+        rules = given or {}
+        kind, where = rules.get("type", TEXT), ("options", name)
+        if name in FIELDS_OF_A_SERVICE:
+            yield where, f"`{name}` is a field of every service", "Give the option another name."
+        if "choices" in rules and kind != TEXT:
+            yield (
+                (*where, "choices"),
+                f"only a text has choices, and this is a {kind}",
+                "Remove one of the two.",
+            )
+        default = rules.get("default")
+        if default is not None and not is_of_type(default, kind):
+            yield (*where, "default"), f"the default is no {kind}", "Mend it, or the `type`."
+        elif default is not None and default not in rules.get("choices", [default]):
+            yield (*where, "default"), "the default is none of the choices", "Choose one of them."
 
 
 def _key(tree: Mapping[str, Any], documented: list[str]) -> Iterator[Problem]:

@@ -12,7 +12,7 @@ import pytest
 from keyform.config import Config, load
 from keyform.diagnostics import Diagnostic
 from keyform.errors import ConfigError
-from keyform.profile import FORBIDDEN, OPTIONAL, REQUIRED, ExpiryRule, Kind, Profile
+from keyform.profile import FORBIDDEN, OPTIONAL, REQUIRED, ExpiryRule, Kind, Option, Profile
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 
@@ -57,6 +57,7 @@ EMBEDDED = Profile(
         "metadata_value": 500,
         "allowed_origins": 100,
     },
+    options={"path": Option("the folder of its data")},
 )
 
 WINDOWS = Profile(

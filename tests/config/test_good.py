@@ -323,7 +323,7 @@ def test_credentials_and_endpoints_arrive(config: Loader) -> None:
     loaded = config(
         """version: 1
 services:
-  app: {type: embedded, endpoint: "${env:URL}/v1", credential: "${env:TOKEN}", mode: contract, database: x.db}
+  app: {type: embedded, endpoint: "${env:URL}/v1", credential: "${env:TOKEN}", mode: contract, path: x}
 stores: {v: {type: vault, address: "https://v", auth: {roles: [a], secret_id: "${env:SID}"}}}
 state: {backend: s3, bucket: b, access_key: "${env:AK}"}
 """,
@@ -334,7 +334,7 @@ state: {backend: s3, bucket: b, access_key: "${env:AK}"}
         "https://keys.example/v1",
         "contract",
         Secret("tok-123456"),
-        {"database": "x.db"},
+        {"path": "x"},
     )
     assert loaded.stores["v"].options["auth"] == {"roles": ("a",), "secret_id": Secret("sid-123456")}
     assert loaded.state.options["access_key"] == Secret("ak-123456")

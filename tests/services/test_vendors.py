@@ -289,9 +289,10 @@ def test_revkeen_takes_either_header(
 
 def test_an_option_that_is_wrong_is_told(tmp_path: Path, clock: ManualClock) -> None:
     for vendor, options, said in (
-        ("revkeen", {"auth": "basic"}, "is none of bearer, x-revkeen-key"),
-        ("revkeen", {"atuh": "bearer"}, "takes no option `atuh`"),
-        ("unkey", {"api_id": ""}, "needs the option `api_id`"),
+        ("revkeen", {"auth": "basic"}, "`auth` of service `vendor` cannot be `basic`"),
+        ("revkeen", {"atuh": "bearer"}, "unknown field `atuh` in service `vendor`"),
+        ("unkey", {"api_id": ""}, "service `vendor` has no `api_id`"),
+        ("unkey", {"api_id": 7}, "`api_id` of service `vendor` must be text, not a number"),
     ):
         with pytest.raises(ConfigError, match=said):
             opened(vendor, tmp_path / vendor, clock, **options)

@@ -1,0 +1,127 @@
+"""Options of services, and `stale_after`: everything wrong with them is told offline, each in its place."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from keyform.cli.main import run
+from keyform.config import Config
+from keyform.diagnostics import Diagnostic
+from keyform.errors import ConfigError
+from keyform.registry import load_config
+from tests.world import START, MovedClock
+
+PROFILE = """\
+version: 1
+title: Acme
+fields: [name]
+options:
+  team: {required: true, description: the team of the keys}
+  region: {choices: [eu, us], default: eu}
+  seats: {type: number, default: 3}
+  strict: {type: boolean}
+operations:
+  create: {backing: documented, path: "/{options.team}", body: {name: "{name}"}, id: id, secret: secret}
+  revoke: {backing: documented, path: "/{id}"}
+"""
+
+
+def load(folder: Path, services: str) -> Config:
+    if "acme" in services:
+        (folder / "acme.yaml").write_text(PROFILE)
+    (folder / "keyform.yaml").write_text(f"version: 1\nservices:\n{services}")
+    return load_config(folder, MovedClock(START), offline=True)
+
+
+def faults(folder: Path, services: str) -> list[Diagnostic]:
+    with pytest.raises(ConfigError) as refused:
+        load(folder, services)
+    return [found for found in refused.value.diagnostics if found.severity == "error"]
+
+
+@pytest.mark.parametrize(
+    ("service", "code", "at", "summary", "detail"),
+    [
+        ("type: millimetric, plan: gold", "bad-value", "gold", "`plan` of service `a` cannot be", "business"),
+        ("type: millimetric, plan: bussiness", "bad-value", "buss", "cannot be", "Did you mean `business`?"),
+        ("type: millimetric, paln: pro", "unknown-field", "paln", "unknown field", "Did you mean `plan`?"),
+        ("type: millimetric, endpiont: x", "unknown-field", "endp", "field `endpiont`", "mean `endpoint`?"),
+        ("type: millimetric, colour: red", "unknown-field", "colour", "field `colour`", "insecure, mode"),
+        ("type: millimetric, plan: 3", "wrong-type", "3", "must be text, not a number", 'in quotes: "3"'),
+        ("type: millimetric, plan: [pro]", "wrong-type", "plan", "must be text, not a list", "single value"),
+        (
+            "type: millimetric, plan: null",
+            "wrong-type",
+            "null",
+            "must be text, not empty",
+            "leave the field out",
+        ),
+        (
+            "type: embedded, path: {at: x}",
+            "wrong-type",
+            "path",
+            "must be text, not a mapping",
+            "single value",
+        ),
+        ('type: embedded, insecure: "yes"', "wrong-type", '"yes', "must be `true` or `false`", "quotes"),
+        ("type: unkey", "missing-field", "a:", "service `a` has no `api_id`", "the id of the Unkey API"),
+        ('type: unkey, api_id: ""', "missing-field", '""', "service `a` has no `api_id`", "Add `api_id`"),
+        ("type: unkey, mode: assisted", "missing-field", "a:", "has no `api_id`", "Add `api_id`"),
+        ("type: revkeen, auth: basic", "bad-value", "basic", "`auth` of service `a` cannot be", "bearer"),
+        ("type: ./acme.yaml, team: x, region: uk", "bad-value", "uk", "cannot be `uk`", "us"),
+        ('type: ./acme.yaml, team: x, seats: "3"', "wrong-type", '"3', "a whole number", "without quotes"),
+        ("type: ./acme.yaml, team: x, strict: 1", "wrong-type", "1", "must be `true` or `false`", "true"),
+        ("type: revenium, stale_after: 90d", "unsupported-field", "stale", "`stale_after` needs", "Remove"),
+        (
+            "type: millimetric, mode: assisted, stale_after: 9d",
+            "unsupported-field",
+            "stale",
+            "needs",
+            "Remove",
+        ),
+        ("type: millimetric, stale_after: 90", "wrong-type", "90", "must be text", "`90d`"),
+        ("type: millimetric, stale_after: x", "bad-duration", "x", "`x` is not a duration", "90d"),
+        ("type: millimetric, stale_aftre: 1d", "unknown-field", "stale", "`stale_aftre`", "`stale_after`"),
+    ],
+)
+def test_a_wrong_field_of_a_service_is_told_in_its_place(
+    tmp_path: Path, service: str, code: str, at: str, summary: str, detail: str
+) -> None:
+    line = f"  a: {{{service}}}"
+    (found,) = faults(tmp_path, line + "\n")
+    assert found.location is not None
+    assert (found.code, found.location.line) == (code, 3)
+    assert line[found.location.column - 1 :].startswith(at)
+    assert summary in found.summary
+    assert detail in found.detail
+    assert found.snippet == line
+
+
+def test_all_of_them_are_told_at_once_with_everything_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    services = "  a: {type: millimetric, plan: gold, paln: pro}\n  b: {type: unkey}\n  c: {type: nothing}\n"
+    assert [found.code for found in faults(tmp_path, services)] == [
+        "bad-value", "unknown-field", "missing-field", "unknown-type",
+    ]  # fmt: skip
+    for verb in ("validate", "plan"):
+        assert run(["-C", str(tmp_path), verb], clock=MovedClock(START)) == 1
+        said = capsys.readouterr().err
+        assert f"{tmp_path}/keyform.yaml:3:32" in said
+        assert "Known: business, free and pro." in said
+        assert "4 errors." in said
+
+
+def test_sound_options_arrive_and_an_unset_variable_is_no_wrong_value(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        '  a: {type: millimetric, plan: "${env:NO_SUCH_VARIABLE_HERE}", stale_after: 90d}\n'
+        '  b: {type: unkey, api_id: "${env:NO_SUCH_VARIABLE_HERE}", stale_after: never}\n'
+        "  c: {type: ./acme.yaml, team: x, seats: 5, strict: true}\n",
+    )
+    assert {diagnostic.code for diagnostic in config.diagnostics} == {"unset-environment"}
+    assert dict(config.services["c"].options) == {"team": "x", "seats": 5, "strict": True}
+    assert [service.stale_after for service in config.services.values()] == [timedelta(days=90), None, None]
