@@ -226,7 +226,10 @@ class Desired:
     removals: tuple[Removal, ...] = ()
 
 
-ACTIVE, EXPIRED, REVOKED = "active", "expired", "revoked"
+ACTIVE, DISABLED, EXPIRED, REVOKED = "active", "disabled", "expired", "revoked"
+STATUSES = (ACTIVE, DISABLED, EXPIRED, REVOKED)
+"""What a key can be at its service. A disabled one is refused for now and can be enabled again, so it is
+never taken for one that is gone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,7 +109,8 @@ def plan_known(
         return Verdict(_successor(want, record, ROTATE, f"{current.id} expired{when}", view, (), found))
     if too_short:
         return Verdict(_successor(want, record, ROTATE, too_short, view, (), found))
-    due = no_longer_stored(want, current, holders) or rotation_due(want, record, found.live, now)
+    # Somebody switched a disabled key off; a new one that came about by itself would undo that.
+    due = None if found.disabled else _due(want, record, found.live, now, holders)
     changed = changed_fields(found.live.spec, wanted)
     fixed = changed - view.profile.mutable
     if fixed or due:
@@ -128,6 +129,12 @@ def plan_known(
             )
         )
     return _in_place(want, record, view, found.live, wanted, changed)
+
+
+def _due(
+    want: DesiredKey, record: KeyRecord, live: LiveKey, now: datetime, holders: Mapping[Place, str]
+) -> str | None:
+    return no_longer_stored(want, record.current, holders) or rotation_due(want, record, live, now)
 
 
 def _in_place(

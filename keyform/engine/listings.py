@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from keyform.diagnostics import Diagnostic, warning
 from keyform.engine.sight import Sight
-from keyform.model import ACTIVE
+from keyform.model import ACTIVE, DISABLED
 
 SHOWN_STRAYS = 5
 
@@ -26,14 +26,14 @@ def unmanaged_keys(sight: Sight) -> tuple[tuple[tuple[str, int], ...], list[Diag
         others = [
             key
             for key in view.listing.keys
-            if key.status == ACTIVE
+            if key.status in (ACTIVE, DISABLED)
             and key.id not in known
             and key.id not in imported
             and key.id != view.own_key
             and not {key.id, key.label} & sight.pending
         ]
-        if others:
-            counts.append((name, len(others)))
+        if active := sum(key.status == ACTIVE for key in others):
+            counts.append((name, active))
         marked = [key.id for key in others if key.label and key.label.startswith(ours)]
         if marked:
             named = ", ".join(marked[:SHOWN_STRAYS]) + (" and others" if len(marked) > SHOWN_STRAYS else "")

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from keyform.diagnostics import Diagnostic, note, warning
 from keyform.engine.plan import END, Change
 from keyform.engine.sight import Sight
-from keyform.model import format_duration
+from keyform.model import DISABLED, format_duration
 from keyform.profile import ASSISTED
 
 
 def notes(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
     """Notes on the services that the plan looked at or changes."""
     yield from _unseen(sight)
+    yield from _disabled(sight, changes)
     for name, view in sight.services.items():
         profile = view.profile
         ended = sum(step.op == END and step.service == name for change in changes for step in change.steps)
@@ -35,6 +36,25 @@ def notes(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
                 f"Browsers at {these} are refused as soon as this is applied. {rule}".rstrip(),
                 address=change.address,
             )
+
+
+def _disabled(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
+    """Keys that somebody switched off at their service, unless the plan ends them."""
+    ending = {(step.service, step.key_id) for change in changes for step in change.steps if step.op == END}
+    for address, record in sight.state.keys.items():
+        current = record.current
+        view = sight.services.get(current.service)
+        live = view.keys.get(current.id) if view else None
+        if live is None or live.status != DISABLED or (current.service, current.id) in ending:
+            continue
+        yield warning(
+            "disabled-key",
+            f"{address}: {current.id} is disabled at {current.service}: it is refused there for now, "
+            "and can be enabled again",
+            "keyform does not enable it, and does not rotate it while it is disabled. Enable it at the "
+            "service if it is to work, or take it out of the configuration, which revokes it.",
+            address=address,
+        )
 
 
 def _unseen(sight: Sight) -> Iterator[Diagnostic]:

@@ -10,6 +10,7 @@ from keyform.engine.plan import Terms
 from keyform.engine.whereabouts import Whereabouts
 from keyform.model import (
     ACTIVE,
+    DISABLED,
     EXPIRED,
     REVOKED,
     Desired,
@@ -97,6 +98,7 @@ class Presence:
     live: LiveKey | None
     known: bool = True
     expired: bool = False
+    disabled: bool = False
 
 
 def presence(view: ServiceView, generation: Generation, now: datetime) -> Presence:
@@ -123,7 +125,7 @@ def presence(view: ServiceView, generation: Generation, now: datetime) -> Presen
         )
     ends = live.spec.expires_at
     if profile.lists:
-        return Presence(live, expired=live.status == EXPIRED)
+        return Presence(live, expired=live.status == EXPIRED, disabled=live.status == DISABLED)
     return Presence(live, expired=ends is not None and ends <= now)
 
 
@@ -133,7 +135,7 @@ def seen_digest(live: LiveKey | LiveProject | None) -> str:
         return digest(None)
     if isinstance(live, LiveProject):
         return digest({"id": live.id, "allowed_origins": list(live.allowed_origins)})
-    status = REVOKED if live.status == REVOKED else ACTIVE
+    status = ACTIVE if live.status == EXPIRED else live.status
     return digest({"id": live.id, "spec": spec_to_json(live.spec), "status": status})
 
 

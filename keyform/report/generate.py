@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 
-from keyform.model import EXPIRED, LATEST, REVOKED, LiveKey, LiveProject, instant
+from keyform.model import DISABLED, EXPIRED, LATEST, REVOKED, LiveKey, LiveProject, instant
 from keyform.profile import Profile
 from keyform.report.safe import visible
 
@@ -136,6 +136,8 @@ def _undeclarable(key: LiveKey, profile: Profile, now: datetime) -> str:
     spec = key.spec
     if key.status == EXPIRED or (spec.expires_at is not None and spec.expires_at <= now):
         return "it has expired"
+    if key.status == DISABLED:
+        return "it is disabled"
     if spec.expires_at is not None and spec.expires_at >= LATEST:
         return "it expires after the times that a configuration can hold"
     if profile.kinds and spec.kind not in profile.kinds:

@@ -12,11 +12,9 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from keyform.model import ACTIVE, EXPIRED, LATEST, REVOKED, RateLimit
+from keyform.model import ACTIVE, DISABLED, EXPIRED, LATEST, REVOKED, STATUSES, RateLimit
 from keyform.services.paths import compile_path
 from keyform.services.speech import FIRST_MOMENT, METADATA, TAGS, Marker, Speech
-
-STATUSES = frozenset((ACTIVE, EXPIRED, REVOKED))
 
 Reader = Callable[[Any], Any]
 
@@ -255,7 +253,8 @@ def status_reader(entry: Any, speech: Speech) -> Reader:
     """The status by a word, by conditions, or by both; a word that is not known is an error, because a
     key that works must not be taken for one that does not."""
     path, more = _place(entry)
-    tests = tuple((status, conditions(more[status])) for status in (REVOKED, EXPIRED) if status in more)
+    tried = (status for status in (REVOKED, EXPIRED, DISABLED) if status in more)
+    tests = tuple((status, conditions(more[status])) for status in tried)
     words: dict[Any, str] = {status: status for status in STATUSES}
     for status, said in speech.names.get("statuses", {}).items():
         words |= dict.fromkeys(said if isinstance(said, list) else [said], status)

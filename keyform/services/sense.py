@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from keyform.model import ACTIVE, EXPIRED, REVOKED, SPEC_FIELDS
+from keyform.model import SPEC_FIELDS, STATUSES
 from keyform.options import is_of_type
 from keyform.profile import DOCUMENTED, FIELDS_OF_A_SERVICE, TEXT
 from keyform.services.dashboards import dashboard_problems
@@ -181,7 +181,7 @@ def _names(tree: Mapping[str, Any]) -> Iterator[Problem]:
         "kinds": set(tree.get("kinds", {})),
         "environments": set(tree.get("environments", ())),
         "scopes": set(tree["scopes"]) if "scopes" in tree else None,
-        "statuses": {ACTIVE, EXPIRED, REVOKED},
+        "statuses": set(STATUSES),
         "windows": {*tree.get("expiry", {}).get("windows", ()), "never"},
     }
     for what, words in names.items():

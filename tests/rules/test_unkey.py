@@ -203,3 +203,21 @@ def test_reroll_keeps_the_old_key_for_its_overlap_and_keyform_knows_the_call(
     it.clock.move(minutes=3)
     assert not valid(old.reveal())
     assert ROOT not in made.text
+
+
+def test_a_disabled_key_is_told_kept_and_deleted_in_the_end(rules: Callable[..., Rules]) -> None:
+    unkey = rules("unkey")
+    declared = key("name: Backend")
+    unkey.apply(declared)
+    (made,) = unkey.live()
+    answer = unkey.vendor.call("POST", "/v2/keys.updateKey", {"keyId": made, "enabled": False})
+    assert answer.status_code == 200, answer.text
+    plan = unkey.plan(declared)
+    assert plan.changes == ()
+    assert [d.code for d in plan.diagnostics if d.severity == "warning"] == ["disabled-key"]
+    unkey.apply(declared)
+    with unkey.world.open() as ws:
+        assert [found.id for found in ws.service("it").list().keys] == [made]
+    unkey.apply("keys: {}\n")
+    with unkey.world.open() as ws:
+        assert ws.service("it").list().keys == ()

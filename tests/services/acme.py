@@ -27,7 +27,7 @@ class Acme:
         url = urlsplit(target)
         if url.path == "/api/me":
             number = self.values.get(key)
-            if number is None or self.tokens[number]["state"] != "enabled":
+            if number is None or self.tokens[number]["state"] != "working":
                 return 401, {"code": "bad_key", "text": "Unknown key."}
             return 200, {"token_id": str(number)}
         if key != TOKEN:
@@ -44,7 +44,7 @@ class Acme:
             number = len(self.tokens) + 1
             token = {
                 "id": number,
-                "state": "enabled",
+                "state": "working",
                 "created": 1767225600,
                 "note": "kept",
                 **self.taken(body),
@@ -60,7 +60,7 @@ class Acme:
                 return 400, {"code": "not_whole", "text": "Send the whole token."}
             token.update(body)
         if method == "DELETE":
-            token["state"] = "disabled"
+            token["state"] = "ended"
             return 204, None
         return 200, {"token": token}
 

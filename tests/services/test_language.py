@@ -285,6 +285,13 @@ def test_a_time_is_understood(times: str, value: Any, seen: datetime | None) -> 
         ("status: {at: s, revoked: {gone_at: present}}", {"s": "ON", "gone_at": "2026"}, "revoked"),
         ("status: {revoked: {enabled: false}}", {"enabled": False}, "revoked"),
         ("status: {revoked: {enabled: false}}", {"enabled": 0}, "active"),
+        ("status: {disabled: {enabled: false}}", {"enabled": False}, "disabled"),
+        (
+            "status: {revoked: {gone: true}, disabled: {live: false}}",
+            {"gone": True, "live": False},
+            "revoked",
+        ),
+        ("status: state", {"state": "disabled"}, "disabled"),
         (
             "status: {revoked: {state: [dead, gone]}, expired: {late: true}}",
             {"state": "x", "late": True},

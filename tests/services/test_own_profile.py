@@ -140,7 +140,7 @@ def test_the_example_applies_rests_changes_and_is_destroyed(
     assert len(service.tokens) == 2, "scopes change in place"
     assert {token["note"] for token in service.tokens.values()} == {"kept"}
     assert keyform("destroy", "--auto-approve") == 0
-    assert {token["state"] for token in service.tokens.values()} == {"disabled"}
+    assert {token["state"] for token in service.tokens.values()} == {"ended"}
     assert json.loads((folder / ".keyform" / "state.json").read_bytes())["keys"] == {}
 
 
@@ -151,7 +151,7 @@ def test_a_trial_of_a_sound_profile_passes_and_leaves_nothing(acme: tuple[str, A
         ("list", "passed"), ("create", "passed"), ("list the new key", "passed"), ("prove", "passed"),
         ("update", "passed"), ("revoke", "passed"), ("revoke again", "passed"), ("own_key", "skipped"),
     ]  # fmt: skip
-    assert [token["state"] for token in service.tokens.values()] == ["disabled"]
+    assert [token["state"] for token in service.tokens.values()] == ["ended"]
 
 
 @pytest.mark.parametrize(
@@ -199,4 +199,4 @@ def test_a_trial_says_what_is_wrong_and_revokes_what_it_minted(
     assert said in first.diagnostics[0].summary
     assert first.diagnostics[0].detail
     if step != "revoke":
-        assert {token["state"] for token in acme[1].tokens.values()} <= {"disabled"}
+        assert {token["state"] for token in acme[1].tokens.values()} <= {"ended"}

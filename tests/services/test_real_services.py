@@ -192,7 +192,9 @@ def test_a_user_that_may_not_be_managed_is_an_error_and_nothing_is_taken_for_gon
     service.close()
 
 
-def test_a_disabled_key_of_the_gateway_works_no_more(gateway: tuple[Any, Unreliable], aws: str) -> None:
+def test_a_key_of_the_gateway_that_is_switched_off_is_disabled_and_not_gone(
+    gateway: tuple[Any, Unreliable], aws: str
+) -> None:
     service, _ = gateway
     key = service.create(KeySpec(name="switched off"), "lineage/1").key
     authorization = (
@@ -201,4 +203,4 @@ def test_a_disabled_key_of_the_gateway_works_no_more(gateway: tuple[Any, Unrelia
     patch = {"patchOperations": [{"op": "replace", "path": "/enabled", "value": "false"}]}
     headers = {"Authorization": f"{authorization}, Signature=0"}
     httpx.patch(f"{aws}/apikeys/{key.id}", json=patch, headers=headers, trust_env=False).raise_for_status()
-    assert [found.status for found in service.list().keys] == ["revoked"]
+    assert [found.status for found in service.list().keys] == ["disabled"]
