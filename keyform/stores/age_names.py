@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from pathlib import Path
@@ -33,6 +34,7 @@ def check_portable(store: str, place: Place) -> None:
         raise StoreError(f"Store {store!r} cannot keep {place}: {why}", do)
 
 
+@functools.lru_cache(maxsize=16_384)  # asked for at the check, the write and the reads of each secret
 def file_parts(store: str, folder: Path, place: Place) -> tuple[str, ...]:
     """Folder names and the file name of a place. Raises ``StoreError`` for what cannot be one."""
 
