@@ -69,6 +69,14 @@ def write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
+def read_all(fd: int, most: int) -> bytes:
+    """The bytes to the end of the file, but no more than ``most``."""
+    data = b""
+    while len(data) < most and (part := os.read(fd, most - len(data))):
+        data += part
+    return data
+
+
 def open_folder(path: Path | str, inside: int | None = None) -> int:
     """A descriptor of a folder. With ``inside`` (a descriptor), ``path`` is one name in that folder,
     and a symbolic link is refused with ``OSError``."""

@@ -153,11 +153,13 @@ class AgeStore:
                     fd = os.open(parts[-1], flags, dir_fd=chain[-1])
             except FileNotFoundError:
                 return None
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
+            try:
+                found = os.fstat(fd)
+                if not stat.S_ISREG(found.st_mode):
+                    raise OSError(errno.EISDIR, "it is not a regular file")
+                return files.read_all(fd, min(found.st_size, _LARGEST) + 1)
+            finally:
                 os.close(fd)
-                raise OSError(errno.EISDIR, "it is not a regular file")
-            with os.fdopen(fd, "rb") as file:
-                return file.read(_LARGEST + 1)
 
         data = self._attempt("read", place, read)
         return None if data is None else self._decrypted(place, data)
