@@ -28,7 +28,8 @@ def view_services(ws: Workspace, names: Iterable[str]) -> dict[str, ServiceView]
 
     def view(name: str) -> ServiceView:
         service = ws.service(name)
-        return ServiceView.of(name, service.profile, service.list(), service.own_key())
+        stale_after = ws.config.services[name].stale_after
+        return ServiceView.of(name, service.profile, service.list(), service.own_key(), stale_after)
 
     if len(ordered) < 2:
         return {name: view(name) for name in ordered}

@@ -18,7 +18,8 @@ from keyform.apply.read import look, whereabouts
 from keyform.apply.recover import Resolved, resolve
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error, warning
-from keyform.engine.events import fold
+from keyform.engine.events import REVOKED, fold
+from keyform.engine.notes import still_working
 from keyform.engine.plan import MINT, READDRESS, RELOCATE, Plan, digest_of
 from keyform.engine.planner import make_plan
 from keyform.engine.sight import Options, Sight
@@ -210,6 +211,9 @@ def _carry_out(
         _commit(ws, after, version, journal.run)
     if steps and not journal.open:
         ws.backend.journal.clear()
+    ended = [event.service for _, event in results.events if event.kind == REVOKED]
+    for told in still_working(sight.services, ended, ws.clock.now()):
+        on_event(_told(told))
     outcome = Outcome(
         plan,
         results.done,

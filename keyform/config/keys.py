@@ -123,7 +123,7 @@ class Keys:
         rules.project(key, kind)
         origins = rules.origins.of_key(key, kind, project, project_sound)
         expiry = self._lifetimes.expiry(key, rules)
-        rotation = self._lifetimes.rotation(key, expiry)
+        rotation = self._lifetimes.rotation(key, expiry, rules)
         name = self._name(key, default_name, rules)
         rules.gate(key, kind)
         rules.hint(key, kind, key.address, name, get("description", ""), *get("tags", ()))

@@ -27,6 +27,7 @@ class Expiry:
     sound: bool = True
 
 
+_GATE = "revoke_when_unused_for"
 _NEVER = Expiry()
 _WRONG = Expiry(sound=False)
 
@@ -78,12 +79,14 @@ class Lifetimes:
             key.error("bad-time", ("expires_at",), bad.summary, bad.detail)
             return _WRONG
 
-    def rotation(self, key: Declared, expiry: Expiry) -> Rotation | None:
-        """The rotation of a key: its own fields over those of the defaults."""
+    def rotation(self, key: Declared, expiry: Expiry, rules: ServiceRules) -> Rotation | None:
+        """The rotation of a key: its own fields over those of the defaults, which are passed over where they
+        cannot be."""
         given = key.fields.get("rotation")
         if given is None and not self._defaults.rotation:
             return None
-        remembered = (tuple(given.items()) if given else None, expiry.span, expiry.moment is None)
+        seen = rules.profile.shows_last_used
+        remembered = (tuple(given.items()) if given else None, expiry.span, expiry.moment is None, seen)
         good = self._good.get(remembered)
         if good is not None:
             return good
@@ -92,13 +95,24 @@ class Lifetimes:
         spans = {**self._defaults.rotation, **own}
         if expiry.span is None and "before_expiry" not in own:
             spans.pop("before_expiry", None)
+        if not seen:
+            spans.pop(_GATE, None)
+            if own.get(_GATE) is not None:
+                key.error(
+                    "unsupported-field",
+                    ("rotation", _GATE),
+                    f"`{_GATE}` needs to know when a key was last used, and keyform is not shown that by "
+                    f"{rules.profile.title} here",
+                    "Remove it; an old generation ends with its `overlap`.",
+                    on_name=True,
+                )
         if expiry.sound:
             self._check(key, spans, own, expiry)
         rotation = Rotation(
             every=spans.get("every"),
             before_expiry=spans.get("before_expiry"),
             overlap=spans.get("overlap") or timedelta(0),
-            revoke_when_unused_for=spans.get("revoke_when_unused_for"),
+            revoke_when_unused_for=spans.get(_GATE),
         )
         if expiry.sound and len(self._problems.found) == before:
             self._good[remembered] = rotation

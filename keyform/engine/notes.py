@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 
 from keyform.diagnostics import Diagnostic, note, warning
-from keyform.engine.plan import END, Change
-from keyform.engine.sight import Sight
-from keyform.model import DISABLED, format_duration
+from keyform.engine.idle import idle_keys
+from keyform.engine.plan import DROP, END, MINT, Change
+from keyform.engine.sight import ServiceView, Sight
+from keyform.model import DISABLED, format_duration, instant
 from keyform.profile import ASSISTED
+
+SHOWN_STALE = 5
 
 
 def notes(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
     """Notes on the services that the plan looked at or changes."""
     yield from _unseen(sight)
     yield from _disabled(sight, changes)
+    yield from _stale(sight, changes)
     for name, view in sight.services.items():
         profile = view.profile
         ended = sum(step.op == END and step.service == name for change in changes for step in change.steps)
@@ -55,6 +61,50 @@ def _disabled(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]
             "service if it is to work, or take it out of the configuration, which revokes it.",
             address=address,
         )
+
+
+def _stale(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
+    """Keys that nobody has used for as long as their service's ``stale_after`` says, in one warning per
+    service. Keys that the plan ends or replaces are left out."""
+    after = {name: view.stale_after for name, view in sight.services.items() if view.stale_after}
+    if not after:
+        return
+    leaving = {change.address for change in changes for step in change.steps if step.op in (END, MINT, DROP)}
+    found = tuple(idle_keys(sight.state, sight.services, after, sight.now))
+    for name, span in after.items():
+        stale = [key for key in found if key.service == name and key.address not in leaving]
+        if not stale:
+            continue
+        named = ", ".join(
+            f"{key.address} ({'never, minted' if key.never_used else 'last'} {instant(key.since)})"
+            for key in stale[:SHOWN_STALE]
+        )
+        more = f" and {len(stale) - SHOWN_STALE} more" if len(stale) > SHOWN_STALE else ""
+        many = "1 key has" if len(stale) == 1 else f"{len(stale)} keys have"
+        lag = sight.services[name].profile.last_used_lag
+        late = (
+            f" Last uses may be told {format_duration(lag)} late there, which is allowed for." if lag else ""
+        )
+        yield warning(
+            "stale-keys",
+            f"{name}: {many} not been used for {format_duration(span)} (`stale_after`): {named}{more}",
+            f"Take what nobody needs out of the configuration, which revokes it.{late}",
+        )
+
+
+def still_working(
+    services: Mapping[str, ServiceView], ended: Iterable[str | None], now: datetime
+) -> Iterator[Diagnostic]:
+    """Until when keys that have just been revoked may go on working. ``ended``: the service of each."""
+    for name, count in Counter(ended).items():
+        view = services.get(name or "")
+        if view is not None and view.profile.revocation_lag:
+            keys = "the revoked key" if count == 1 else f"the {count} revoked keys"
+            yield note(
+                "revocation-lag",
+                f"{keys} at {view.name} may go on working until {instant(now + view.profile.revocation_lag)}",
+                view.profile.cite("cache"),
+            )
 
 
 def _unseen(sight: Sight) -> Iterator[Diagnostic]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from keyform.engine.plan import Terms
 from keyform.engine.whereabouts import Whereabouts
@@ -42,7 +42,8 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class ServiceView:
-    """One service: its profile, its listing by id, and the key that keyform uses as its credential."""
+    """One service: its profile, its listing by id, and the key that keyform uses as its credential.
+    ``stale_after``: how long a key of it may go unused before plans say so, None for ever."""
 
     name: str
     profile: Profile
@@ -50,9 +51,16 @@ class ServiceView:
     own_key: str | None = None
     keys: Mapping[str, LiveKey] = field(default_factory=dict)
     projects: Mapping[str, LiveProject] = field(default_factory=dict)
+    stale_after: timedelta | None = None
 
     @staticmethod
-    def of(name: str, profile: Profile, listing: Listing, own_key: str | None = None) -> ServiceView:
+    def of(
+        name: str,
+        profile: Profile,
+        listing: Listing,
+        own_key: str | None = None,
+        stale_after: timedelta | None = None,
+    ) -> ServiceView:
         """A view with its indexes."""
         return ServiceView(
             name,
@@ -61,6 +69,7 @@ class ServiceView:
             own_key,
             {key.id: key for key in listing.keys},
             {project.id: project for project in listing.projects},
+            stale_after,
         )
 
     @property

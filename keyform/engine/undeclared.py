@@ -7,6 +7,7 @@ from datetime import datetime
 
 from keyform.diagnostics import Diagnostic, error, note
 from keyform.engine.diff import words
+from keyform.engine.idle import is_unused_for, unused_since
 from keyform.engine.plan import (
     CREATE,
     DROP,
@@ -148,13 +149,15 @@ def _erasable(generation: Generation, record: KeyRecord) -> tuple[Place, ...]:
 def _still_used(generation: Generation, want: DesiredKey, view: ServiceView, now: datetime) -> str | None:
     gate = want.rotation.revoke_when_unused_for if want.rotation else None
     live = view.keys.get(generation.id)
-    if gate is None or live is None or live.last_used_at is None or not view.profile.shows_last_used:
+    if gate is None or live is None or not view.profile.shows_last_used:
         return None
-    if live.last_used_at + gate + view.profile.last_used_lag <= now:
+    since = unused_since(live, generation.created_at)
+    if is_unused_for(gate, since, view.profile, now):
         return None
     lag = view.profile.last_used_lag
     margin = f", and {format_duration(lag)} more, by which its last use may be told late" if lag else ""
-    return f"used {instant(live.last_used_at)}, and it must be unused for {format_duration(gate)}{margin}"
+    seen = f"used {instant(since)}" if live.last_used_at else f"not used since it was minted {instant(since)}"
+    return f"{seen}, and it must be unused for {format_duration(gate)}{margin}"
 
 
 def plan_project(

@@ -125,3 +125,25 @@ def test_sound_options_arrive_and_an_unset_variable_is_no_wrong_value(tmp_path: 
     assert {diagnostic.code for diagnostic in config.diagnostics} == {"unset-environment"}
     assert dict(config.services["c"].options) == {"team": "x", "seats": 5, "strict": True}
     assert [service.stale_after for service in config.services.values()] == [timedelta(days=90), None, None]
+
+
+KEY = "keys: {k: {service: a, kind: %s, secret: k, rotation: {every: 30d, revoke_when_unused_for: 7d}}}\n"
+
+
+def test_waiting_for_disuse_needs_a_service_that_shows_last_use(tmp_path: Path) -> None:
+    (found,) = faults(tmp_path, "  a: {type: revenium}\n" + KEY % "read-only")
+    assert (found.code, found.address) == ("unsupported-field", "keys.k")
+    assert "`revoke_when_unused_for` needs to know when a key was last used" in found.summary
+    assert load(tmp_path, "  a: {type: embedded}\n" + KEY % "secret").desired.keys[0].rotation is not None
+
+
+def test_a_default_that_waits_for_disuse_is_for_services_that_show_it(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        "  a: {type: revenium}\n  b: {type: embedded}\n"
+        "defaults: {rotation: {every: 30d, revoke_when_unused_for: 7d}}\n"
+        "keys:\n  one: {service: a, kind: read-only, secret: one}\n"
+        "  two: {service: b, kind: secret, secret: two}\n",
+    )
+    waits = [key.rotation and key.rotation.revoke_when_unused_for for key in config.desired.keys]
+    assert waits == [None, timedelta(days=7)]

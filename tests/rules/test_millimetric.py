@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from keyform.model import instant
 from keyform.report.style import Style
 from keyform.report.text import plan_text
 from keyform.services.profiles import load_profile
@@ -252,6 +253,45 @@ def test_the_cache_counts_where_unused_matters(rules: Callable[..., Rules]) -> N
     assert "must be unused for 1h, and 5m more, by which its last use may be told late" in told.summary
     it.clock.move(minutes=5)
     assert [change.action for change in it.plan(body).changes] == ["revoke"]
+
+
+def test_stale_keys_are_told_by_last_used_at(rules: Callable[..., Rules]) -> None:
+    it = rules("millimetric")
+    body, more = key("kind: rk, project: web"), "stale_after: 30d"
+    outcome = it.declare(body, more).apply()
+    assert not outcome.failed
+    secret = it.world.stored("keys.k")
+    assert secret is not None
+
+    def told() -> list[str]:
+        plan = it.plan(body, more)
+        assert plan.changes == ()
+        return [d.summary for d in plan.diagnostics if d.code == "stale-keys"]
+
+    it.clock.move(days=30)
+    assert told() == []
+    it.clock.move(minutes=5)
+    (never,) = told()
+    assert "it: 1 key has not been used for 30d (`stale_after`): keys.k (never, minted" in never
+    it.vendor.call("GET", "/v1/stats", key=secret.reveal())
+    assert told() == []
+    it.clock.move(days=30, minutes=5)
+    (unused,) = told()
+    assert "keys.k (last 20" in unused
+    text = plan_text(it.plan(body, more), Style())
+    assert "No changes" in text
+
+
+def test_an_apply_says_until_when_what_it_revoked_may_work(rules: Callable[..., Rules]) -> None:
+    it = rules("millimetric")
+    it.apply(key("kind: rk, project: web"))
+    world = it.declare(web(SITE, WWW))
+    world.told.clear()
+    world.apply()
+    (told,) = [event["diagnostic"] for event in world.told if event["type"] == "warning"]
+    until = instant(it.clock.now() + timedelta(minutes=5))
+    assert told["summary"] == f"the revoked key at it may go on working until {until}"
+    assert "cached for 5 minutes" in told["detail"]
 
 
 def test_a_revoked_key_is_believed_for_five_minutes_and_no_longer(rules: Callable[..., Rules]) -> None:
