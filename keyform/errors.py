@@ -61,6 +61,12 @@ class StoreError(KeyformError):
     code = "store"
 
 
+class Taken(StoreError):
+    """The place holds something else than the write was to replace. Nothing was written."""
+
+    code = "place-taken"
+
+
 class Pending(KeyformError):
     """``begun``: the person may have done it all the same, and left before they could say so."""
 

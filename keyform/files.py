@@ -149,20 +149,25 @@ def write_private(path: Path, data: bytes) -> None:
         os.close(folder)
 
 
+def create_file(folder: int, name: str, data: bytes) -> bool:
+    """Create a file whole in an open folder; False, and nothing changed, when ``name`` exists there."""
+    temporary, fd = _temporary(folder, data)
+    try:
+        os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except FileExistsError:
+        return False
+    finally:
+        os.close(fd)
+        os.unlink(temporary, dir_fd=folder)
+        sync(folder)
+    return True
+
+
 def create_private(path: Path, data: bytes) -> bool:
-    """Create a file whole; False, and nothing changed, when ``path`` exists. The folder must exist."""
+    """:func:`create_file` by path; the folder must exist."""
     folder = open_folder(path.parent)
     try:
-        temporary, fd = _temporary(folder, data)
-        try:
-            os.link(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
-        except FileExistsError:
-            return False
-        finally:
-            os.close(fd)
-            os.unlink(temporary, dir_fd=folder)
-            sync(folder)
-        return True
+        return create_file(folder, path.name, data)
     finally:
         os.close(folder)
 

@@ -7,11 +7,11 @@ synchronous, and are called from several threads at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Final, Literal, Protocol
 
 from keyform.diagnostics import Diagnostic
 from keyform.model import KeySpec, LiveKey, LiveProject, Place, Secret
@@ -144,28 +144,63 @@ class Desk(Protocol):
 # Secrets managers
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a store tells of the value in a place without giving it. ``version`` is another one after every
+    write (None: the store has none); ``labels`` are those of the write, as far as the store keeps them."""
+
+    version: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+ANYTHING: Final = "anything"
+Over = Secret | Held | Literal["anything"] | None
+"""What a write may replace: whatever is there, this value, the value of this version (of a store that
+cannot be read), or None: nothing at all."""
+
+
 class Store(Protocol):
     """A secrets manager. Every method may raise :class:`~keyform.errors.StoreError`, which names the
-    place and never holds a value."""
+    place and never holds a value. ``readable`` False: values can be written and never read back, so
+    ``get`` is refused and ``look`` tells what can be told."""
 
     name: str
+    readable: bool
 
     def check(self, place: Place) -> None:
         """Refuse (``StoreError``) a place that this store cannot hold, without any I/O."""
 
+    def access(self) -> str:
+        """What the credential may do, in words, found out without writing a secret. Raises ``StoreError``
+        for a store that cannot be reached or that keyform could not work with."""
+
     def probe(self) -> None:
-        """Prove that secrets can be kept: write a canary, read it back, delete it, leave nothing."""
+        """Prove that secrets can be kept: write a canary, read it back (or see it there, where the store
+        cannot be read), delete it, leave nothing."""
 
-    def put(self, place: Place, secret: Secret, labels: dict[str, str]) -> str | None:
+    def look(self, place: Place) -> Held | None:
+        """What is told of the present value, or None when there is none."""
+
+    def get(self, place: Place, version: str | None = None) -> Secret | None:
+        """The present value, or None when there is none. ``version``: an older one instead, None where the
+        store does not keep it (any more)."""
+
+    def put(
+        self, place: Place, secret: Secret, labels: Mapping[str, str], over: Over = ANYTHING
+    ) -> str | None:
         """Write atomically: readers see the old value or the new one, never half. Durable on return.
-        ``labels`` (the key's address, id and generation; no secrets) are kept where the store has
-        room. Returns the store's version, or None where it has no versions."""
+        Other fields of the same path stay as they are. ``labels`` (the key's address, id and generation;
+        no secrets) are kept where the store has room. Returns the new version.
 
-    def get(self, place: Place) -> Secret | None:
-        """The present value, or None when there is none."""
+        Raises ``Taken``, and writes nothing, where there is something else than ``over`` allows; in one
+        step with the write where the store has conditional writes, else as close to it as can be. A place
+        that holds ``secret`` already is as good as written."""
 
     def delete(self, place: Place) -> None:
-        """Remove the value. One that is gone already is no error."""
+        """Remove the value. One that is gone already is no error. Other fields of the same path stay."""
+
+    def close(self) -> None:
+        """Let go of connections. More than one call is no error."""
 
 
 # State backends

@@ -7,5 +7,9 @@ needs pytest; nothing else in keyform does.
 import pytest
 
 pytest.register_assert_rewrite(
-    "keyform.conformance.service", "keyform.conformance.state_backend", "keyform.conformance.store"
+    "keyform.conformance.service",
+    "keyform.conformance.state_backend",
+    "keyform.conformance.store",
+    "keyform.conformance.store_basics",
+    "keyform.conformance.write_only_store",
 )

@@ -1,4 +1,5 @@
-"""What every store must do. See :class:`StoreConformance`."""
+"""What every store must do. See :class:`StoreConformance`; :mod:`keyform.conformance.write_only_store` is for
+those that cannot be read back."""
 
 from __future__ import annotations
 
@@ -9,55 +10,48 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from keyform.errors import StoreError
+from keyform.conformance.store_basics import LABELS, StoreBasics
+from keyform.errors import StoreError, Taken
 from keyform.model import Place, Secret
 from keyform.ports import Store
 
-LABELS = {"address": "keys.checkout", "id": "key_1", "generation": "1"}
 
-
-class StoreConformance:
+class StoreConformance(StoreBasics):
     """Subclass it and override the fixture ``open_store``: a function that opens the same, at first
     empty store anew at each call, as another process would. Override :meth:`place` where the store
     needs fields or has names of its own, and :attr:`refused` with places that it cannot hold.
+
+    ``texts`` are secrets that it must keep as they are; ``fields``: a path may hold several fields;
+    ``labels``: labels are kept; ``versions``: older versions can be got; ``largest``: the bytes that a
+    secret may have, where there is a limit.
     """
 
-    refused: tuple[Place, ...] = ()
-
-    @pytest.fixture
-    def open_store(self) -> Callable[[], Store]:
-        raise NotImplementedError("override the fixture open_store")
-
-    @pytest.fixture
-    def store(self, open_store: Callable[[], Store]) -> Store:
-        return open_store()
-
-    def place(self, path: str) -> Place:
-        """A place of this store for ``path``, such as ``prod/checkout``."""
-        return Place("conformance", path)
+    paths: tuple[str, ...] = ("a", "a/b", "a/b/c", "ab", "b", "a-b", "a.b", "a_b")
+    fields = False
+    labels = False
+    versions = False
 
     def test_what_was_put_is_got_exactly(self, store: Store) -> None:
         secret = Secret("sk_live_0123456789abcdef")
         store.put(self.place("prod/checkout"), secret, LABELS)
         assert store.get(self.place("prod/checkout")) == secret
 
-    @pytest.mark.parametrize(
-        "text",
-        [
-            "",
-            " leading and trailing ",
-            "line\nline\n",
-            "\u00fcn\u00efc\u00f6d\u00e9 \U0001f511",
-            '{"json": "\\"}',
-            "x" * 20_000,
-        ],
-        ids=["empty", "spaces", "newlines", "unicode", "json", "long"],
-    )
-    def test_text_is_kept_as_it_is(self, store: Store, text: str) -> None:
-        store.put(self.place("text"), Secret(text), LABELS)
-        found = store.get(self.place("text"))
-        assert found is not None
-        assert found.reveal() == text
+    def test_text_is_kept_as_it_is(self, store: Store) -> None:
+        for what, text in self.texts.items():
+            store.put(self.place("text"), Secret(text), LABELS)
+            found = store.get(self.place("text"))
+            assert found is not None, what
+            assert found.reveal() == text, what
+
+    def test_a_text_that_is_too_long_is_refused_and_leaves_the_old_one(self, store: Store) -> None:
+        if self.largest is not None:
+            store.put(self.place("size"), Secret("x" * self.largest), LABELS)
+            with pytest.raises(StoreError) as refused:
+                store.put(self.place("size"), Secret("y" * (self.largest + 1)), LABELS)
+            assert f"{self.largest:,}" in refused.value.diagnostics[0].summary + (
+                refused.value.diagnostics[0].detail
+            ), "the message says what the limit is"
+            assert store.get(self.place("size")) == Secret("x" * self.largest)
 
     def test_there_is_none_at_first(self, store: Store) -> None:
         assert store.get(self.place("prod/absent")) is None
@@ -72,20 +66,120 @@ class StoreConformance:
         assert store.get(self.place("prod/twice")) == Secret("second")
 
     def test_versions_differ_where_there_are_any(self, store: Store) -> None:
-        first = store.put(self.place("prod/version"), Secret("first"), LABELS)
-        second = store.put(self.place("prod/version"), Secret("second"), LABELS)
-        assert (first is None and second is None) or first != second
+        place = self.place("prod/version")
+        assert store.look(place) is None
+        seen = []
+        for text in ("first", "second", "first"):
+            version = store.put(place, Secret(text), LABELS)
+            held = store.look(place)
+            assert held is not None
+            assert held.version == version, "what put returned is what look tells"
+            assert store.get(place, version) == Secret(text)
+            seen.append(version)
+        assert seen == [None] * 3 or len(set(seen)) == 3
+        if self.versions:
+            assert store.get(place, seen[0]) == Secret("first")
+            assert store.get(place, seen[1]) == Secret("second")
+        assert seen[0] is None or store.get(place, "no-such-version") is None
+        store.delete(place)
+        assert store.look(place) is None
+
+    def test_labels_are_kept_where_there_is_room(self, store: Store, open_store: Callable[[], Store]) -> None:
+        place = self.place("prod/labelled")
+        store.put(place, Secret("one"), LABELS)
+        store.put(place, Secret("two"), {**LABELS, "generation": "2"})
+        held = open_store().look(place)
+        assert held is not None
+        assert dict(held.labels) == ({**LABELS, "generation": "2"} if self.labels else {})
+
+    def test_nothing_is_replaced_that_the_caller_did_not_see(
+        self, store: Store, open_store: Callable[[], Store]
+    ) -> None:
+        place = self.place("prod/over")
+        store.put(place, Secret("mine"), LABELS, None)
+        open_store().put(place, Secret("theirs"), LABELS)
+        for over in (None, Secret("mine")):
+            with pytest.raises(Taken) as taken:
+                store.put(place, Secret("mine again"), LABELS, over)
+            assert str(place) in taken.value.diagnostics[0].summary
+            assert "theirs" not in f"{taken.value.diagnostics}"
+            assert store.get(place) == Secret("theirs")
+        store.put(place, Secret("mine again"), LABELS, Secret("theirs"))
+        assert store.get(place) == Secret("mine again")
+        store.delete(place)
+        with pytest.raises(Taken):
+            store.put(place, Secret("late"), LABELS, Secret("mine again"))
+        assert store.get(place) is None
+        store.put(place, Secret("anew"), LABELS, None)
+
+    def test_a_write_whose_answer_was_lost_can_be_repeated(self, store: Store) -> None:
+        place = self.place("prod/repeated")
+        store.put(place, Secret("value"), LABELS, None)
+        store.put(place, Secret("value"), LABELS, None)
+        store.put(place, Secret("value"), LABELS, Secret("before"))
+        assert store.get(place) == Secret("value")
+
+    def test_of_many_first_writers_one_wins(self, store: Store, open_store: Callable[[], Store]) -> None:
+        place = self.place("prod/first")
+
+        def write(number: int) -> bool:
+            try:
+                open_store().put(place, Secret(f"value {number}"), LABELS, None)
+            except Taken:
+                return False
+            return True
+
+        with ThreadPoolExecutor(6) as threads:
+            won = list(threads.map(write, range(6)))
+        assert won.count(True) == 1
+        assert store.get(place) == Secret(f"value {won.index(True)}")
+
+    def test_fields_of_one_path_do_not_disturb_each_other(
+        self, store: Store, open_store: Callable[[], Store]
+    ) -> None:
+        if not self.fields:
+            return
+        path = self.place("prod/fields").path
+        one, two, three = (Place("conformance", path, field) for field in ("one", "two", "three"))
+
+        def write(place: Place) -> None:
+            for number in range(5):
+                open_store().put(place, Secret(f"{place.field} {number}"), LABELS)
+
+        with ThreadPoolExecutor(3) as threads:
+            list(threads.map(write, (one, two, three)))
+        for place in (one, two, three):
+            assert store.get(place) == Secret(f"{place.field} 4"), "no writer took another's field back"
+        store.delete(two)
+        assert store.get(two) is None
+        assert store.look(two) is None
+        assert store.get(one) == Secret("one 4")
+        assert store.get(three) == Secret("three 4")
+        store.delete(one)
+        store.delete(three)
+        assert store.get(three) is None
 
     def test_places_do_not_mix(self, store: Store) -> None:
-        paths = ["a", "a/b", "a/b/c", "ab", "b", "a-b", "a.b", "a_b"]
-        for path in paths:
+        for path in self.paths:
             store.put(self.place(path), Secret(f"value of {path}"), LABELS)
-        for path in paths:
+        for path in self.paths:
             assert store.get(self.place(path)) == Secret(f"value of {path}")
-        store.delete(self.place("a/b"))
-        assert store.get(self.place("a/b")) is None
-        assert store.get(self.place("a")) == Secret("value of a")
-        assert store.get(self.place("a/b/c")) == Secret("value of a/b/c")
+        store.delete(self.place(self.paths[1]))
+        assert store.get(self.place(self.paths[1])) is None
+        for path in (self.paths[0], *self.paths[2:]):
+            assert store.get(self.place(path)) == Secret(f"value of {path}")
+
+    def test_what_may_be_done_is_told_without_writing(self, store: Store) -> None:
+        assert store.readable
+        told = store.access()
+        assert told
+        assert "\n" not in told
+
+    def test_it_can_be_closed_twice(self, open_store: Callable[[], Store]) -> None:
+        store = open_store()
+        store.put(self.place("prod/closed"), Secret("value"), LABELS)
+        store.close()
+        store.close()
 
     def test_deleting_takes_the_value_away(self, store: Store) -> None:
         store.put(self.place("prod/old"), Secret("old"), LABELS)
@@ -115,22 +209,6 @@ class StoreConformance:
 
     def test_a_usual_place_is_accepted(self, store: Store) -> None:
         store.check(self.place("prod/revkeen/checkout"))
-
-    def test_places_it_cannot_hold_are_refused_everywhere(self, store: Store) -> None:
-        secret = Secret("must-not-appear-anywhere")
-        for place in self.refused:
-            for act in (
-                lambda p: store.check(p),
-                lambda p: store.put(p, secret, LABELS),
-                lambda p: store.get(p),
-                lambda p: store.delete(p),
-            ):
-                with pytest.raises(StoreError) as refused:
-                    act(place)
-                [diagnostic] = refused.value.diagnostics
-                assert str(place) in diagnostic.summary, "the message names the place"
-                assert diagnostic.detail, "the message says what to do"
-                assert secret.reveal() not in f"{diagnostic}"
 
     def test_labels_are_not_kept_by_reference(self, store: Store) -> None:
         labels = copy.copy(LABELS)

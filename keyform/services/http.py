@@ -81,9 +81,7 @@ class Http:
         # Requests go to the transport itself: httpx.Client would add cookies, redirects and proxies, of which
         # none may touch a credential, at a tenth of the time of an apply.
         self._transport = transport
-        self._extensions = {
-            "timeout": httpx.Timeout(timeout, connect=min(timeout, 10.0)).as_dict()
-        }
+        self._extensions = {"timeout": httpx.Timeout(timeout, connect=min(timeout, 10.0)).as_dict()}
         self._retrying = tenacity.Retrying(
             sleep=clock.sleep,
             stop=tenacity.stop_after_attempt(ATTEMPTS),

@@ -8,26 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import itertools
 import os
 import secrets as _random
 import stat
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pyrage
-
 from keyform import files
 from keyform.errors import StoreError
 from keyform.model import Place, Secret
+from keyform.ports import ANYTHING, Held, Over
 from keyform.stores import age_identity, age_names
+from keyform.stores.age_keys import LARGEST, AgeKeys
+from keyform.stores.over import allow, taken
 
 _T = TypeVar("_T")
-
-_LARGEST = 1 << 20  # bytes; no secret comes near, and a wrong file is not read into memory
-_HEADERS = (b"age-encryption.org/v1", b"-----BEGIN AGE ENCRYPTED FILE-----")
 
 
 def folder_of(options: Mapping[str, Any], project_folder: Path, env: Mapping[str, str]) -> Path:
@@ -79,6 +77,8 @@ class AgeStore:
     empty, to the identity's own public keys.
     """
 
+    readable = True
+
     def __init__(
         self,
         name: str,
@@ -90,14 +90,11 @@ class AgeStore:
     ) -> None:
         self.name = name
         self._folder = folder
-        self._identity = identity or age_identity.default_identity(os.environ)
-        self._given = tuple(
+        given = tuple(
             age_identity.parse_recipient(text, f"A recipient of store {name!r}") for text in recipients
         ) + tuple(r for path in recipients_files for r in age_identity.read_recipients(path))
-        self._once = threading.Lock()
         self._flushed: set[tuple[int, int]] = set()  # folders whose name in the one above is on the disk
-        self._identities: tuple[age_identity.Identity, ...] | None = None
-        self._recipients = self._given
+        self._keys = AgeKeys(name, folder, identity or age_identity.default_identity(os.environ), given)
 
     def check(self, place: Place) -> None:
         """See :class:`~keyform.ports.Store`."""
@@ -106,8 +103,7 @@ class AgeStore:
 
     def probe(self) -> None:
         """See :class:`~keyform.ports.Store`. Also clears away what killed processes left half written."""
-        if self._recipients and self._readers() is None:
-            raise self._no_identity("recipients alone can only write")
+        self._keys.check()
         for folder, _, _ in os.walk(self._folder):
             with contextlib.suppress(OSError):
                 files.sweep(Path(folder))
@@ -124,26 +120,66 @@ class AgeStore:
                 "Check the disk, and that no other program rewrites files there.",
             )
 
-    def put(self, place: Place, secret: Secret, labels: dict[str, str]) -> None:
+    def access(self) -> str:
+        """See :class:`~keyform.ports.Store`."""
+        above = next(path for path in (self._folder, *self._folder.absolute().parents) if path.exists())
+        if not os.access(above, os.R_OK | os.W_OK | os.X_OK):
+            raise StoreError(
+                f"Store {self.name!r} may not read and write {above}",
+                "Check who owns the folder, and its permissions.",
+            )
+        return f"secrets can be written to {self._folder}; {self._keys.check()}"
+
+    def put(self, place: Place, secret: Secret, labels: Mapping[str, str], over: Over = ANYTHING) -> str:
         """See :class:`~keyform.ports.Store`. ``labels`` are left out: an age file has no room for them."""
         parts = age_names.file_parts(self.name, self._folder, place)
-        data = self._encrypted(place, secret)
+        data = self._keys.encrypt(place, secret)
+        # A file system replaces what is there or creates what is not, each in one step; it has no way to
+        # replace one certain content.
+        if over not in (ANYTHING, None):
+            present = self.get(place)
+            if present == secret:
+                return self._version(place)
+            allow(self.name, place, over, present)
 
-        def write() -> None:
+        def write() -> bool:
             with self._folders(parts[:-1], create=True) as chain:
                 self._refuse_link(chain[-1], parts[-1])
-                files.replace_file(chain[-1], parts[-1], data)
+                write = files.create_file if over is None else files.replace_file
+                if write(chain[-1], parts[-1], data) is False:
+                    return False
                 # Another thread may have made the folders and not flushed them yet; once is enough for each.
                 for folder, child in reversed(list(itertools.pairwise(chain))):
                     made = os.fstat(child)
                     if (made.st_dev, made.st_ino) not in self._flushed:
                         files.sync(folder)
                         self._flushed.add((made.st_dev, made.st_ino))
+                return True
 
-        self._attempt("write", place, write)
+        if not self._attempt("write", place, write):
+            if self.get(place) != secret:
+                raise taken(self.name, place)
+            return self._version(place)
+        return _version(data)
 
-    def get(self, place: Place) -> Secret | None:
-        """See :class:`~keyform.ports.Store`."""
+    def look(self, place: Place) -> Held | None:
+        """See :class:`~keyform.ports.Store`. The version is a digest of the file, and no two
+        writes make the same file."""
+        data = self._read(place)
+        return None if data is None else Held(_version(data))
+
+    def get(self, place: Place, version: str | None = None) -> Secret | None:
+        """See :class:`~keyform.ports.Store`. An age folder keeps no older versions."""
+        data = self._read(place)
+        if data is None or (version is not None and version != _version(data)):
+            return None
+        return self._keys.decrypt(place, data)
+
+    def _version(self, place: Place) -> str:
+        held = self.look(place)
+        return held.version or "" if held else ""
+
+    def _read(self, place: Place) -> bytes | None:
         parts = age_names.file_parts(self.name, self._folder, place)
 
         def read() -> bytes | None:
@@ -157,12 +193,11 @@ class AgeStore:
                 found = os.fstat(fd)
                 if not stat.S_ISREG(found.st_mode):
                     raise OSError(errno.EISDIR, "it is not a regular file")
-                return files.read_all(fd, min(found.st_size, _LARGEST) + 1)
+                return files.read_all(fd, min(found.st_size, LARGEST) + 1)
             finally:
                 os.close(fd)
 
-        data = self._attempt("read", place, read)
-        return None if data is None else self._decrypted(place, data)
+        return self._attempt("read", place, read)
 
     def delete(self, place: Place) -> None:
         """See :class:`~keyform.ports.Store`. Folders that become empty go too."""
@@ -184,6 +219,9 @@ class AgeStore:
                     files.sync(parent)
 
         self._attempt("delete", place, remove)
+
+    def close(self) -> None:
+        """See :class:`~keyform.ports.Store`."""
 
     # Folders
 
@@ -231,76 +269,6 @@ class AgeStore:
             files.advice(problem),
         )
 
-    # Keys
 
-    def _readers(self) -> tuple[age_identity.Identity, ...] | None:
-        """The identities, read from their file once, or None while there is no such file."""
-        if self._identities is None:
-            with self._once, contextlib.suppress(FileNotFoundError):
-                self._identities = self._identities or age_identity.load_identities(self._identity)
-        return self._identities
-
-    def _writers(self) -> tuple[age_identity.Recipient, ...]:
-        """Whom to encrypt to. Makes the identity on first use where nobody else is named."""
-        if self._recipients:
-            return self._recipients
-        identities = self._readers()
-        if identities is None:
-            # A secret that exists was written for an identity that is missing here; a new one could not
-            # open it, and on a machine of passage would be lost with it.
-            if self._holds_secrets() and self._readers() is None:
-                raise self._no_identity(f"{self._folder} holds secrets already")
-            age_identity.create_identity(self._identity)
-            identities = self._readers()
-        if identities is None:
-            raise self._no_identity("it may be a symbolic link that leads nowhere")
-        self._recipients = age_identity.own_recipients(self._identity, identities)
-        return self._recipients
-
-    def _holds_secrets(self) -> bool:
-        return any(name.endswith(age_names.SUFFIX) for _, _, names in os.walk(self._folder) for name in names)
-
-    def _no_identity(self, why: str) -> StoreError:
-        return StoreError(
-            f"Store {self.name!r} has no age identity to read secrets back with: "
-            f"there is no {self._identity}, and {why}",
-            f"Restore that file, or set {age_identity.ENVIRONMENT} (or `identity` in the store's options) to "
-            "the one that belongs to these secrets.",
-        )
-
-    def _encrypted(self, place: Place, secret: Secret) -> bytes:
-        recipients = self._writers()
-        try:
-            return pyrage.encrypt(secret.reveal().encode(), recipients)
-        except UnicodeEncodeError:
-            why = "it is not valid Unicode text"
-        except pyrage.EncryptError as refused:
-            why = str(refused)
-        # Raised out here because the first exception carries the text.
-        raise StoreError(
-            f"Store {self.name!r} could not encrypt the secret for {place}: {why}",
-            "Check `recipients` in the store's options.",
-        )
-
-    def _decrypted(self, place: Place, data: bytes) -> Secret:
-        where = f"{place} in {self._folder}"
-        if len(data) > _LARGEST or not data.startswith(_HEADERS):
-            raise StoreError(
-                f"Store {self.name!r} could not read {where}: it is not an age file",
-                "Something else wrote it. Move it away, then let keyform write the secret again.",
-            )
-        identities = self._readers()
-        if identities is None:
-            raise self._no_identity(f"{place} was written for one")
-        try:
-            return Secret(pyrage.decrypt(data, identities).decode())
-        except pyrage.DecryptError as refused:
-            why, do = (
-                f"{refused}",
-                f"The identity {self._identity} does not open it, or the file is damaged. Set "
-                f"{age_identity.ENVIRONMENT} to the identity it was written for, or restore the file. Where "
-                "the store's options name `recipients`, that identity's public key must be among them.",
-            )
-        except UnicodeDecodeError:
-            why, do = "it does not hold text", "Something else wrote it. Move it away and run it again."
-        raise StoreError(f"Store {self.name!r} could not open {where}: {why}", do)
+def _version(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
