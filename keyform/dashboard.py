@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 PLACEHOLDERS = (
     "name", "description", "kind", "environment", "project", "scopes", "added", "removed", "expiry",
-    "origins", "rate_limit", "metadata", "key", "old_name",
+    "origins", "rate_limit", "credits", "metadata", "key", "old_name",
 )  # fmt: skip
 
 
@@ -56,6 +56,7 @@ GENERAL = Dashboard(
         Line("Expiry: {expiry}."),
         Line("Allowed origins, exactly: {origins}."),
         Line("Rate limit: {rate_limit}."),
+        Line("Credits: {credits}."),
         Line("Metadata: {metadata}."),
     ),
     revoke=(Line("Find the key {key}."), Line("Revoke or delete that key, and no other.")),
@@ -73,6 +74,10 @@ GENERAL = Dashboard(
         ),
         "expires_at": (Line("Change its expiry to {expiry}."),),
         "rate_limit": (Line("Change its rate limit to {rate_limit}."),),
+        "credits": (
+            Line("Change its credits to {credits}."),
+            Line("Remove its credits, so that it may be used without end.", without="credits"),
+        ),
         "metadata": (Line("Change its metadata to {metadata}."),),
     },
     origins=(

@@ -117,11 +117,33 @@ class RateLimit:
     per_seconds: int
 
 
+DAILY, MONTHLY = "daily", "monthly"
+
+
+@dataclass(frozen=True, slots=True)
+class Refill:
+    """``amount`` credits come ``daily``, or ``monthly`` on the day ``refill_day``."""
+
+    amount: int
+    interval: str
+    refill_day: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Credits:
+    """How often a key may be used, and what comes back. Declared or recorded, ``remaining`` is the balance
+    that keyform sets; on a live key it is what use has left of it."""
+
+    remaining: int
+    refill: Refill | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class KeySpec:
     """What a key service holds about a key, in keyform's words.
 
-    A field that a service does not know keeps its default. ``expires_at`` None means never.
+    A field that a service does not know keeps its default. ``expires_at`` None means never, ``credits``
+    None use without end.
     """
 
     kind: str | None = None
@@ -133,6 +155,7 @@ class KeySpec:
     allowed_origins: tuple[str, ...] = ()
     expires_at: datetime | None = None
     rate_limit: RateLimit | None = None
+    credits: Credits | None = None
     metadata: tuple[tuple[str, str], ...] = ()
 
 

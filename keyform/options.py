@@ -54,7 +54,12 @@ def option_faults(
             summary = f"service `{service}` has no `{name}`"
             yield OptionFault("missing-field", name, summary, f"Add {_meaning(name, rule)}")
         elif name in given:
-            yield from _value_faults(f"`{name}` of service `{service}`", name, rule, value)
+            thing = f"`{name}` of service `{service}`"
+            yield from _value_faults(thing, name, rule, value)
+            shape = profile.texts.get(f"options.{name}")
+            if shape is not None and isinstance(value, str) and (why := shape.broken_by(value)):
+                detail = f"Write it as {profile.title} takes it. {profile.cite('options')}".strip()
+                yield OptionFault("bad-value", name, f"{thing} {why}", detail)
 
 
 def with_defaults(profile: Profile, given: Mapping[str, Any]) -> dict[str, Any]:

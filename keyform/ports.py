@@ -78,7 +78,8 @@ class Service(Protocol):
 
     def update(self, key: LiveKey, spec: KeySpec, fields: frozenset[str]) -> LiveKey:
         """Make the named fields of a live key as in ``spec`` and leave the others, the label of ``key``
-        included. Returns the key as the service then shows it."""
+        included. Credits whose ``remaining`` is that of ``key`` keep what is left of them. Returns the key
+        as the service then shows it."""
 
     def revoke(self, key_id: str) -> None:
         """End a key. One that is revoked or gone already is no error."""

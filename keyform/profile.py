@@ -7,9 +7,10 @@ Each rule stands here once and is used three times: to check the configuration, 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from keyform.dashboard import GENERAL, Dashboard
@@ -23,6 +24,7 @@ ON_KEY, ON_PROJECT = "key", "project"
 
 FORBIDDEN, OPTIONAL, REQUIRED = "forbidden", "optional", "required"
 
+_NOT_IN_CONTRACT = frozenset({"credits"})
 _CONTRACT_ORDER = ("list", "create", "update", "revoke", "prove", "get_origins", "set_origins", "own_key")
 _ALWAYS = ("list", "create", "revoke", "prove", "own_key")
 
@@ -56,11 +58,33 @@ class Kind:
 @dataclass(frozen=True, slots=True)
 class ExpiryRule:
     """``settable`` False: keys take no expiry. ``windows``: the only spans to choose from (empty: any).
-    ``never`` False: a key has to end."""
+    ``never`` False: a key has to end. ``latest``: no key ends after it."""
 
     settable: bool = True
     windows: tuple[timedelta, ...] = ()
     never: bool = True
+    latest: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextRule:
+    """What a text may look like: its length in characters, and a regular expression that matches all of it,
+    of which ``takes`` says in words what it allows."""
+
+    shortest: int = 0
+    longest: int | None = None
+    pattern: str = ""
+    takes: str = ""
+
+    def broken_by(self, text: str) -> str:
+        """What is wrong with a text, as the rest of a sentence about it; empty when nothing is."""
+        if self.longest is not None and len(text) > self.longest:
+            return f"has {len(text):,} characters, and at most {self.longest:,} are allowed"
+        if len(text) < self.shortest:
+            return f"has {len(text):,} characters, and at least {self.shortest:,} are needed"
+        if self.pattern and not re.fullmatch(self.pattern, text):
+            return f"holds something else than {self.takes or 'what matches ' + self.pattern}"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +127,17 @@ class Profile:
     shows; the rest are taken from the state. ``kinds`` and ``environments`` map names; an empty map
     or tuple means the type has none to choose. ``scopes``: catalogue with descriptions; None means
     free strings. ``origins_on``: where ``allowed_origins`` may stand. ``limits``: largest lengths and
-    counts, by field. ``lists``: whether a listing exists at all. ``marks``: whether a key can carry
-    the ownership label. ``idempotent``: whether a create with the label of an earlier one never mints a
-    second key. ``proves``: whether there is a harmless call that proves a key works.
-    ``list_lag``: how long a new key may be missing from the listing. ``last_used_lag``: how far
-    behind "last used" may be, verification caches included. ``revocation_lag``: how long a revoked key
-    may go on working, for the same reason. ``key_format``: like that of a kind. ``operations``: name to
-    backing. ``facts`` are rules with their sources, ``unknowns`` what no source says. ``base_url`` is
-    where the vendor's documented calls go, and ``domains`` are the vendor's own, to which nothing is ever
-    sent that the vendor does not document. ``rest`` is the profile's data on its calls, for the client.
-    ``dashboard`` is what a person does by hand, under `mode: assisted`.
+    counts, by field, and by group of scopes (``scopes.GROUP``). ``texts``: what a ``scope``, one of a group
+    of scopes without its prefix, and an option (``options.NAME``) may look like. ``lists``: whether a listing
+    exists at all. ``marks``: whether a key can carry the ownership label. ``idempotent``: whether a create
+    with the label of an earlier one never mints a second key. ``proves``: whether there is a harmless call
+    that proves a key works. ``list_lag``: how long a new key may be missing from the listing.
+    ``last_used_lag``: how far behind "last used" may be, verification caches included. ``revocation_lag``:
+    how long a revoked key may go on working, for the same reason. ``key_format``: like that of a kind.
+    ``operations``: name to backing. ``facts`` are rules with their sources, ``unknowns`` what no source says.
+    ``base_url`` is where the vendor's documented calls go, and ``domains`` are the vendor's own, to which
+    nothing is ever sent that the vendor does not document. ``rest`` is the profile's data on its calls, for
+    the client. ``dashboard`` is what a person does by hand, under `mode: assisted`.
     """
 
     type: str
@@ -131,6 +156,7 @@ class Profile:
     http_origins: str = "localhost"
     expiry: ExpiryRule = ExpiryRule()
     limits: Mapping[str, int] = field(default_factory=dict)
+    texts: Mapping[str, TextRule] = field(default_factory=dict)
     lists: bool = True
     marks: bool = True
     idempotent: bool = True
@@ -169,9 +195,12 @@ class Profile:
         made = replace(self, operations=operations, lists="list" in operations, proves="prove" in operations)
         if mode != CONTRACT:
             return made
-        shown = (self.fields | ({"expires_at"} if "expires_in" in self.fields else set())) & _SPEC_FIELDS
+        fields, mutable = self.fields - _NOT_IN_CONTRACT, self.mutable - _NOT_IN_CONTRACT
+        shown = (fields | ({"expires_at"} if "expires_in" in fields else set())) & _SPEC_FIELDS
         rest = {part: data for part, data in self.rest.items() if part not in ("auth", "key_auth")}
-        return replace(made, marks=True, idempotent=True, shown=shown, rest=rest)
+        return replace(
+            made, fields=fields, mutable=mutable, shown=shown, marks=True, idempotent=True, rest=rest
+        )
 
     def _by_hand(self) -> Profile:
         names = ["create", "revoke"] + (["update"] if self.mutable else [])
@@ -207,6 +236,12 @@ class Profile:
     def prefixes(self) -> tuple[str, ...]:
         """How the texts of its keys begin."""
         return tuple(sorted({kind.prefix for kind in self.kinds.values() if kind.prefix}))
+
+    @property
+    def scope_groups(self) -> Mapping[str, str]:
+        """Scopes that the service keeps apart: the prefix that they have at keyform, by group."""
+        groups: Mapping[str, str] = self.rest.get("scope_groups", {})
+        return groups
 
     @property
     def locating(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from keyform.errors import StateError
-from keyform.model import KeySpec, Place, RateLimit, Rotation, instant, parse_instant
+from keyform.model import Credits, KeySpec, Place, RateLimit, Refill, Rotation, instant, parse_instant
 
 FORMAT = "keyform-state"
 VERSION = 1
@@ -126,15 +126,25 @@ def spec_to_json(spec: KeySpec) -> dict[str, Any]:
         out["expires_at"] = instant(spec.expires_at)
     if spec.rate_limit is not None:
         out["rate_limit"] = {"limit": spec.rate_limit.limit, "per_seconds": spec.rate_limit.per_seconds}
+    if spec.credits is not None:
+        out["credits"] = {"remaining": spec.credits.remaining}
+        if spec.credits.refill is not None:
+            out["credits"]["refill"] = refill_to_json(spec.credits.refill)
     if spec.metadata:
         out["metadata"] = dict(spec.metadata)
     return out
 
 
+def refill_to_json(refill: Refill) -> dict[str, Any]:
+    """A refill as the state and plans write it."""
+    day = {} if refill.refill_day is None else {"refill_day": refill.refill_day}
+    return {"amount": refill.amount, "interval": refill.interval, **day}
+
+
 def spec_from_json(data: Mapping[str, Any]) -> KeySpec:
     """The inverse of :func:`spec_to_json`."""
     expires = data.get("expires_at")
-    limit = data.get("rate_limit")
+    limit, credit = data.get("rate_limit"), data.get("credits")
     return KeySpec(
         data.get("kind"),
         data.get("environment"),
@@ -145,6 +155,9 @@ def spec_from_json(data: Mapping[str, Any]) -> KeySpec:
         tuple(sorted(data.get("allowed_origins", ()))),
         parse_instant(expires) if expires else None,
         RateLimit(limit["limit"], limit["per_seconds"]) if limit else None,
+        Credits(credit["remaining"], Refill(**credit["refill"]) if "refill" in credit else None)
+        if credit
+        else None,
         tuple(sorted(data["metadata"].items())) if data.get("metadata") else (),
     )
 

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from keyform.errors import StateError
-from keyform.model import KeySpec, Place, RateLimit, Rotation, Secret, fingerprint
+from keyform.model import Credits, KeySpec, Place, RateLimit, Refill, Rotation, Secret, fingerprint
 from keyform.schemas_location import schema_text
 from keyform.state import Generation, KeyRecord, ProjectRecord, State, dump_state, load_state
 
@@ -32,6 +32,7 @@ FULL = Generation(
         allowed_origins=("https://a.example", "https://b.example"),
         expires_at=datetime(2027, 1, 31, tzinfo=UTC),
         rate_limit=RateLimit(100, 60),
+        credits=Credits(10, Refill(5, "monthly", 1)),
         metadata=(("a", "1"), ("b", "")),
     ),
     created_at=CREATED,

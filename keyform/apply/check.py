@@ -11,7 +11,7 @@ from keyform.diagnostics import Diagnostic, error
 from keyform.engine import plan as pl
 from keyform.engine.diff import changed_fields
 from keyform.engine.plan import ALTER, END, MINT, RELOCATE, SET_ORIGINS, Change, Plan, Step
-from keyform.engine.sight import Sight, presence, seen_digest
+from keyform.engine.sight import Sight, presence, seen_digest, without_balance
 from keyform.engine.vetting import vet
 from keyform.errors import PlanError, Refused, StoreError
 from keyform.model import REVOKED, Place, Secret, fingerprint_matches
@@ -101,7 +101,9 @@ def _shows(step: Step, sight: Sight) -> bool:
             return key is None and view.profile.lists
         case pl.ALTER:
             spec = step.spec
-            return key is not None and spec is not None and not changed_fields(key.spec, spec, step.fields)
+            if key is None or spec is None:
+                return False
+            return not changed_fields(without_balance(key.spec), without_balance(spec), step.fields)
         case pl.SET_ORIGINS:
             return project is not None and project.allowed_origins == step.origins
         case _:  # a mint is known by its marker, never by how things look

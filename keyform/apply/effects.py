@@ -15,7 +15,7 @@ from keyform.engine import events as ev
 from keyform.engine import plan as pl
 from keyform.engine.events import Event
 from keyform.engine.plan import Step
-from keyform.engine.sight import ServiceView
+from keyform.engine.sight import ServiceView, with_balance_of
 from keyform.errors import KeyformError, StoreError
 from keyform.model import REVOKED, LiveKey, Place
 from keyform.state import Generation, State
@@ -129,7 +129,7 @@ class Effects:
         service = self._ws.service(step.service or "")
         shown = service.update(live, step.spec, frozenset(step.fields))
         # Where other scopes were granted, what the service shows from now on is drift.
-        after = replace(shown.spec, scopes=step.spec.scopes)
+        after = with_balance_of(step.spec, replace(shown.spec, scopes=step.spec.scopes))
         hidden = service.profile.fields_unseen
         if hidden:
             after = replace(after, **{name: getattr(step.spec, name) for name in hidden})
@@ -137,12 +137,12 @@ class Effects:
         return event, granted_otherwise(service, step, shown)
 
     def _live(self, step: Step) -> LiveKey:
-        """The key as the listing that the plan was checked against shows it."""
+        """The key as the listing that the plan was checked against shows it, its credits as recorded."""
         view = self._views.get(step.service or "")
         live = view.keys.get(step.key_id or "") if view else None
-        if live is not None:
-            return live
         recorded = self._generations.get((step.service or "", step.key_id or ""))
+        if live is not None:
+            return live if recorded is None else replace(live, spec=with_balance_of(recorded.spec, live.spec))
         if recorded is None and view is not None and not view.profile.lists and step.spec is not None:
             return LiveKey(step.key_id or "", step.spec)
         if recorded is None:

@@ -18,6 +18,7 @@ from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error, warning
 from keyform.engine.events import MINTED, Event
 from keyform.engine.plan import Step
+from keyform.engine.sight import with_balance_of
 from keyform.errors import AnswerLost, KeyformError, Pending, ServiceError
 from keyform.masking import gives_away, mask_diagnostics, mask_error
 from keyform.model import KeySpec, LiveKey, Place, Secret, fingerprint, ownership_label
@@ -101,7 +102,7 @@ def minted_event(ws: Workspace, intent: Intent, receipt: Receipt) -> Event:
     if intent.sent is not None:
         # Where other scopes were granted, what the service shows from now on is drift.
         asked = {name: getattr(intent.sent.spec, name) for name in hidden | {"scopes"}}
-        spec = replace(spec, **asked)
+        spec = with_balance_of(intent.sent.spec, replace(spec, **asked))
     generation = Generation(
         step.generation or 1,
         step.service or "",

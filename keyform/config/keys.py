@@ -131,6 +131,7 @@ class Keys:
             rules.size(key, "description", fields["description"], "description")
         metadata = self._metadata(key, rules)
         rate_limit = self._rate_limit(key, rules)
+        credits = rules.credits(key)
         if place is None:
             return None
         return DesiredKey(
@@ -146,6 +147,7 @@ class Keys:
                 allowed_origins=origins,
                 expires_at=expiry.moment,
                 rate_limit=rate_limit,
+                credits=credits,
                 metadata=metadata,
             ),
             places=(place,),

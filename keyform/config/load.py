@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -229,6 +229,7 @@ def _digest(
 
 def _key_digest(key: DesiredKey) -> tuple[Any, ...]:
     spec, rotation, rate = key.spec, key.rotation, key.spec.rate_limit
+    credits = spec.credits
     return (
         key.address,
         key.service,
@@ -241,6 +242,7 @@ def _key_digest(key: DesiredKey) -> tuple[Any, ...]:
         spec.allowed_origins,
         spec.expires_at and spec.expires_at.isoformat(),
         rate and (rate.limit, rate.per_seconds),
+        credits and (credits.remaining, credits.refill and astuple(credits.refill)),
         spec.metadata,
         [(place.store, place.path, place.field, place.on_revoke) for place in key.places],
         _seconds(key.expires_in),

@@ -54,11 +54,14 @@ class Lifetimes:
             if span is UNRESOLVED or not rules.knows("expires_in"):
                 return _WRONG
             rules.expires_in(span, key.at("expires_in"), key.address)
+            if span is not None:
+                rules.ends(self._now + span, key.at("expires_in"), key.address)
             return Expiry(span)
         inherited = self._defaults.expires_in
         if inherited is None or not rules.knows("expires_in") or not rules.profile.expiry.settable:
             return _NEVER
         rules.expires_in(inherited, self._defaults.entry.at("expires_in"), key.address)
+        rules.ends(self._now + inherited, self._defaults.entry.at("expires_in"), key.address)
         return Expiry(inherited)
 
     def _moment(self, key: Declared, rules: ServiceRules) -> Expiry:
@@ -74,7 +77,9 @@ class Lifetimes:
         if not rules.knows("expires_at") or not rules.expires_at(key):
             return _WRONG
         try:
-            return Expiry(moment=future(key.fields["expires_at"], self._now))
+            moment = future(key.fields["expires_at"], self._now)
+            rules.ends(moment, key.at("expires_at"), key.address)
+            return Expiry(moment=moment)
         except Bad as bad:
             key.error("bad-time", ("expires_at",), bad.summary, bad.detail)
             return _WRONG

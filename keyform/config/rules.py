@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from keyform.config.configuration import ServiceConfig
@@ -11,7 +11,7 @@ from keyform.config.origins import OriginRules
 from keyform.config.problems import Problems
 from keyform.config.scopes import ScopeRules
 from keyform.diagnostics import did_you_mean, listed
-from keyform.model import SPEC_FIELDS, SourceRef, format_duration
+from keyform.model import MONTHLY, SPEC_FIELDS, Credits, Refill, SourceRef, format_duration, instant
 from keyform.profile import FORBIDDEN, REQUIRED, Kind
 
 SERVICE_FIELDS = frozenset(SPEC_FIELDS) | {"expires_in"}
@@ -152,6 +152,34 @@ class ServiceRules:
         detail = self._by(detail, "expires_in")
         key.error("unsupported-expiry", ("expires_at",), summary, detail, on_name=True)
         return False
+
+    def ends(self, moment: datetime, where: SourceRef, address: str) -> None:
+        """Whether the service takes a key that lives so long."""
+        latest = self.profile.expiry.latest
+        if latest is not None and moment > latest:
+            self._problems.error(
+                "unsupported-expiry",
+                where,
+                f"{self.label} cannot expire after {instant(latest)}; this one would on {instant(moment)}",
+                self._by("Write an earlier end, or `never`.", "expires_at"),
+                address=address,
+            )
+
+    def credits(self, key: Declared) -> Credits | None:
+        """The credits of a key."""
+        body = key.fields.get("credits")
+        if body is None or not self.knows("credits"):
+            return None
+        if "refill" not in body:
+            return Credits(body["remaining"])
+        refill = Refill(**body["refill"])
+        if (refill.interval == MONTHLY) == (refill.refill_day is None):
+            monthly = refill.interval == MONTHLY
+            need = "needs a `refill_day`" if monthly else "takes no `refill_day`"
+            do = "Add the day of the month, 1 to 31, as `refill_day`." if monthly else "Remove it."
+            summary = f"a {refill.interval} refill {need}"
+            key.error("bad-value", ("credits", "refill"), summary, self._by(do, "credits"))
+        return Credits(body["remaining"], refill)
 
     def _windows(self) -> str:
         windows = [format_duration(window) for window in self.profile.expiry.windows]

@@ -14,6 +14,7 @@ class ScopeRules:
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
         self._label = f"{profile.short_name} keys"
+        self._groups = tuple(profile.scope_groups.items())
         self._good: dict[tuple[str | None, tuple[str, ...]], tuple[str, ...]] = {}
 
     def of(self, key: Declared, kind: Kind | None) -> tuple[str, ...]:
@@ -26,21 +27,39 @@ class ScopeRules:
         good = self._good.get(remembered)
         if good is not None:
             return good
-        most = self._profile.limits.get("scopes", len(given))
-        sound = len(given) <= most
-        if not sound:
-            key.error(
-                "too-long",
-                ("scopes",),
-                f"`scopes` has {len(given):,} entries; {self._label} take at most {most:,}",
-                "Shorten it.",
-            )
+        sound = True
+        for group, prefix in (("", ""), *self._groups):
+            sound &= self._few(key, given, group, prefix)
         for index, scope in enumerate(given):
             sound &= self._allowed(key, scope, kind, index)
         result = tuple(sorted(set(given)))
         if sound:
             self._good[remembered] = result
         return result
+
+    def _few(self, key: Declared, given: list[str], group: str, prefix: str) -> bool:
+        """Whether there are no more scopes of a group (empty: those of none) than the service takes."""
+        most = self._profile.limits.get(f"scopes.{group}" if group else "scopes")
+        count = sum(self._group_of(scope) == (group, prefix) for scope in given)
+        if most is None or count <= most:
+            return True
+        entries = f"entries `{prefix}…`" if prefix else "entries"
+        key.error(
+            "too-long",
+            ("scopes",),
+            f"`scopes` has {count:,} {entries}; {self._label} take at most {most:,}",
+            f"Shorten it. {self._profile.cite('scopes')}".strip(),
+        )
+        return False
+
+    def _group_of(self, scope: str) -> tuple[str, str]:
+        return next(((group, prefix) for group, prefix in self._groups if scope.startswith(prefix)), ("", ""))
+
+    def _misshapen(self, scope: str) -> str:
+        """What the service does not take about the text of a scope; empty when nothing."""
+        group, prefix = self._group_of(scope)
+        rule = self._profile.texts.get(f"scopes.{group}" if group else "scope")
+        return rule.broken_by(scope[len(prefix) :]) if rule else ""
 
     def _inherited(self, key: Declared, kind: Kind | None) -> tuple[str, ...]:
         catalogue = self._profile.scopes
@@ -61,6 +80,10 @@ class ScopeRules:
         if not scope or has_control(scope) or scope != scope.strip():
             summary = "a scope is empty, has a space at an end or a control character"
             key.error("bad-scope", path, summary, "Write the name of a scope.")
+            return False
+        if why := self._misshapen(scope):
+            detail = f"Write it as {self._profile.title} has it. {self._profile.cite('scopes')}".strip()
+            key.error("bad-scope", path, f"the scope `{scope}` {why}", detail)
             return False
         if catalogue is not None and scope not in catalogue:
             key.error(

@@ -12,7 +12,7 @@ from keyform.dashboard import GENERAL, Line
 from keyform.engine import plan as pl
 from keyform.engine.plan import Change, Step
 from keyform.engine.sight import Sight
-from keyform.model import KeySpec, format_duration, instant
+from keyform.model import Credits, KeySpec, format_duration, instant
 from keyform.profile import ASSISTED, Profile
 from keyform.state import State
 
@@ -119,8 +119,18 @@ def _values(profile: Profile, spec: KeySpec, span: timedelta | None) -> dict[str
         values["expiry"] = words.get("expiry", {}).get(written, written)
     if spec.rate_limit is not None:
         values["rate_limit"] = f"{spec.rate_limit.limit} in {spec.rate_limit.per_seconds} s"
+    if spec.credits is not None:
+        values["credits"] = _credits(spec.credits)
     values["metadata"] = ", ".join(f"{name}={_quoted(value)}" for name, value in spec.metadata)
     return values
+
+
+def _credits(credits: Credits) -> str:
+    again = credits.refill
+    if again is None:
+        return f"{credits.remaining} and no refill"
+    day = "" if again.refill_day is None else f" on day {again.refill_day}"
+    return f"{credits.remaining}, refilled by {again.amount} {again.interval}{day}"
 
 
 def _moved(old: Iterable[object], new: Iterable[object]) -> dict[str, str]:

@@ -42,7 +42,7 @@ def explain(have: KeySpec | None, want: KeySpec | None, fields: Iterable[str]) -
 def _entries(name: str, old: dict[str, Any], new: dict[str, Any]) -> list[FieldDiff]:
     from deepdiff import DeepDiff
 
-    tree = DeepDiff(old, new, view="tree", threshold_to_diff_deeper=0)
+    tree = DeepDiff(_leaves(old), _leaves(new), view="tree", threshold_to_diff_deeper=0)
     paths = {
         ".".join([name, *map(str, level.path(output_format="list"))]): level
         for found in tree.values()
@@ -56,6 +56,15 @@ def _entries(name: str, old: dict[str, Any], new: dict[str, Any]) -> list[FieldD
         )
         for path, level in sorted(paths.items())
     ]
+
+
+def _leaves(tree: dict[str, Any]) -> dict[str, Any]:
+    """A tree as one mapping, so that what comes or goes as a whole is told entry by entry too."""
+    leaves: dict[str, Any] = {}
+    for name, value in tree.items():
+        inner = _leaves(value) if isinstance(value, dict) else None
+        leaves |= {name: value} if inner is None else {f"{name}.{path}": leaf for path, leaf in inner.items()}
+    return leaves
 
 
 def duration_diff(path: str, before: timedelta | None, after: timedelta | None) -> FieldDiff:

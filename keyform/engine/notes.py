@@ -8,7 +8,7 @@ from datetime import datetime
 
 from keyform.diagnostics import Diagnostic, note, warning
 from keyform.engine.idle import idle_keys
-from keyform.engine.plan import DROP, END, MINT, Change
+from keyform.engine.plan import DROP, END, MINT, REFRESH, Change
 from keyform.engine.sight import ServiceView, Sight
 from keyform.model import DISABLED, format_duration, instant
 from keyform.profile import ASSISTED
@@ -42,6 +42,24 @@ def notes(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
                 f"Browsers at {these} are refused as soon as this is applied. {rule}".rstrip(),
                 address=change.address,
             )
+        if credits_lost(change):
+            rule = sight.services[change.service or ""].profile.cite("credits")
+            yield warning(
+                "credits-removed",
+                f"{change.address}: without credits the key may be used without end",
+                f"Nothing counts its use any more as soon as this is applied. {rule}".rstrip(),
+                address=change.address,
+            )
+
+
+def credits_lost(change: Change) -> bool:
+    """Whether a change takes away what limited how often a key may be used."""
+    return change.action != REFRESH and any(
+        difference.path in ("credits", "credits.remaining")
+        and difference.before is not None
+        and difference.after is None
+        for difference in change.diff
+    )
 
 
 def _disabled(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:

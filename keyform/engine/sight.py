@@ -15,6 +15,7 @@ from keyform.model import (
     REVOKED,
     Desired,
     DesiredKey,
+    KeySpec,
     LiveKey,
     LiveProject,
     Rotation,
@@ -128,10 +129,11 @@ def presence(view: ServiceView, generation: Generation, now: datetime) -> Presen
             return Presence(None)
     if live.status == REVOKED:
         return Presence(None)
+    spec = with_balance_of(generation.spec, live.spec)
     if hidden := profile.fields_unseen:
-        live = replace(
-            live, spec=replace(live.spec, **{name: getattr(generation.spec, name) for name in hidden})
-        )
+        spec = replace(spec, **{name: getattr(generation.spec, name) for name in hidden})
+    if spec is not live.spec:
+        live = replace(live, spec=spec)
     ends = live.spec.expires_at
     if profile.lists:
         return Presence(live, expired=live.status == EXPIRED, disabled=live.status == DISABLED)
@@ -139,13 +141,27 @@ def presence(view: ServiceView, generation: Generation, now: datetime) -> Presen
 
 
 def seen_digest(live: LiveKey | LiveProject | None) -> str:
-    """A digest of what matters about something live; what passes by itself (last use) is left out."""
+    """A digest of what matters about something live; what passes by itself (last use, spent credits) is left
+    out."""
     if live is None:
         return digest(None)
     if isinstance(live, LiveProject):
         return digest({"id": live.id, "allowed_origins": list(live.allowed_origins)})
     status = ACTIVE if live.status == EXPIRED else live.status
-    return digest({"id": live.id, "spec": spec_to_json(live.spec), "status": status})
+    return digest({"id": live.id, "spec": spec_to_json(without_balance(live.spec)), "status": status})
+
+
+def with_balance_of(recorded: KeySpec, live: KeySpec) -> KeySpec:
+    """A live key with the credits that keyform gave it last. Use spends them and a refill brings them back,
+    so what is left is no change of the key; that they are there at all, and the refill, is compared."""
+    if live.credits is None or recorded.credits is None:
+        return live
+    return replace(live, credits=replace(live.credits, remaining=recorded.credits.remaining))
+
+
+def without_balance(spec: KeySpec) -> KeySpec:
+    """A specification whose credits are there or not, whatever is left of them."""
+    return replace(spec, credits=replace(spec.credits, remaining=0)) if spec.credits else spec
 
 
 def terms_of(want: DesiredKey) -> Terms:

@@ -57,6 +57,7 @@ def _a_new(name: str) -> str:
         "allowed_origins": "a new set of allowed origins",
         "metadata": "new metadata",
         "expires_at": "a new expiry",
+        "credits": "new credits",
     }
     return known.get(name, f"a new {name.replace('_', ' ')}")
 

@@ -26,6 +26,7 @@ from keyform.engine.plan import (
     FieldDiff,
     Plan,
 )
+from keyform.model import DAILY, MONTHLY
 from keyform.profile import ASSISTED
 from keyform.report.safe import padded, quoted, visible
 
@@ -238,6 +239,14 @@ def _remark(difference: FieldDiff) -> str:
         return "no longer protected"
     if path.startswith("rate_limit") and before is not None and after is None:
         return "wider: no limit any more"
+    if path in ("credits", "credits.remaining") and before is not None and after is None:
+        return "wider: may be used without end"
+    if path == "credits.remaining" and isinstance(before, int) and isinstance(after, int):
+        return "sets what is left" + (", wider: may be used more often" if after > before else "")
+    if path == "credits.refill.amount" and (before is None or (after is not None and after > before)):
+        return "wider: more comes back"
+    if path == "credits.refill.interval" and (before, after) == (MONTHLY, DAILY):
+        return "wider: comes back more often"
     if path == "rate_limit.limit" and isinstance(before, int) and isinstance(after, int) and after > before:
         return "wider: more requests allowed"
     return ""

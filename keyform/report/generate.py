@@ -6,7 +6,18 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 
-from keyform.model import DISABLED, EXPIRED, LATEST, REVOKED, LiveKey, LiveProject, instant
+from keyform.model import (
+    DAILY,
+    DISABLED,
+    EXPIRED,
+    LATEST,
+    MONTHLY,
+    REVOKED,
+    Credits,
+    LiveKey,
+    LiveProject,
+    instant,
+)
 from keyform.profile import Profile
 from keyform.report.safe import visible
 
@@ -126,10 +137,21 @@ def _key(
         yield "    expires_in: never"
     if spec.rate_limit is not None:
         yield f'    rate_limit: {{limit: {spec.rate_limit.limit}, per: "{spec.rate_limit.per_seconds}s"}}'
+    if spec.credits is not None:
+        yield f"    credits: {_credits(spec.credits)}"
     if spec.metadata:
         entries = ", ".join(f"{scalar(entry)}: {scalar(text)}" for entry, text in spec.metadata)
         yield f"    metadata: {{{entries}}}"
     yield f"    secret: {scalar(f'{service}/{name}')}"
+
+
+def _credits(credits: Credits) -> str:
+    refill = credits.refill
+    if refill is None:
+        return f"{{remaining: {credits.remaining}}}"
+    day = "" if refill.refill_day is None else f", refill_day: {refill.refill_day}"
+    again = f"{{amount: {refill.amount}, interval: {refill.interval}{day}}}"
+    return f"{{remaining: {credits.remaining}, refill: {again}}}"
 
 
 def _undeclarable(key: LiveKey, profile: Profile, now: datetime) -> str:
@@ -142,6 +164,9 @@ def _undeclarable(key: LiveKey, profile: Profile, now: datetime) -> str:
         return "it expires after the times that a configuration can hold"
     if profile.kinds and spec.kind not in profile.kinds:
         return f"kind {visible(str(spec.kind))} is unknown"
+    refill = spec.credits.refill if spec.credits else None
+    if refill is not None and refill.interval not in (DAILY, MONTHLY):
+        return f"its credits are refilled {visible(refill.interval)}"
     words = [key.id, spec.project or "", spec.environment or "", spec.name]
     words += [*spec.scopes, *spec.allowed_origins]
     words += [name for name, _ in spec.metadata]

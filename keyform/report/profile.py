@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from keyform.model import format_duration
+from keyform.model import format_duration, instant
 from keyform.profile import ASSISTED, CONTRACT, DOCUMENTED, Profile
 from keyform.report.safe import visible
 from keyform.report.style import Style
@@ -97,6 +97,8 @@ def _fields(profile: Profile, style: Style) -> list[str]:
     fixed = profile.fields - in_place - ({"expires_in"} if "expires_at" in in_place else set())
     windows = ", ".join(format_duration(window) for window in profile.expiry.windows)
     expiry = "any" if profile.expiry.settable and not windows else windows or "none can be set"
+    if profile.expiry.latest is not None:
+        expiry += f", until {instant(profile.expiry.latest)}"
     missing = [
         text
         for known, text in (
@@ -119,7 +121,9 @@ def _fields(profile: Profile, style: Style) -> list[str]:
 
 def _limits(profile: Profile) -> list[str]:
     """Sizes, plans and delays."""
-    sizes = [f"{name.replace('_', ' ')} {most:,}" for name, most in sorted(profile.limits.items())]
+    longest = {what: rule.longest for what, rule in profile.texts.items() if rule.longest is not None}
+    most_of = {**profile.limits, **{what.removeprefix("options."): most for what, most in longest.items()}}
+    sizes = [f"{name.replace('_', ' ')} {most:,}" for name, most in sorted(most_of.items())]
     plans = [f"{kind.name} keys need the {kind.gate} plan" for kind in profile.kinds.values() if kind.gate]
     delays = [
         f"{what} {format_duration(span)}"

@@ -12,7 +12,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from keyform.model import ACTIVE, DISABLED, EXPIRED, LATEST, REVOKED, STATUSES, RateLimit
+from keyform.model import ACTIVE, DISABLED, EXPIRED, LATEST, REVOKED, STATUSES
 from keyform.services.paths import compile_path
 from keyform.services.speech import FIRST_MOMENT, METADATA, TAGS, Marker, Speech
 
@@ -38,7 +38,7 @@ def _meets(value: Any, expected: Any) -> bool:
     return any(value == choice and type(value) is type(choice) for choice in choices)
 
 
-def _place(entry: Any) -> tuple[str | None, Mapping[str, Any]]:
+def place_of(entry: Any) -> tuple[str | None, Mapping[str, Any]]:
     """The path and the further words of one entry of a mapping."""
     if entry is None or isinstance(entry, str):
         return entry, {}
@@ -47,7 +47,7 @@ def _place(entry: Any) -> tuple[str | None, Mapping[str, Any]]:
 
 def id_reader(entry: Any, what: str = "key") -> Reader:
     """The id of a key, a project or an answer."""
-    path, more = _place(entry)
+    path, more = place_of(entry)
     get = compile_path(path or "id")
     numbers = bool(more.get("number"))
 
@@ -62,15 +62,15 @@ def id_reader(entry: Any, what: str = "key") -> Reader:
     return read
 
 
-def _nothing(raw: Any) -> None:
-    return None
+def nothing(raw: Any) -> None:
+    """Reads what no answer shows."""
 
 
 def text_reader(entry: Any, field: str) -> Reader:
     """A text, or None."""
-    path, more = _place(entry)
+    path, more = place_of(entry)
     if path is None:
-        return _nothing
+        return nothing
     get, default = compile_path(path), more.get("default")
 
     def read(raw: Any) -> str | None:
@@ -86,10 +86,10 @@ def text_reader(entry: Any, field: str) -> Reader:
 
 def word_reader(entry: Any, field: str, speech: Speech, names: str, prefixes: Mapping[str, str]) -> Reader:
     """A word of keyform's own: told by the service's word for it, or by how a shown text begins."""
-    path, more = _place(entry)
+    path, more = place_of(entry)
     if path is None:
         default = more.get("default")
-        return (lambda raw: default) if default is not None else _nothing
+        return (lambda raw: default) if default is not None else nothing
     text = text_reader(entry, field)
     if more.get("by") == "prefix":
         known = sorted((more.get("prefixes") or prefixes).items(), key=lambda pair: -len(pair[1]))
@@ -100,17 +100,17 @@ def word_reader(entry: Any, field: str, speech: Speech, names: str, prefixes: Ma
             return next((name for prefix, name in starts if value.startswith(prefix)), None)
 
         return by_prefix
-    back = _back(speech, names)
+    back = words_back(speech, names)
     return (lambda raw: back.get(value := text(raw), value)) if back else text
 
 
-def _back(speech: Speech, names: str) -> dict[Any, str]:
+def words_back(speech: Speech, names: str) -> dict[Any, str]:
     return {said: word for word, said in speech.names.get(names, {}).items() if isinstance(said, str | int)}
 
 
 def texts_reader(entry: Any, field: str, back: Mapping[Any, str]) -> Reader:
     """A sorted tuple of texts."""
-    path, more = _place(entry)
+    path, more = place_of(entry)
     if path is None:
         return lambda raw: ()
     get, split = compile_path(path), more.get("split")
@@ -140,8 +140,8 @@ def texts_reader(entry: Any, field: str, back: Mapping[Any, str]) -> Reader:
 
 def scopes_reader(entry: Any, speech: Speech) -> Reader:
     """The scopes, with those that the service keeps apart under the prefix that they have at keyform."""
-    plain = texts_reader(entry, "scopes", _back(speech, "scopes"))
-    _, more = _place(entry)
+    plain = texts_reader(entry, "scopes", words_back(speech, "scopes"))
+    _, more = place_of(entry)
     apart = [
         (speech.groups[group], texts_reader(path, "scopes", {}))
         for group, path in more.get("groups", {}).items()
@@ -170,9 +170,9 @@ def _asked_for(shown: Sequence[str], implied: Sequence[tuple[str, Sequence[str]]
 
 def moment_reader(entry: Any, field: str, speech: Speech) -> Reader:
     """A time in UTC, or None."""
-    path, _ = _place(entry)
+    path, _ = place_of(entry)
     if path is None:
-        return _nothing
+        return nothing
     get, parse, never = compile_path(path), speech.time_reader(), speech.never
 
     def read(raw: Any) -> datetime | None:
@@ -190,30 +190,9 @@ def moment_reader(entry: Any, field: str, speech: Speech) -> Reader:
     return read
 
 
-def rate_limit_reader(entry: Any) -> Reader:
-    """A rate limit, or None."""
-    path, more = _place(entry)
-    if path is None:
-        return _nothing
-    get, limit_of = compile_path(path), compile_path(more.get("limit", "limit"))
-    unit, per = (1000, more["per_ms"]) if "per_ms" in more else (1, more.get("per_seconds", "per_seconds"))
-    span_of = compile_path(per) if isinstance(per, str) else (lambda raw: per)
-
-    def read(raw: Any) -> RateLimit | None:
-        value = get(raw)
-        if value is None:
-            return None
-        limit, span = limit_of(value), span_of(value)
-        if type(limit) is int and type(span) is int:
-            return RateLimit(limit, span // unit)
-        raise Unintelligible("a key whose rate_limit is no limit")
-
-    return read
-
-
 def metadata_reader(entry: Any, marker: Marker | None) -> Reader:
     """The metadata without the ownership label, and the label."""
-    path, more = _place(entry)
+    path, more = place_of(entry)
     if path is None:
         return lambda raw: ((), None)
     get, as_json = compile_path(path, {}), more.get("values") == "json"
@@ -252,7 +231,7 @@ def tag_reader(entry: Any, marker: Marker | None) -> Reader | None:
 def status_reader(entry: Any, speech: Speech) -> Reader:
     """The status by a word, by conditions, or by both; a word that is not known is an error, because a
     key that works must not be taken for one that does not."""
-    path, more = _place(entry)
+    path, more = place_of(entry)
     tried = (status for status in (REVOKED, EXPIRED, DISABLED) if status in more)
     tests = tuple((status, conditions(more[status])) for status in tried)
     words: dict[Any, str] = {status: status for status in STATUSES}

@@ -33,6 +33,7 @@ _SENT_AS = {
     "expires_at": ("expires_at", "expires_in", "expiry_window"),
     "scopes": ("scopes", "scopes.text", "scopes.csv"),
     "rate_limit": ("rate_limit", "rate_limit.limit"),
+    "credits": ("credits", "credits.remaining"),
 }
 _SAYS = {CURSOR: "cursor", PAGE: "page", OFFSET: "offset"}
 

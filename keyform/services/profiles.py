@@ -10,7 +10,19 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from keyform.errors import ConfigError
-from keyform.profile import CONTRACT, FORBIDDEN, OPTIONAL, TEXT, ExpiryRule, Fact, Kind, Option, Profile
+from keyform.model import parse_instant
+from keyform.profile import (
+    CONTRACT,
+    FORBIDDEN,
+    OPTIONAL,
+    TEXT,
+    ExpiryRule,
+    Fact,
+    Kind,
+    Option,
+    Profile,
+    TextRule,
+)
 from keyform.services.dashboards import dashboard_of
 from keyform.services.templates import placeholders
 
@@ -96,9 +108,12 @@ def profile_of(name: str, tree: Mapping[str, Any]) -> Profile:
         wildcard_origins=origins.get("wildcard", False),
         http_origins=origins.get("http", "localhost"),
         expiry=ExpiryRule(
-            expiry.get("settable", True), tuple(_span(window) for window in expiry.get("windows", ()))
+            expiry.get("settable", True),
+            tuple(_span(window) for window in expiry.get("windows", ())),
+            latest=parse_instant(expiry["latest"]) if "latest" in expiry else None,
         ),
         limits=tree.get("limits", {}),
+        texts={what: TextRule(**rule) for what, rule in tree.get("texts", {}).items()},
         lists="list" in operations,
         marks="marker" in tree,
         idempotent=tree.get("idempotent", _repeats_safely(tree)),

@@ -17,7 +17,6 @@ from keyform.services.fields import (
     id_reader,
     metadata_reader,
     moment_reader,
-    rate_limit_reader,
     scopes_reader,
     status_reader,
     tag_reader,
@@ -26,6 +25,7 @@ from keyform.services.fields import (
     word_reader,
 )
 from keyform.services.paths import compile_path
+from keyform.services.quotas import credits_reader, rate_limit_reader
 from keyform.services.speech import DESCRIPTION, NAME, Speech
 
 KeyReader = Callable[[object], LiveKey]
@@ -46,6 +46,7 @@ def key_reader(mapping: Mapping[str, Any], speech: Speech, kinds: Mapping[str, K
     origins = texts_reader(mapping.get("allowed_origins"), "allowed_origins", {})
     expires = moment_reader(mapping.get("expires_at"), "expires_at", speech)
     limit = rate_limit_reader(mapping.get("rate_limit"))
+    credits = credits_reader(mapping.get("credits"), speech)
     metadata = metadata_reader(mapping.get("metadata"), speech.marker)
     created = moment_reader(mapping.get("created_at"), "created_at", speech)
     used = moment_reader(mapping.get("last_used_at"), "last_used_at", speech)
@@ -78,6 +79,7 @@ def key_reader(mapping: Mapping[str, Any], speech: Speech, kinds: Mapping[str, K
                 origins(raw),
                 expires(raw),
                 limit(raw),
+                credits(raw),
                 shown,
             ),
             state,

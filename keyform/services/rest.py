@@ -88,7 +88,7 @@ class RestService:
         operation = self.operation("update")
         update = Update(operation, fields, self.profile.mutable)
         wanted = replace(key.spec, **{field: getattr(spec, field) for field in fields})
-        values = self.values(operation, wanted, key.label) | {"id": key.id}
+        values = self.values(operation, wanted, key.label, key.spec) | {"id": key.id}
         doing, steps = f"changing key {key.id}", next_steps(operation)
         body: Any = None
         for part in update.calls(key.spec, wanted):
@@ -197,9 +197,12 @@ class RestService:
             "It may have been carried out all the same. Check that the `endpoint` is a key service.",
         )
 
-    def values(self, operation: Operation, spec: KeySpec, label: str | None) -> dict[str, Any]:
-        """What the placeholders of an operation stand for. Holds no credential, but every option."""
-        return self._options | operation.dialect.speech.values(spec, label, self._clock.now())
+    def values(
+        self, operation: Operation, spec: KeySpec, label: str | None, before: KeySpec | None = None
+    ) -> dict[str, Any]:
+        """What the placeholders of an operation stand for; ``before`` is the key that an update changes.
+        Holds no credential, but every option."""
+        return self._options | operation.dialect.speech.values(spec, label, self._clock.now(), before)
 
     def _created(
         self, operation: Operation, answer: Answer, spec: KeySpec, label: str

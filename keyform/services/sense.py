@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from keyform.model import SPEC_FIELDS, STATUSES
+from keyform.model import DAILY, MONTHLY, SPEC_FIELDS, STATUSES, parse_instant
 from keyform.options import is_of_type
 from keyform.profile import DOCUMENTED, FIELDS_OF_A_SERVICE, TEXT
 from keyform.services.dashboards import dashboard_problems
@@ -20,6 +20,9 @@ from keyform.services.templates import placeholders
 
 Problem = tuple[tuple[str | int, ...], str, str]
 
+_PATH_WORDS = (
+    "at", "limit", "per_seconds", "per_ms", "remaining", "refill", "amount", "interval", "refill_day",
+)  # fmt: skip
 _LIMITS = {*SPEC_FIELDS, "metadata_key", "metadata_value"}
 
 
@@ -59,9 +62,17 @@ def _rules(tree: Mapping[str, Any]) -> Iterator[Problem]:
         if len(choices) > 1 and what not in fields:
             yield ((f"{what}s",), f"there are {what}s to choose from and keys have no `{what}`",
                    f"Add `{what}` to `fields`.")  # fmt: skip
-    for name in tree.get("limits", {}):
-        if name not in _LIMITS:
-            yield ("limits", name), f"`{name}` has no length or count", f"It is one of {_listed(_LIMITS)}."
+    groups = {f"scopes.{group}" for group in tree.get("scope_groups", {})}
+    options = {f"options.{option}" for option in tree.get("options", {})}
+    for part, known in (("limits", _LIMITS | groups), ("texts", {"scope"} | groups | options)):
+        for name in tree.get(part, {}):
+            if name not in known:
+                yield (part, name), f"`{name}` has no length or count", f"It is one of {_listed(known)}."
+    for name, rule in tree.get("texts", {}).items():
+        if wrong := _bad_pattern(rule.get("pattern", "")):
+            yield ("texts", name, "pattern"), f"no regular expression: {wrong}", "Mend it."
+    if "latest" in tree.get("expiry", {}) and not _is_time(tree["expiry"]["latest"]):
+        yield ("expiry", "latest"), "this is no time", 'Write it in UTC, like "2100-01-01T00:00:00Z".'
     if tree.get("key_format") and (wrong := _bad_pattern(tree["key_format"])):
         yield ("key_format",), f"no regular expression: {wrong}", "Mend it."
 
@@ -167,12 +178,14 @@ def _key(tree: Mapping[str, Any], documented: list[str]) -> Iterator[Problem]:
 
 
 def _paths(where: tuple[str | int, ...], words: Mapping[str, Any]) -> Iterator[Problem]:
-    for word in ("at", "limit", "per_seconds", "per_ms"):
+    for word in _PATH_WORDS:
         if isinstance(words.get(word), str):
             try:
                 compile_path(words[word])
             except BadPath as problem:
                 yield where, str(problem), "docs/profiles.md shows how paths are written."
+    if isinstance(words.get("refill"), dict):
+        yield from _paths((*where, "refill"), words["refill"])
 
 
 def _names(tree: Mapping[str, Any]) -> Iterator[Problem]:
@@ -182,6 +195,7 @@ def _names(tree: Mapping[str, Any]) -> Iterator[Problem]:
         "environments": set(tree.get("environments", ())),
         "scopes": set(tree["scopes"]) if "scopes" in tree else None,
         "statuses": set(STATUSES),
+        "intervals": {DAILY, MONTHLY},
         "windows": {*tree.get("expiry", {}).get("windows", ()), "never"},
     }
     for what, words in names.items():
@@ -230,6 +244,14 @@ def _bad_pattern(pattern: str) -> str:
     except re.error as problem:
         return str(problem)
     return ""
+
+
+def _is_time(text: str) -> bool:
+    try:
+        parse_instant(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _listed(words: Any) -> str:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from keyform.model import LABEL, LATEST, KeySpec, instant, parse_instant
-from keyform.services.templates import OMIT, Template, compile_template
+from keyform.model import LABEL, LATEST, Credits, KeySpec, instant, parse_instant
+from keyform.services.templates import KEEP, OMIT, Template, compile_template
 
 RFC3339, EPOCH_S, EPOCH_MS = "rfc3339", "epoch_s", "epoch_ms"
 TIMES = (RFC3339, EPOCH_S, EPOCH_MS)
@@ -29,7 +29,8 @@ KEY_VALUES = frozenset((
     "kind", "environment", "project", "name", "description", "scopes", "scopes.text", "scopes.csv",
     "allowed_origins", "expires_at",
     "expires_in", "expiry_window", "rate_limit", "rate_limit.limit", "rate_limit.per_seconds",
-    "rate_limit.per_ms", "metadata", "tags", "label", "idempotency_key",
+    "rate_limit.per_ms", "credits", "credits.remaining", "credits.refill", "credits.amount",
+    "credits.interval", "credits.refill_day", "metadata", "tags", "label", "idempotency_key",
 ))  # fmt: skip
 """What a template may take from a key specification and its label."""
 
@@ -91,18 +92,22 @@ class Speech:
         if isinstance(times, str):
             times = {"read": times, "write": times}
         never = times.get("never", [])
+        # A part of a field is written before the field that holds it.
+        forms = sorted(tree.get("write", {}).items(), key=lambda form: -form[0].count("."))
         return Speech(
             times.get("write", RFC3339),
             times.get("read", times.get("write", RFC3339)),
             tuple(never) if isinstance(never, list) else (never,),
             tree.get("names", {}),
-            {name: compile_template(form) for name, form in tree.get("write", {}).items()},
+            {name: compile_template(form) for name, form in forms},
             tree.get("scope_groups", {}),
             Marker.of(tree.get("marker")),
         )
 
-    def values(self, spec: KeySpec, label: str | None, now: datetime) -> dict[str, Any]:
-        """What the placeholders of a request stand for."""
+    def values(
+        self, spec: KeySpec, label: str | None, now: datetime, before: KeySpec | None = None
+    ) -> dict[str, Any]:
+        """What the placeholders of a request stand for; ``before`` is what an update starts from."""
         values: dict[str, Any] = {
             "kind": self._named("kinds", spec.kind),
             "environment": self._named("environments", spec.environment),
@@ -131,6 +136,8 @@ class Speech:
                 "rate_limit.per_seconds": seconds,
                 "rate_limit.per_ms": seconds * 1000,
             }
+        if spec.credits is not None:
+            values |= self._credits(spec.credits, before.credits if before else None)
         if spec.expires_at is None:
             values["expiry_window"] = self.names.get("windows", {}).get("never")
         else:
@@ -166,6 +173,21 @@ class Speech:
             return FIRST_MOMENT + timedelta(seconds=value / scale)
 
         return read
+
+    def _credits(self, credits: Credits, before: Credits | None) -> dict[str, Any]:
+        unchanged = before is not None and before.remaining == credits.remaining
+        values: dict[str, Any] = {
+            "credits": credits.remaining,
+            "credits.remaining": KEEP if unchanged else credits.remaining,
+        }
+        if credits.refill is not None:
+            values |= {
+                "credits.refill": credits.refill.amount,
+                "credits.amount": credits.refill.amount,
+                "credits.interval": self._named("intervals", credits.refill.interval),
+                "credits.refill_day": credits.refill.refill_day,
+            }
+        return values
 
     def _named(self, what: str, word: str | None) -> Any:
         return None if word is None else self.names.get(what, {}).get(word, word)

@@ -29,6 +29,15 @@ OMIT: Any = _Omit()
 """What a template gives when there is nothing to write."""
 
 
+class _Keep:
+    def __repr__(self) -> str:
+        return "KEEP"
+
+
+KEEP: Any = _Keep()
+"""A value that says: leave what stands there. It is written nowhere, and taken out of nothing."""
+
+
 class NoValue(ValueError):
     """A path cannot be written: ``name`` has no value that may stand in it."""
 
@@ -60,12 +69,14 @@ def compile_template(tree: Any) -> Template:
 
         def mapping(values: Values) -> Any:
             made = ((name(values), part(values)) for name, part in parts)
-            return {name: value for name, value in made if value is not OMIT}
+            return {name: value for name, value in made if value is not OMIT and value is not KEEP}
 
         return mapping
     if isinstance(tree, list):
         entries = tuple(compile_template(value) for value in tree)
-        return lambda values: [value for value in (entry(values) for entry in entries) if value is not OMIT]
+        return lambda values: [
+            value for value in (entry(values) for entry in entries) if value is not OMIT and value is not KEEP
+        ]
     return lambda values: tree
 
 
@@ -100,7 +111,7 @@ def put_into(target: dict[str, Any], tree: Mapping[str, Any], values: Values) ->
         value = compile_template(part)(values)
         if value is OMIT:
             target.pop(name, None)
-        else:
+        elif value is not KEEP:
             target[name] = value
 
 
@@ -143,7 +154,7 @@ def _text(text: str) -> Template:
         def put(match: re.Match[str]) -> str:
             nonlocal missing
             value = values.get(match[1])
-            if value is None or value == "":
+            if value is None or value == "" or value is KEEP:
                 missing = missing or match[2] is None
                 return match[2] or ""
             return " ".join(map(str, value)) if isinstance(value, list) else str(value)

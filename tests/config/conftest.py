@@ -29,6 +29,7 @@ _FIELDS = frozenset(
         "expires_in",
         "expires_at",
         "rate_limit",
+        "credits",
         "metadata",
     }
 )

@@ -9,7 +9,7 @@ import pytest
 
 from keyform.config import Config
 from keyform.diagnostics import Diagnostic
-from keyform.model import Import, Move, Place, RateLimit, Rotation, Secret, SourceRef
+from keyform.model import Credits, Import, Move, Place, RateLimit, Refill, Rotation, Secret, SourceRef
 
 Loader = Callable[..., Config]
 Refuser = Callable[..., tuple[Diagnostic, ...]]
@@ -35,6 +35,7 @@ keys:
     expires_in: 1y
     rotation: {every: 60d, before_expiry: 14d, overlap: 72h, revoke_when_unused_for: 24h}
     rate_limit: {limit: 600, per: 1m}
+    credits: {remaining: 1000, refill: {amount: 500, interval: monthly, refill_day: 31}}
     metadata: {team: web, app: "7"}
     secret: {store: local, path: web/snippet, field: key, on_revoke: keep}
     owner: web-team
@@ -61,6 +62,7 @@ keys:
         timedelta(days=60), timedelta(days=14), timedelta(hours=72), timedelta(hours=24)
     )
     assert spec.rate_limit == RateLimit(600, 60)
+    assert spec.credits == Credits(1000, Refill(500, "monthly", 31))
     assert spec.metadata == (("app", "7"), ("team", "web"))
     assert key.places == (Place("local", "web/snippet", "key"),)
     assert key.places[0].on_revoke == "keep"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from keyform.engine.sight import seen_digest
-from keyform.model import EXPIRED, REVOKED, SPEC_FIELDS, RateLimit, Rotation
+from keyform.model import EXPIRED, REVOKED, SPEC_FIELDS, Credits, LiveKey, RateLimit, Refill, Rotation
 from tests.engine.scene import (
     BORN,
     DAY,
@@ -40,6 +40,7 @@ OTHER: dict[str, Any] = {
     "allowed_origins": ("https://a.example",),
     "expires_at": NOW + 30 * DAY,
     "rate_limit": RateLimit(5, 60),
+    "credits": Credits(100, Refill(10, "daily")),
     "metadata": (("team", "x"),),
 }
 
@@ -98,6 +99,87 @@ def test_drift_that_happens_to_be_what_is_now_declared_is_no_change() -> None:
     drifted = live_of(generation(), spec=replace(SPEC, description="same"))
     want = wanted(spec=replace(SPEC, description="same"))
     assert Scene((want,), (record(),), live={"toy": (drifted,)}).plan().empty
+
+
+# Credits are spent by use
+
+FEW = Credits(100, Refill(10, "daily"))
+
+
+def spent(recorded: Credits | None, live: Credits | None, declared: Credits | None) -> Scene:
+    current = generation(spec=replace(SPEC, credits=recorded))
+    return Scene(
+        (wanted(spec=replace(SPEC, credits=declared)),),
+        (record(current=current),),
+        live={"toy": (live_of(current, spec=replace(SPEC, credits=live)),)},
+    )
+
+
+@pytest.mark.parametrize("left", [0, 99, 100, 5000])
+def test_credits_spent_or_refilled_are_no_change(left: int) -> None:
+    scene = spent(FEW, replace(FEW, remaining=left), FEW)
+    assert scene.plan().empty
+    assert scene.plan(mode="refresh-only").empty
+
+
+def test_what_is_left_does_not_make_a_plan_stale() -> None:
+    before, after = (spent(FEW, replace(FEW, remaining=left), replace(FEW, remaining=500)) for left in (9, 8))
+    assert before.only().seen == after.only().seen
+    one, other = (LiveKey("k", replace(SPEC, credits=replace(FEW, remaining=left))) for left in (9, 8))
+    assert seen_digest(one) == seen_digest(other)
+    assert seen_digest(one) != seen_digest(replace(one, spec=replace(SPEC, credits=None)))
+
+
+@pytest.mark.parametrize(
+    ("live", "declared", "differs", "drift"),
+    [
+        (FEW, replace(FEW, remaining=500), {"credits.remaining": (100, 500)}, False),
+        (FEW, replace(FEW, refill=Refill(20, "daily")), {"credits.refill.amount": (10, 20)}, False),
+        (
+            FEW,
+            replace(FEW, refill=None),
+            {"credits.refill.amount": (10, None), "credits.refill.interval": ("daily", None)},
+            False,
+        ),
+        (
+            FEW,
+            None,
+            {
+                "credits.remaining": (100, None),
+                "credits.refill.amount": (10, None),
+                "credits.refill.interval": ("daily", None),
+            },
+            False,
+        ),
+        (replace(FEW, refill=Refill(99, "daily")), FEW, {"credits.refill.amount": (99, 10)}, True),
+        (
+            None,
+            FEW,
+            {
+                "credits.remaining": (None, 100),
+                "credits.refill.amount": (None, 10),
+                "credits.refill.interval": (None, "daily"),
+            },
+            True,
+        ),
+    ],
+)
+@pytest.mark.parametrize("left", [100, 3])
+def test_credits_that_change(
+    left: int, live: Credits | None, declared: Credits | None, differs: dict[str, Any], drift: bool
+) -> None:
+    change = spent(FEW, live and replace(live, remaining=left), declared).only()
+    assert (change.action, change.drift, diff(change)) == ("update", drift, differs)
+    assert "keys take new credits in place" in change.reason
+    assert ("outside keyform" in change.reason) is drift
+
+
+def test_taking_credits_away_is_said_aloud() -> None:
+    plan = spent(FEW, FEW, None).plan()
+    (told,) = plan.diagnostics
+    assert (told.code, told.severity, told.address) == ("credits-removed", "warning", "keys.a")
+    assert "without end" in told.summary
+    assert codes(spent(FEW, FEW, replace(FEW, remaining=5)).plan()) == []
 
 
 def test_entries_of_metadata_are_explained_one_by_one() -> None:

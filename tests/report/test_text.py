@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from keyform.diagnostics import error
@@ -72,6 +74,27 @@ def test_a_removed_allowlist_is_called_empty() -> None:
 def test_a_longer_life_is_marked(before: str | None, after: str | None, remark: str | None) -> None:
     text = shown(Change("keys.a", "update", "x", "s", diff=(FieldDiff("expires_at", before, after),)))
     assert ("(" + remark + ")" in text) if remark else "wider" not in text
+
+
+@pytest.mark.parametrize(
+    ("path", "before", "after", "remark"),
+    [
+        ("credits.remaining", 5, None, "wider: may be used without end"),
+        ("credits", {"remaining": 5}, None, "wider: may be used without end"),
+        ("credits.remaining", 5, 6, "sets what is left, wider: may be used more often"),
+        ("credits.remaining", 5, 4, "sets what is left"),
+        ("credits.remaining", None, 5, None),
+        ("credits.refill.amount", None, 5, "wider: more comes back"),
+        ("credits.refill.amount", 4, 5, "wider: more comes back"),
+        ("credits.refill.amount", 5, 4, None),
+        ("credits.refill.amount", 5, None, None),
+        ("credits.refill.interval", "monthly", "daily", "wider: comes back more often"),
+        ("credits.refill.interval", "daily", "monthly", None),
+    ],
+)
+def test_more_use_is_marked(path: str, before: Any, after: Any, remark: str | None) -> None:
+    text = shown(Change("keys.a", "update", "x", "s", diff=(FieldDiff(path, before, after),)))
+    assert ("(" + remark + ")" in text) if remark else "(" not in text
 
 
 def test_what_is_revoked_and_deleted_is_named() -> None:

@@ -36,7 +36,8 @@ AT = 'endpoint: "http://localhost:1", credential: "${env:ROOT}"'
 @dataclass(frozen=True)
 class Rule:
     """Something wrong: as it is declared, and as it is sent. ``says`` are words of the refusal, ``source``
-    where the rule is from; ``sent`` are the fields of a create, None where the service itself allows it."""
+    where the rule is from (empty for keyform's own); ``sent`` are the fields of a create, None where the
+    service itself allows it; ``service`` is what the service is declared with."""
 
     declared: str
     code: str
@@ -44,6 +45,7 @@ class Rule:
     source: str
     sent: dict[str, Any] | None = None
     answer: tuple[int, str] = (422, "")
+    service: str = ""
 
 
 class StaysOpen(InProcess):
@@ -94,7 +96,7 @@ class Rules:
 
     def check(self, rule: Rule) -> None:
         """keyform refuses what is declared, naming rule and source; the service refuses what is sent."""
-        found = self.validate(rule.declared)
+        found = self.validate(rule.declared, rule.service)
         assert [d.code for d in found if d.severity == "error"] == [rule.code], found
         (told,) = (d for d in found if d.severity == "error")
         words = f"{told.summary} {told.detail}"

@@ -62,6 +62,7 @@ RULES = {
             ("allowed_origins", "['https://a.example']", ["https://a.example"]),
             ("expires_in", "30d", "30d"),
             ("rate_limit", "{limit: 1, per: 1s}", {"limit": 1, "per_seconds": 1}),
+            ("credits", "{remaining: 1}", {"remaining": 1}),
             ("metadata", "{a: b}", {"a": "b"}),
         )
     },

@@ -71,13 +71,14 @@ RULES = {
             (f"take no `{field}`", "a name, a project, an expiry and scopes, nothing else"),
             DOCS,
             {"project": "acme", field: sent},
-            (422, "field_not_supported"),
+            (422, "invalid_request" if field == "credits" else "field_not_supported"),
         )
         for field, declared, sent in (
             ("environment", "test", "test"),
             ("description", "x", "x"),
             ("allowed_origins", "['https://a.example']", ["https://a.example"]),
             ("rate_limit", "{limit: 1, per: 1s}", {"limit": 1, "per_seconds": 1}),
+            ("credits", "{remaining: 1}", {"remaining": 1}),
         )
     },
 }

@@ -105,12 +105,13 @@ RULES = {
             (f"take no `{field}`", "Nothing says"),
             NOWHERE,
             sent("sk", **({name: value} if name else {})) if name else None,
-            (422, "field_not_supported"),
+            (422, "invalid_request" if field == "credits" else "field_not_supported"),
         )
         for field, declared, name, value in (
             ("expires_in", "30d", "expires_at", "2031-01-01T00:00:00Z"),
             ("description", "x", "description", "x"),
             ("rate_limit", "{limit: 1, per: 1s}", "rate_limit", {"limit": 1, "per_seconds": 1}),
+            ("credits", "{remaining: 1}", "credits", {"remaining": 1}),
             ("metadata", "{a: b}", "", None),
         )
     },

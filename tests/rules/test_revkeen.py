@@ -92,12 +92,13 @@ RULES = {
             (f"take no `{field}`", "Nothing says"),
             NOWHERE,
             {"scopes": READ, field: sent},
-            (422, "field_not_supported"),
+            (422, "invalid_request" if field == "credits" else "field_not_supported"),
         )
         for field, declared, sent in (
             ("project", "web", "web"),
             ("description", "x", "x"),
             ("rate_limit", "{limit: 1, per: 1s}", {"limit": 1, "per_seconds": 1}),
+            ("credits", "{remaining: 1}", {"remaining": 1}),
         )
     },
 }

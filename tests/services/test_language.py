@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from keyform.errors import ServiceError
-from keyform.model import KeySpec, LiveKey, RateLimit, Secret
+from keyform.model import Credits, KeySpec, LiveKey, RateLimit, Refill, Secret
 from tests.services.conftest import START, ManualClock
 from tests.services.speaking import body, profile_text, speaking
 
@@ -120,6 +120,14 @@ def updating(
             {"l": 5, "p": 60, "ms": 60000},
         ),
         ("rate_limit", '{l: "{rate_limit.limit}"}', KeySpec(), {}),
+        (
+            "credits",
+            '{c: "{credits.remaining}", a: "{credits.amount}", i: "{credits.interval}/{credits.refill_day}"}',
+            KeySpec(credits=Credits(0, Refill(5, "monthly", 31))),
+            {"c": 0, "a": 5, "i": "monthly/31"},
+        ),
+        ("credits", '{c: "{credits}", a: "{credits.amount}"}', KeySpec(credits=Credits(7)), {"c": 7}),
+        ("credits", '{c: "{credits.remaining|null}"}', KeySpec(), {"c": None}),
         ("expires_at", '{e: "{expires_at}"}', KeySpec(expires_at=NOON), {"e": "2027-01-01T12:00:00.500Z"}),
         (
             "expires_in",
@@ -248,6 +256,26 @@ def test_a_secret_option_goes_nowhere_but_into_a_login() -> None:
             {"limits": {"n": 5}},
             {"rate_limit": RateLimit(5, 60)},
         ),
+        (
+            "rate_limit: {at: limits, where: {auto: true}, limit: n, per_ms: ms}",
+            {"limits": [{"n": 1, "ms": 1000, "auto": False}, {"n": 5, "ms": 60000, "auto": True}]},
+            {"rate_limit": RateLimit(5, 60)},
+        ),
+        (
+            "rate_limit: {at: limits, where: {auto: true}, limit: n, per_ms: ms}",
+            {"limits": [{"n": 1, "ms": 1000, "auto": False}]},
+            {"rate_limit": None},
+        ),
+        ("credits: c", {"c": {"remaining": 0}}, {"credits": Credits(0)}),
+        ("credits: c", {"c": {"remaining": None}}, {"credits": None}),
+        ("credits: c", {"c": None}, {"credits": None}),
+        ("credits: {at: quota, remaining: left}", {"quota": {"left": 3}}, {"credits": Credits(3)}),
+        (
+            "credits: {at: '', remaining: left, refill: {at: '', amount: n, interval: each, refill_day: d}}",
+            {"left": 3, "n": 9, "each": "monthly", "d": 1},
+            {"credits": Credits(3, Refill(9, "monthly", 1))},
+        ),
+        ("credits: {at: '', refill: {at: '', amount: again}}", {"remaining": 3}, {"credits": Credits(3)}),
         (
             "metadata: {at: m, values: json}",
             {"m": {"a": "b", "n": [1]}},
@@ -415,6 +443,40 @@ def test_all_fields_that_can_change() -> None:
     talk = updating(update, "name, scopes")
     talk.service.update(KEY, WANT, frozenset({"name"}))
     assert talk.sent == [("POST", "/rpc", {"key": "k1", "name": "new", "s": ["a", "b"]})]
+
+
+QUOTA = LiveKey("k1", KeySpec(name="old", credits=Credits(100, Refill(10, "daily"))), label="l/1")
+SAID = 'credits: {c: {left: "{credits.remaining|null}", again: "{credits.amount|null}"}}'
+
+
+@pytest.mark.parametrize(
+    ("credits", "sent"),
+    [
+        (Credits(100, Refill(20, "daily")), {"again": 20}),
+        (Credits(100), {"again": None}),
+        (Credits(50, Refill(10, "daily")), {"left": 50, "again": 10}),
+        (None, {"left": None, "again": None}),
+    ],
+)
+def test_what_use_has_left_is_said_only_where_it_changes(
+    credits: Credits | None, sent: dict[str, Any]
+) -> None:
+    talk = updating(f'method: PUT, path: "/keys/{{id}}", fields: {{{SAID}}}', "credits")
+    talk.service.update(QUOTA, KeySpec(credits=credits), frozenset({"credits"}))
+    assert talk.sent == [("PUT", "/keys/k1", {"c": sent})]
+
+
+def test_what_use_has_left_stays_in_an_object_that_is_sent_whole() -> None:
+    raw = {"id": "k1", "name": "old", "c": {"left": 3, "again": 10}}
+    update = (
+        f'method: PUT, path: "/keys/{{id}}", send: merged, fields: {{name: {{name: "{{name}}"}}, {SAID}}}'
+    )
+    read = '  read: {backing: documented, path: "/keys/{id}"}'
+    talk = updating(update, "name, credits", top="key: {id: id, name: name}", answer=raw, more=read)
+    talk.service.update(QUOTA, KeySpec(credits=Credits(100, Refill(20, "daily"))), frozenset({"credits"}))
+    assert [what for what in talk.sent if what[2]] == [
+        ("PUT", "/keys/k1", {"id": "k1", "name": "old", "c": {"left": 3, "again": 20}})
+    ]
 
 
 MARKED = "marker: metadata\nkey: {id: id, name: name, metadata: meta}"

@@ -52,8 +52,8 @@ def test_the_embedded_profile_knows_what_the_service_enforces() -> None:
         assert (kind.origins == "required") == rules.needs_origin
     assert set(profile.environments) == CONTRACT.environments
     assert set(profile.scopes or ()) == CONTRACT.scopes
-    assert profile.shown == set(SPEC_FIELDS)
-    assert set(SPEC_FIELDS) - profile.mutable == {"kind", "environment", "project"}
+    assert profile.shown == set(SPEC_FIELDS) - {"credits"}
+    assert profile.shown - profile.mutable == {"kind", "environment", "project"}
     assert {kind.name: kind.default_scopes for kind in profile.kinds.values()} == {
         "public": ("events:write",),
         "secret": ("events:write",),
@@ -121,6 +121,15 @@ def test_a_file_that_is_not_there_lists_the_types_that_are(tmp_path: Path) -> No
     with pytest.raises(ConfigError, match="cannot read the profile") as caught:
         load_profile("./acme.yaml", tmp_path)
     assert "embedded" in caught.value.diagnostics[0].detail
+
+
+def test_credits_are_no_part_of_the_contract() -> None:
+    profile = load_profile("unkey", Path())
+    assert profile is not None
+    under = profile.under("contract")
+    for fields in (under.fields, under.mutable, under.shown):
+        assert "credits" not in fields
+        assert "rate_limit" in fields
 
 
 def test_an_unknown_type_is_none(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from keyform.model import KeySpec, RateLimit, Secret
+from keyform.model import Credits, KeySpec, RateLimit, Refill, Secret
 from keyform.services import open_service
 from keyform.services.profiles import load_profile
 from tests.services.conftest import ManualClock
@@ -80,12 +81,18 @@ JSON: st.SearchStrategy[Any] = st.recursive(
     max_leaves=5,
 )
 SCOPES = st.lists(st.from_regex(r"[a-zA-Z0-9_:\-.*]{1,40}", fullmatch=True), max_size=5, unique=True)
+AMOUNTS = st.integers(1, 2**53 - 1)
+REFILLS = st.builds(Refill, AMOUNTS, st.just("daily")) | st.builds(
+    Refill, AMOUNTS, st.just("monthly"), st.integers(1, 31)
+)
+CREDITS = st.none() | st.builds(Credits, st.integers(0, 2**53 - 1), st.none() | REFILLS)
 SPECS = st.builds(
     KeySpec,
     name=st.text(min_size=1, max_size=200),
     scopes=SCOPES.map(lambda scopes: tuple(sorted(scopes))),
     expires_at=st.none() | st.datetimes(datetime(2027, 1, 1), datetime(2099, 1, 1), timezones=st.just(UTC)),
     rate_limit=st.none() | st.builds(RateLimit, st.integers(1, 10**6), st.integers(1, 10**6)),
+    credits=CREDITS,
     metadata=st.dictionaries(st.text(min_size=1, max_size=40), st.text(max_size=100), max_size=5).map(
         lambda entries: tuple(sorted(entries.items()))
     ),
@@ -140,8 +147,8 @@ def test_every_request_fits_the_document(before: KeySpec, after: KeySpec) -> Non
     }
     service = checking(data, sent)
     minted = service.create(before, "lineage/marker")
-    for fields in ("name", "scopes", "expires_at", "rate_limit", "metadata"):
-        service.update(minted.key, after, frozenset({fields}))
+    for fields in ("name", "scopes", "expires_at", "rate_limit", "credits", "metadata"):
+        service.update(replace(minted.key, spec=before), after, frozenset({fields}))
     service.update(minted.key, after, service.profile.mutable)
     service.prove(minted.secret, minted.key)
     service.list()
@@ -177,6 +184,12 @@ def test_every_listing_that_the_document_allows_is_understood(page: dict[str, An
         key = next(key for key in listing.keys if key.id == raw["keyId"])
         assert key.spec.name == raw.get("name", "")
         assert (key.status == "active") == raw["enabled"]
+        told = raw.get("credits", {"remaining": None})
+        assert (key.spec.credits and key.spec.credits.remaining) == told["remaining"]
+        if key.spec.credits is not None and "refill" in told:
+            assert key.spec.credits.refill == Refill(
+                told["refill"]["amount"], told["refill"]["interval"], told["refill"].get("refillDay")
+            )
         assert len(key.spec.scopes) == len(raw.get("permissions", [])) + len(raw.get("roles", []))
 
 

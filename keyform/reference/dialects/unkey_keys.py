@@ -211,7 +211,7 @@ class Keys:
         if "ratelimits" in given:
             changed["ratelimits"] = [{"id": new_id("rl"), **limit} for limit in given["ratelimits"]]
         if "credits" in given:
-            changed["credits"] = _credits(fields.get("credits"), given["credits"])
+            changed["credits"] = _credits(fields.get("credits"), given["credits"], "keyId" in given)
         return {name: value for name, value in changed.items() if value is not None}
 
     def _insert(
@@ -255,9 +255,25 @@ def _view(row: sqlite3.Row) -> _Json:
     return shown | fields
 
 
-def _credits(earlier: Mapping[str, Any] | None, given: _Json | None) -> _Json | None:
+def _credits(earlier: Mapping[str, Any] | None, given: _Json | None, update: bool) -> _Json | None:
+    """The credits after a create or an update. A refill needs a balance to go to, a monthly one its day; a
+    daily one has none, which an update refuses and a create passes over."""
     if given is None:
         return None
+    refill = given.get("refill")
+    if refill is not None:
+        monthly = refill["interval"] == "monthly"
+        if not update and given["remaining"] is None:
+            raise invalid("credits.remaining", "A refill needs `remaining`.", "invalid_input")
+        if monthly and "refillDay" not in refill:
+            raise invalid("credits.refill.refillDay", "A monthly refill needs `refillDay`.", "invalid_input")
+        if not monthly and "refillDay" in refill:
+            if update:
+                raise invalid(
+                    "credits.refill.refillDay", "A daily refill has no `refillDay`.", "invalid_input"
+                )
+            refill = {name: value for name, value in refill.items() if name != "refillDay"}
+        given = {**given, "refill": refill}
     merged = {"remaining": None, **(earlier or {}), **given}
     if merged["remaining"] is None or merged.get("refill") is None:
         merged.pop("refill", None)
