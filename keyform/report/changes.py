@@ -101,12 +101,14 @@ def rows(change: Change) -> Iterator[Row]:
         if _is_set(before) and _is_set(after) and not new:
             yield from _set_rows(path, before or [], after or [], difference)
         elif before is None:
-            yield Row("+", padded(path, width) + value(after), remark="" if new else _remark(difference))
+            yield Row(
+                "+", padded(path, width) + value(after), remark="" if new else _remark(difference, change)
+            )
         elif after is None:
-            yield Row("-", padded(path, width) + value(before), remark=_remark(difference))
+            yield Row("-", padded(path, width) + value(before), remark=_remark(difference, change))
         else:
             text = f"{padded(path, width)}{value(before)} -> {value(after)}"
-            yield Row("~", text, remark=_remark(difference))
+            yield Row("~", text, remark=_remark(difference, change))
     for step in change.steps:
         if step.op == END and (change.action != REVOKE or step.key_id != change.key_id):
             ended = f"{visible(step.key_id or '')} at {visible(step.service or '')}"
@@ -229,7 +231,7 @@ _SET_REMARKS = {
 }
 
 
-def _remark(difference: FieldDiff) -> str:
+def _remark(difference: FieldDiff, change: Change) -> str:
     path, before, after = difference.path, difference.before, difference.after
     if path == "expires_at" and before is not None and (after is None or str(after) > str(before)):
         return "wider: the key lives longer" if after else "wider: the key never expires"
@@ -243,8 +245,9 @@ def _remark(difference: FieldDiff) -> str:
         return "wider: may be used without end"
     if path == "credits.remaining" and isinstance(before, int) and isinstance(after, int):
         return "sets what is left" + (", wider: may be used more often" if after > before else "")
-    if path == "credits.refill.amount" and (before is None or (after is not None and after > before)):
-        return "wider: more comes back"
+    if path == "credits.refill.amount" and after is not None and after > (before or 0):
+        first = any(d.path == "credits.remaining" and d.before is None for d in change.diff)
+        return "" if first else "wider: more comes back"
     if path == "credits.refill.interval" and (before, after) == (MONTHLY, DAILY):
         return "wider: comes back more often"
     if path == "rate_limit.limit" and isinstance(before, int) and isinstance(after, int) and after > before:

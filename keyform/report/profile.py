@@ -121,9 +121,12 @@ def _fields(profile: Profile, style: Style) -> list[str]:
 
 def _limits(profile: Profile) -> list[str]:
     """Sizes, plans and delays."""
-    longest = {what: rule.longest for what, rule in profile.texts.items() if rule.longest is not None}
-    most_of = {**profile.limits, **{what.removeprefix("options."): most for what, most in longest.items()}}
-    sizes = [f"{name.replace('_', ' ')} {most:,}" for name, most in sorted(most_of.items())]
+    sizes = [f"{name.replace('_', ' ')} {most:,}" for name, most in sorted(profile.limits.items())]
+    longest = [
+        f"{what.removeprefix('options.').replace('_', ' ')} {rule.longest:,}"
+        for what, rule in sorted(profile.texts.items())
+        if rule.longest is not None
+    ]
     plans = [f"{kind.name} keys need the {kind.gate} plan" for kind in profile.kinds.values() if kind.gate]
     delays = [
         f"{what} {format_duration(span)}"
@@ -136,7 +139,7 @@ def _limits(profile: Profile) -> list[str]:
     ]
     sentences = [
         f"{name}: {'; '.join(texts)}."
-        for name, texts in (("At most", sizes), ("Plans", plans), ("Delays", delays))
+        for name, texts in (("At most", sizes), ("Longest", longest), ("Plans", plans), ("Delays", delays))
         if texts
     ]
     return [*sentences, *(f"Hint: {kind.hint}" for kind in profile.kinds.values() if kind.hint)]

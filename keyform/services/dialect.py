@@ -76,6 +76,7 @@ class Operation:
         self._form = tree.get("encoding") == "form"
         self._accept = tuple(Said.of(entry) for entry in tree.get("accept", ()))
         self._masked = tuple(Said.of(entry) for entry in tree.get("masked", ()))
+        self.next_steps = {int(status): step for status, step in tree.get("next_steps", {}).items()}
         self.expects = conditions(tree["expect"]) if "expect" in tree else None
         self.uses = frozenset(placeholders(dict(tree)))
 
@@ -113,8 +114,9 @@ class Operation:
         body: Any = None,
         **more: Any,
     ) -> Call:
-        """The call with everything filled in; ``body`` stands in for the operation's own. Raises
-        ``ServiceError`` for an id that cannot stand in a path."""
+        """The call with everything filled in; ``body`` stands in for the operation's own, and the operation's
+        next steps win over those of ``more``. Raises ``ServiceError`` for an id that cannot stand in a
+        path."""
         try:
             path = self._path(values)
         except NoValue as problem:
@@ -129,6 +131,7 @@ class Operation:
             body = self._body(values)
             body = {} if body is OMIT else body
         headers = {name: str(value) for name, value in self._headers(values).items()}
+        more["next_steps"] = {**more.get("next_steps", {}), **self.next_steps}
         return Call(
             doing,
             self.method,

@@ -71,9 +71,7 @@ class RestService:
         if not again and (earlier := self._earlier(label)) is not None:
             return Minted(earlier, None)
         values = self.values(operation, spec, label)
-        call = operation.call(
-            self.name, "creating a key", values, CREATE, repeatable=again, next_steps=next_steps(operation)
-        )
+        call = operation.call(self.name, "creating a key", values, CREATE, repeatable=again)
         try:
             key, secret = self._created(operation, self._http.call(call), spec, label)
         except AnswerLost:
@@ -89,14 +87,15 @@ class RestService:
         update = Update(operation, fields, self.profile.mutable)
         wanted = replace(key.spec, **{field: getattr(spec, field) for field in fields})
         values = self.values(operation, wanted, key.label, key.spec) | {"id": key.id}
-        doing, steps = f"changing key {key.id}", next_steps(operation)
+        doing = f"changing key {key.id}"
         body: Any = None
         for part in update.calls(key.spec, wanted):
-            body = self.send(part.operation, doing, {**values, **part.values}, WRITE, next_steps=steps)
+            more = {"next_steps": operation.next_steps}
+            body = self.send(part.operation, doing, {**values, **part.values}, WRITE, **more)
         if update.rest:
             present = self._raw(key.id) if update.merges else None
             made = update.body(values, present)
-            call = operation.call(self.name, doing, values, WRITE, body=made, next_steps=steps)
+            call = operation.call(self.name, doing, values, WRITE, body=made)
             body = self._http.call(call).body
             if operation.read_key is not None:
                 return self.understood(doing, operation.read_key, body)
@@ -106,7 +105,7 @@ class RestService:
         operation = self.operation("revoke")
         doing = f"revoking key {key_id}"
         try:
-            body = self.send(operation, doing, {"id": key_id}, WRITE, next_steps=next_steps(operation))
+            body = self.send(operation, doing, {"id": key_id}, WRITE)
         except Refused as refused:
             # A missing route is a 404 too, and some services hide a missing right behind one.
             if operation.done_already(refused) or (operation.masked(refused) and self._is_gone(key_id)):
@@ -265,8 +264,3 @@ class RestService:
             return False
         keys, problem = self.walk(self.operation("list"), "listing the keys", self.operation("list").key)
         return problem is None and not any(key.id == key_id and key.status != REVOKED for key in keys)
-
-
-def next_steps(operation: Operation) -> dict[int, str]:
-    """Status to what a user should do, as the profile says."""
-    return {int(status): step for status, step in operation.tree.get("next_steps", {}).items()}

@@ -41,6 +41,13 @@ def test_one_type_is_told_with_every_rule_its_source_and_what_is_unknown(keyform
             assert f"{name} documented {tree['source']}" in told
 
 
+def test_how_long_and_how_many_things_may_be_is_told(keyform: Keyform) -> None:
+    told = " ".join(keyform("services", "unkey").out.split())
+    assert "Expiry: any, until 2100-01-01T00:00:00Z." in told
+    assert "At most: metadata 99; name 255; scopes 1,000; scopes.roles 100." in told
+    assert "Longest: api id 255; prefix 16; scope 128; scopes.roles 128." in told
+
+
 def test_a_type_of_ones_own_is_told_too(keyform: Keyform, folder: Path) -> None:
     (folder / "acme.yaml").write_text((PROFILES / "devtune.yaml").read_text())
     assert "Expiry: 30d, 60d, 90d, 180d, 1y" in keyform("services", "./acme.yaml").out

@@ -11,7 +11,7 @@ import pytest
 from keyform.dashboard import GENERAL
 from keyform.engine.checklist import checklist
 from keyform.engine.plan import ALTER, END, MINT, SET_ORIGINS, Step, Terms
-from keyform.model import KeySpec, Place
+from keyform.model import Credits, KeySpec, Place, Refill
 from keyform.profile import ASSISTED, Profile
 from keyform.services.profiles import load_profile
 
@@ -139,3 +139,19 @@ def test_a_profile_without_a_dashboard_has_general_words() -> None:
     assert lines[0] == "Go to Unkey: its dashboard."
     assert 'Name or label: "A \\"b\\"\\n".' in lines
     assert "Choose these scopes and no other: x." in lines
+
+
+def test_credits_are_made_changed_and_taken_away_by_hand() -> None:
+    unkey = profile("unkey")
+    few = KeySpec(name="k", credits=Credits(10))
+    more = KeySpec(name="k", credits=Credits(20, Refill(5, "monthly", 3)))
+    assert "Credits: 10 and no refill." in checklist(unkey, minting(few), None)
+
+    def changed(before: KeySpec, after: KeySpec) -> tuple[str, ...]:
+        step = Step(ALTER, "keys.a", "s", "key_1", spec=after, fields=("credits",))
+        return checklist(unkey, step, before)
+
+    assert changed(few, more)[-1] == "Change its credits to 20, refilled by 5 monthly on day 3."
+    gone = changed(more, KeySpec(name="k"))
+    assert gone[-1] == "Remove its credits, so that it may be used without end."
+    assert not [line for line in gone if "Change its credits" in line]

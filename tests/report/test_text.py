@@ -97,6 +97,11 @@ def test_more_use_is_marked(path: str, before: Any, after: Any, remark: str | No
     assert ("(" + remark + ")" in text) if remark else "(" not in text
 
 
+def test_a_refill_that_comes_with_the_first_credits_widens_nothing() -> None:
+    diffs = (FieldDiff("credits.refill.amount", None, 5), FieldDiff("credits.remaining", None, 10))
+    assert "wider" not in shown(Change("keys.a", "update", "x", "s", diff=diffs))
+
+
 def test_what_is_revoked_and_deleted_is_named() -> None:
     place = Place("local", "dash/us-east")
     kept = Place("local", "kept", on_revoke="keep")

@@ -345,6 +345,23 @@ def test_a_missing_permission_is_not_taken_for_a_key_that_is_gone(
     assert shown(it)["keyId"] == key_id
 
 
+@pytest.mark.parametrize("named", ["api_keyform", "api_nowhere"])
+def test_a_404_to_a_listing_may_be_a_missing_permission_or_a_wrong_id(
+    rules: Callable[..., Rules], named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = rules("unkey", unkey_root_keys={"unkey_narrow_root": frozenset({"api.*.create_key"})})
+    if named == "api_keyform":
+        monkeypatch.setenv("ROOT", "unkey_narrow_root")
+    file = it.declare(key("name: a")).folder / "keyform.yaml"
+    file.write_text(file.read_text().replace("api_keyform", named))
+    with pytest.raises(KeyformError) as refused:
+        it.world.apply()
+    (told,) = refused.value.diagnostics
+    assert "404" in told.summary
+    assert "`api_id`" in told.detail
+    assert "read_api and read_key" in told.detail
+
+
 @pytest.mark.parametrize(
     ("sent", "status", "code"),
     [
