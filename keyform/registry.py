@@ -8,8 +8,9 @@ each naming a function of the same signature as :func:`open_store` and :func:`op
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -21,11 +22,21 @@ from keyform.model import Place
 from keyform.ports import Clock, StateBackend, Store
 from keyform.services.profiles import known_types, load_profile
 
-_STORES = {"age": "keyform.stores.age"}
-_STATES = {"local": "keyform.states.local"}
 
-_LOCATED_BY = {"age": {"path": ".keyform/secrets"}}
-"""For the built-in stores, the options that say where a store is, with what they are unless declared."""
+@dataclass(frozen=True, slots=True)
+class StoreType:
+    """A built-in store: its module; the options that say where it is, with what they are unless declared;
+    and the extra that brings its libraries. The schema of its options is in ``schemas/``."""
+
+    module: str
+    located_by: Mapping[str, Any]
+    extra: str | None = None
+
+
+_STORES = {
+    "age": StoreType("keyform.stores.age", {"path": ".keyform/secrets"}),
+}
+_STATES = {"local": "keyform.states.local"}
 
 
 def load_config(
@@ -80,14 +91,31 @@ def _folder_of(declared: StoreConfig, folder: Path) -> Path | None:
 
 def open_store(name: str, type_name: str, options: Mapping[str, Any], folder: Path) -> Store:
     """Open the declared store ``name``. Does no I/O."""
-    opener = _opener(_STORES, "keyform.stores", type_name, "open_store")
+    built_in = _STORES.get(type_name)
+    if built_in is None:
+        opener = _plugged("keyform.stores", type_name)
+    else:
+        opener = _module_of(built_in, type_name).open_store
     store: Store = opener(name, options, folder, os.environ)
     return store
 
 
+def _module_of(built_in: StoreType, type_name: str) -> Any:
+    try:
+        return import_module(built_in.module)
+    except ModuleNotFoundError as missing:
+        if built_in.extra is None or (missing.name or "").partition(".")[0] == "keyform":
+            raise
+        raise StoreError(
+            f"a store of type {type_name!r} needs the package {missing.name}, which is not installed",
+            f"pip install 'keyform[{built_in.extra}]'",
+        ) from None
+
+
 def open_backend(type_name: str, options: Mapping[str, Any], folder: Path) -> StateBackend:
     """Open the declared state backend. Does no I/O."""
-    opener = _opener(_STATES, "keyform.states", type_name, "open_backend")
+    built_in = _STATES.get(type_name)
+    opener = import_module(built_in).open_backend if built_in else _plugged("keyform.states", type_name)
     backend: StateBackend = opener(options, folder)
     return backend
 
@@ -95,22 +123,20 @@ def open_backend(type_name: str, options: Mapping[str, Any], folder: Path) -> St
 def store_whereabouts(type_name: str, options: Mapping[str, Any]) -> str:
     """Which store it is, in words without secrets: its type and the options that say where it is. Of a
     plug-in, those are all that hold plain text or a number."""
-    located_by = _LOCATED_BY.get(type_name)
-    if located_by is None:
+    built_in = _STORES.get(type_name)
+    if built_in is None:
         known = {name: value for name, value in options.items() if isinstance(value, str | int)}
     else:
-        known = {**located_by, **{name: options[name] for name in located_by if name in options}}
-    return " ".join([type_name, *(f"{name}={known[name]}" for name in sorted(known))])
+        known = {name: options.get(name, usual) for name, usual in built_in.located_by.items()}
+    said = (f"{name}={value}" for name, value in sorted(known.items()) if value is not None)
+    return " ".join([type_name, *said])
 
 
-def _types(built_in: Mapping[str, str], group: str) -> tuple[str, ...]:
+def _types(built_in: Iterable[str], group: str) -> tuple[str, ...]:
     return (*built_in, *(entry.name for entry in entry_points(group=group)))
 
 
-def _opener(built_in: Mapping[str, str], group: str, type_name: str, function: str) -> Callable[..., Any]:
-    if type_name in built_in:
-        found: Callable[..., Any] = getattr(import_module(built_in[type_name]), function)
-        return found
+def _plugged(group: str, type_name: str) -> Callable[..., Any]:
     (entry,) = entry_points(group=group, name=type_name)
     plugged: Callable[..., Any] = entry.load()
     return plugged

@@ -283,6 +283,18 @@ CASES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
         ("`lcal`", "`local`"),
     ),
     "unknown default store": ("defaults: {store: lokal}\n", "unknown-store", "3:19", ("`local`",)),
+    "unknown option of a store": (
+        "stores: {s: {type: age, pth: secrets}}\n",
+        "unknown-field",
+        "3:25",
+        ("`pth` in store `s`", "`path`"),
+    ),
+    "option of a store that is no list": (
+        "stores: {s: {type: age, recipients: age1abc}}\n",
+        "wrong-type",
+        "3:37",
+        ("a list",),
+    ),
     "unknown store type": ("stores: {s: {type: vaul}}\n", "unknown-type", "3:20", ("`vaul`", "`vault`")),
     "unknown backend": ("state: {backend: s4}\n", "unknown-backend", "3:18", ("`s4`", "local and s3")),
     "no kind": (key("environment: live"), "missing-kind", "4:3", ("public, secret, read and account",)),

@@ -62,6 +62,8 @@ removed: [{key: legacy, revoke: false}]
 def fields(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """Every field that a user can write, with its schema."""
     for name, field in schema.get("properties", {}).items():
+        if field is True:  # described where it is declared first
+            continue
         yield f"{path}.{name}", field
         yield from fields(field, f"{path}.{name}")
     for name, definition in schema.get("$defs", {}).items():
