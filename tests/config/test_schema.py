@@ -62,7 +62,7 @@ removed: [{key: legacy, revoke: false}]
 def fields(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """Every field that a user can write, with its schema."""
     for name, field in schema.get("properties", {}).items():
-        if field is True:  # described where it is declared first
+        if not field:  # described where it is declared first
             continue
         yield f"{path}.{name}", field
         yield from fields(field, f"{path}.{name}")
