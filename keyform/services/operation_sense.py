@@ -27,7 +27,7 @@ _KNOWN: Mapping[str, frozenset[str]] = {
     "reroll": _OF_A_KEY | {"overlap", "overlap.ms", "overlap.seconds"},
 }
 _REQUESTS = ("path", "query", "headers", "body", "fields", "calls", "add", "remove")
-_PATHS = ("items", "key", "id", "secret")
+_PATHS = ("items", "key", "id", "parent", "secret")
 _SENT_AS = {
     "expires_in": ("expires_in", "expires_at", "expiry_window"),
     "expires_at": ("expires_at", "expires_in", "expiry_window"),
@@ -42,12 +42,16 @@ def operation_problems(tree: Mapping[str, Any], documented: list[str]) -> Iterat
     """What is wrong with the documented operations of a profile."""
     options = {f"options.{option}" for option in tree.get("options", {})}
     groups = {f"scopes.{group}" for group in tree.get("scope_groups", {})}
+    by_project = "list" in documented and lists_by_project(tree)
+    if by_project:
+        yield from _parents(tree, _PAGED | options)
     for name in documented:
         operation = tree["operations"][name]
         where = ("operations", name)
-        yield from _calls(
-            where, name, operation, _KNOWN[name] | options | (groups if "scopes" in _KNOWN[name] else set())
-        )
+        known = _KNOWN[name] | options | (groups if "scopes" in _KNOWN[name] else set())
+        if by_project and name in ("list", "read", "revoke"):
+            known |= {"project"}
+        yield from _calls(where, name, operation, known)
         for word in _PATHS:
             if isinstance(operation.get(word), str):
                 yield from _path((*where, word), operation[word])
@@ -72,6 +76,43 @@ def operation_problems(tree: Mapping[str, Any], documented: list[str]) -> Iterat
     if update.get("send") == "merged" and "read" not in tree["operations"]:
         yield (("operations", "update", "send"), "the key has to be read first, and there is no `read`",
                "Add the operation `read`.")  # fmt: skip
+
+
+def lists_by_project(tree: Mapping[str, Any]) -> bool:
+    """Whether keys are listed project by project."""
+    return "parents" in tree["operations"].get("list", {})
+
+
+def _parents(tree: Mapping[str, Any], known: frozenset[str]) -> Iterator[Problem]:
+    """What is wrong where keys are listed project by project, so that each is in one."""
+    operations = tree["operations"]
+    where = ("operations", "list", "parents")
+    parents = operations["list"]["parents"]
+    yield from _calls(where, "parents", parents, known)
+    yield from _conditions(where, parents)
+    yield from _paging(where, parents)
+    if "items" in parents:
+        yield from _path((*where, "items"), parents["items"])
+    if "project" not in {name for part in _REQUESTS for name in placeholders(operations["list"].get(part))}:
+        yield (("operations", "list"), "keys are listed by project, and nothing says which project",
+               "Put `{project}` in its path, query or body.")  # fmt: skip
+    for word in ("fields", "shown"):
+        if "project" not in tree.get(word, ()):
+            yield (word,), "keys are listed by project, so that each has one", f"Add `project` to `{word}`."
+    if "project" in tree.get("key", {}):
+        yield (("key", "project"), "the project of a key is the one that it is listed in", "Remove it.")
+    kinds = tree.get("kinds", {})
+    if not kinds:
+        yield (where, "keys are listed by project, and nothing demands that a key has one",
+               "Declare a kind with `project: required`, and make it the `default_kind`.")  # fmt: skip
+    for kind, rules in kinds.items():
+        if rules.get("project") != "required":
+            yield (("kinds", kind), "keys are listed by project, so that each has one",
+                   "Give it `project: required`.")  # fmt: skip
+    for name in ("prove", "own_key"):
+        if "id" in operations.get(name, {}) and "parent" not in operations[name]:
+            yield (("operations", name), "keys are listed by project, and nothing tells that of this id",
+                   "Add `parent`, the place of the project in the answer.")  # fmt: skip
 
 
 def _calls(

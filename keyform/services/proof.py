@@ -11,7 +11,6 @@ from keyform.profile import FORBIDDEN, Profile
 from keyform.services.dialect import Operation
 from keyform.services.fields import conditions
 from keyform.services.http import Http
-from keyform.services.paths import compile_path
 
 if TYPE_CHECKING:
     from keyform.services.rest import RestService
@@ -38,7 +37,7 @@ def prove(
         return None
     origin = _origin(service.profile, key, origins_of) if "origin" in operation.uses else None
     values = service.values(operation, key.spec, key.label)
-    values |= {"id": key.id, "secret": secret.reveal(), "origin": origin}
+    values |= {**service.parts_of(key.id), "secret": secret.reveal(), "origin": origin}
     shown_by = tree.get("auth", "key")
     # The secret itself is what is tried: no credential, and the key's own rate limit counts.
     call = operation.call(
@@ -61,8 +60,7 @@ def prove(
         if "refused_if" in tree and conditions(tree["refused_if"])(body):
             raise Refused(summary, _STEPS[401], status=200)
         raise ServiceError(summary, "Check that the service's `endpoint` is a key service.")
-    key_id = compile_path(tree["id"])(body) if "id" in tree else None
-    return key_id if isinstance(key_id, str) else None
+    return service.told_id(operation, body) if "id" in tree else None
 
 
 def _applies(when: Mapping[str, Any], spec: KeySpec) -> bool:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from keyform.diagnostics import Diagnostic, error
@@ -19,6 +20,7 @@ from keyform.services.fields import Unintelligible, conditions
 from keyform.services.http import Http
 from keyform.services.origins import Origins
 from keyform.services.paging import Entry, Pages
+from keyform.services.parents import Parents, inside
 from keyform.services.paths import compile_path
 from keyform.services.proof import prove
 from keyform.services.readers import read_id, secret_reader
@@ -53,13 +55,14 @@ class RestService:
         self._tried: set[str] = set()  # labels that a create has gone out with
         self._tried_lock = threading.Lock()
         self._origins = Origins(self, operations) if "get_origins" in operations else None
+        listing = operations.get("list")
+        self._parents = Parents(self, listing) if listing and "parents" in listing.tree else None
 
     def list(self) -> Listing:
         keys: tuple[LiveKey, ...] = ()
         problem: Diagnostic | None = None
         if self.profile.lists:
-            operation = self.operation("list")
-            keys, problem = self.walk(operation, "listing the keys", operation.key)
+            keys, problem = self._keys()
         projects: tuple[LiveProject, ...] = ()
         if problem is None and self._origins is not None:
             projects, problem = self._origins.list()
@@ -86,7 +89,7 @@ class RestService:
         operation = self.operation("update")
         update = Update(operation, fields, self.profile.mutable)
         wanted = replace(key.spec, **{field: getattr(spec, field) for field in fields})
-        values = self.values(operation, wanted, key.label, key.spec) | {"id": key.id}
+        values = self.values(operation, wanted, key.label, key.spec) | self.parts_of(key.id)
         doing = f"changing key {key.id}"
         body: Any = None
         for part in update.calls(key.spec, wanted):
@@ -98,14 +101,15 @@ class RestService:
             call = operation.call(self.name, doing, values, WRITE, body=made)
             body = self._http.call(call).body
             if operation.read_key is not None:
-                return self.understood(doing, operation.read_key, body)
+                shown = self.understood(doing, operation.read_key, body)
+                return self._placed(shown, wanted.project)
         return self._as_shown(replace(key, spec=wanted))
 
     def revoke(self, key_id: str) -> None:
         operation = self.operation("revoke")
         doing = f"revoking key {key_id}"
         try:
-            body = self.send(operation, doing, {"id": key_id}, WRITE)
+            body = self.send(operation, doing, self.parts_of(key_id), WRITE)
         except Refused as refused:
             # A missing route is a 404 too, and some services hide a missing right behind one.
             if operation.done_already(refused) or (operation.masked(refused) and self._is_gone(key_id)):
@@ -134,10 +138,7 @@ class RestService:
         if "own_key" not in self._operations:
             return None
         operation = self.operation("own_key")
-        key_id = compile_path(operation.tree["id"])(
-            self.send(operation, "asking for keyform's own key", {}, READ)
-        )
-        return key_id if isinstance(key_id, str) else None
+        return self.told_id(operation, self.send(operation, "asking for keyform's own key", {}, READ))
 
     def clock_skew(self) -> timedelta | None:
         return self._http.clock_skew()
@@ -165,12 +166,17 @@ class RestService:
         return self._http.call(call).body
 
     def walk(
-        self, operation: Operation, doing: str, read: Callable[[object], _T]
+        self,
+        operation: Operation,
+        doing: str,
+        read: Callable[[object], _T],
+        given: Mapping[str, Any] = MappingProxyType({}),
     ) -> tuple[tuple[_T, ...], Diagnostic | None]:
-        """Every entry of a listing, in the service's order, and why some may be missing."""
+        """Every entry of a listing, in the service's order, and why some may be missing. ``given``: what
+        placeholders stand for beside those of a page."""
 
         def fetch(values: Mapping[str, Any], link: str | None) -> Answer:
-            call = operation.call(self.name, doing, {**self._options, **values})
+            call = operation.call(self.name, doing, {**self._options, **given, **values})
             if link is not None:
                 call = replace(call, path=self._http.within(link), params=None)
             return self._http.call(call)
@@ -184,6 +190,17 @@ class RestService:
             f"service {self.name!r}: {doing} is incomplete: {why}",
             "What is missing from it may well exist, so nothing is concluded from its absence. Try again.",
         )
+
+    def parts_of(self, key_id: str) -> dict[str, str]:
+        """What stands for a key in a call: its ``id``, and its ``project`` if that counts."""
+        return {"id": key_id} if self._parents is None else self._parents.parts(key_id)
+
+    def told_id(self, operation: Operation, body: Any) -> str | None:
+        """The id of the key that an answer tells of; None where it does not."""
+        if self._parents is not None:
+            return self._parents.id_in(operation.tree, body)
+        key_id = compile_path(operation.tree["id"])(body)
+        return key_id if isinstance(key_id, str) else None
 
     def understood(self, doing: str, read: Callable[[object], _R], body: Any) -> _R:
         """What an answer to a change says. Raises ``AnswerLost`` when it makes no sense."""
@@ -203,6 +220,15 @@ class RestService:
         Holds no credential, but every option."""
         return self._options | operation.dialect.speech.values(spec, label, self._clock.now(), before)
 
+    def _keys(self) -> tuple[tuple[LiveKey, ...], Diagnostic | None]:
+        if self._parents is not None:
+            return self._parents.keys()
+        operation = self.operation("list")
+        return self.walk(operation, "listing the keys", operation.key)
+
+    def _placed(self, key: LiveKey, project: str | None) -> LiveKey:
+        return key if self._parents is None else inside(project or "", key)
+
     def _created(
         self, operation: Operation, answer: Answer, spec: KeySpec, label: str
     ) -> tuple[LiveKey, Secret | None]:
@@ -214,7 +240,7 @@ class RestService:
         else:
             key_id = self.understood(doing, read_id(tree["id"]), body)
             key = LiveKey(key_id, spec, label=label if self.profile.marks else None)
-        return key, self.understood(doing, secret_reader(tree["secret"]), body)
+        return self._placed(key, spec.project), self.understood(doing, secret_reader(tree["secret"]), body)
 
     def _as_shown(self, key: LiveKey) -> LiveKey:
         """The key as the service shows it, where a single key can be read; else as it was asked for. A
@@ -228,12 +254,14 @@ class RestService:
         if "read" not in self._operations:
             return None
         operation = self.operation("read")
-        body = self.send(operation, f"reading key {key_id}", {"id": key_id}, READ)
-        return self.understood(f"reading key {key_id}", operation.read_key or operation.key, body)
+        parts = self.parts_of(key_id)
+        body = self.send(operation, f"reading key {key_id}", parts, READ)
+        key = self.understood(f"reading key {key_id}", operation.read_key or operation.key, body)
+        return self._placed(key, parts.get("project"))
 
     def _raw(self, key_id: str) -> dict[str, Any]:
         operation = self.operation("read")
-        body = self.send(operation, f"reading key {key_id}", {"id": key_id}, READ)
+        body = self.send(operation, f"reading key {key_id}", self.parts_of(key_id), READ)
         found = compile_path(operation.tree.get("key", ""))(body)
         if type(found) is not dict:
             raise ServiceError(
@@ -253,7 +281,7 @@ class RestService:
         if not (self.profile.marks and "list" in self._operations):
             return None
         try:
-            keys = self.walk(self.operation("list"), "listing the keys", self.operation("list").key)[0]
+            keys = self._keys()[0]
         except ServiceError:
             return None
         return next((key for key in keys if key.label == label), None)
@@ -262,5 +290,5 @@ class RestService:
         """Whether a whole listing shows the key no more, or as revoked."""
         if "list" not in self._operations:
             return False
-        keys, problem = self.walk(self.operation("list"), "listing the keys", self.operation("list").key)
+        keys, problem = self._keys()
         return problem is None and not any(key.id == key_id and key.status != REVOKED for key in keys)

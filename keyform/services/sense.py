@@ -14,7 +14,7 @@ from keyform.model import DAILY, MONTHLY, SPEC_FIELDS, STATUSES, parse_instant
 from keyform.options import is_of_type
 from keyform.profile import DOCUMENTED, FIELDS_OF_A_SERVICE, TEXT
 from keyform.services.dashboards import dashboard_problems
-from keyform.services.operation_sense import operation_problems
+from keyform.services.operation_sense import lists_by_project, operation_problems
 from keyform.services.paths import BadPath, compile_path
 from keyform.services.templates import placeholders
 
@@ -159,8 +159,8 @@ def _key(tree: Mapping[str, Any], documented: list[str]) -> Iterator[Problem]:
                "Add `id` to `key`, with its place in the answer.")  # fmt: skip
     if "list" in documented:
         for n, name in enumerate(tree.get("shown", ())):
-            marked = _marker_place(tree) == name
-            if name not in mapping and not marked:
+            told = _marker_place(tree) == name or (name == "project" and lists_by_project(tree))
+            if name not in mapping and not told:
                 yield (("shown", n), f"`{name}` is shown by the listing and `key` does not say where",
                        f"Add `{name}` to `key`, or remove it here.")  # fmt: skip
     for name, entry in mapping.items():
