@@ -76,6 +76,11 @@ class Service(Protocol):
         and use it as the idempotency key where there is one: calling again with the same label never
         mints a second key. Raises ``AnswerLost`` when it is unknown whether the key exists."""
 
+    def reroll(self, key_id: str, spec: KeySpec, overlap: timedelta, label: str) -> Minted:
+        """Make the successor of a key, which lives on for ``overlap`` and is then ended by the service. Asked
+        only of services whose profile has the operation ``reroll``. Raises ``AnswerLost`` when it is unknown
+        whether there is a successor, or when its secret did not arrive."""
+
     def update(self, key: LiveKey, spec: KeySpec, fields: frozenset[str]) -> LiveKey:
         """Make the named fields of a live key as in ``spec`` and leave the others, the label of ``key``
         included. Credits whose ``remaining`` is that of ``key`` keep what is left of them. Returns the key

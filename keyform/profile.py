@@ -134,10 +134,13 @@ class Profile:
     that proves a key works. ``list_lag``: how long a new key may be missing from the listing.
     ``last_used_lag``: how far behind "last used" may be, verification caches included. ``revocation_lag``:
     how long a revoked key may go on working, for the same reason. ``key_format``: like that of a kind.
-    ``operations``: name to backing. ``facts`` are rules with their sources, ``unknowns`` what no source says.
-    ``base_url`` is where the vendor's documented calls go, and ``domains`` are the vendor's own, to which
-    nothing is ever sent that the vendor does not document. ``rest`` is the profile's data on its calls, for
-    the client. ``dashboard`` is what a person does by hand, under `mode: assisted`.
+    ``operations``: name to backing. ``one_per_kind``: a kind has exactly one key, so its successor comes of
+    the operation ``reroll`` and never of a create; ``made_together``: a create makes the keys of all kinds
+    that have none. ``overlap_step``: ``reroll`` leaves the old key alive for whole steps, one at least.
+    ``facts`` are rules with their sources, ``unknowns`` what no source says. ``base_url`` is where the
+    vendor's documented calls go, and ``domains`` are the vendor's own, to which nothing is ever sent that the
+    vendor does not document. ``rest`` is the profile's data on its calls, for the client. ``dashboard`` is
+    what a person does by hand, under `mode: assisted`.
     """
 
     type: str
@@ -167,6 +170,9 @@ class Profile:
     revocation_lag: timedelta = timedelta(0)
     key_format: str = ""
     operations: Mapping[str, str] = field(default_factory=dict)
+    one_per_kind: bool = False
+    made_together: bool = False
+    overlap_step: timedelta = timedelta(0)
     facts: tuple[Fact, ...] = ()
     unknowns: tuple[str, ...] = ()
     options: Mapping[str, Option] = field(default_factory=dict)
@@ -249,6 +255,17 @@ class Profile:
         calls = self.rest.get("operations", {})
         said = json.dumps(calls.get("list") or calls.get("create") or {}, default=str)
         return tuple(sorted(option for option in self.options if f"{{options.{option}}}" in said))
+
+    @property
+    def revokes(self) -> bool:
+        """Whether there is any way to revoke a key."""
+        return "revoke" in self.operations
+
+    def rerolled_overlap(self, overlap: timedelta) -> timedelta:
+        """For how long an old key lives on after ``reroll``: ``overlap`` in whole steps, and never less than
+        one, so that the old key works until the new one is stored."""
+        step = self.overlap_step or timedelta(seconds=1)
+        return max(-(-overlap // step), 1) * step
 
     def keys_of(self, kind: Kind) -> str:
         """What to call keys of a kind in a sentence; of the only kind there is, by the service."""

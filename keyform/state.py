@@ -23,9 +23,9 @@ VERSION = 1
 class Generation:
     """One key at ``service`` that belongs, or belonged, to a declared key.
 
-    ``fingerprint`` None: the secret was never seen (an adopted key). ``revoke_at`` is set on deposed
-    generations only. ``marker`` is the label it was minted with, or None when adopted. ``leftovers``
-    are places that the secret has moved away from and that may hold it still.
+    ``fingerprint`` None: the secret was never seen (an adopted key), or was lost (one with a ``marker``).
+    ``revoke_at`` is set on deposed generations only. ``marker`` is the label it was minted with, or None
+    when adopted. ``leftovers`` are places that the secret has moved away from and that may hold it still.
     """
 
     number: int
@@ -38,6 +38,11 @@ class Generation:
     marker: str | None = None
     revoke_at: datetime | None = None
     leftovers: tuple[Place, ...] = ()
+
+    @property
+    def secret_lost(self) -> bool:
+        """Whether keyform minted it, could not store its secret, and could not revoke it either."""
+        return self.marker is not None and self.fingerprint is None and not self.places
 
     @property
     def written(self) -> tuple[Place, ...]:

@@ -75,7 +75,8 @@ class Effects:
                 return self._alter(step)
             case pl.END:
                 gone = self._is_gone(step)
-                self._ws.service(step.service or "").revoke(step.key_id or "")
+                if not step.gone:
+                    self._ws.service(step.service or "").revoke(step.key_id or "")
                 return Event(ev.REVOKED, step.address, step.service, key_id=step.key_id), self._erase(
                     step, gone
                 )

@@ -74,10 +74,15 @@ def mint(
     return event, granted_otherwise(service, step, key)
 
 
-def create(service: Service, spec: KeySpec, label: str, owned: Owned) -> Minted:
-    """Ask for the key with this label. Raises ``AnswerLost`` too when the answer is about another key: that
-    one is nobody's to touch, and the key that was asked for may exist beside it."""
-    minted = service.create(spec, label)
+def create(service: Service, step: Step, spec: KeySpec, label: str, owned: Owned) -> Minted:
+    """Ask for the key with this label, by the call that the step says. Raises ``AnswerLost`` too when the
+    answer is about another key: that one is nobody's to touch, and the key that was asked for may exist
+    beside it."""
+    if step.key_id is None:
+        minted = service.create(spec, label)
+    else:
+        overlap = service.profile.rerolled_overlap(step.overlap or timedelta(0))
+        minted = service.reroll(step.key_id, spec, overlap, label)
     what = None
     if service.profile.marks and minted.key.label != label:
         what = "does not carry the label that was sent"
@@ -138,7 +143,7 @@ def _create(
         try:
             journal.sent(intent.marker, sent)
             intent = replace(intent, sent=sent)
-            minted = create(service, sent.spec, ownership_label(lineage, intent.marker), owned)
+            minted = create(service, intent.step, sent.spec, ownership_label(lineage, intent.marker), owned)
         except AnswerLost:
             raise
         except KeyformError as problem:
@@ -222,6 +227,16 @@ def _undo(
         )
         if lives:
             return KeyformError((*cause, *left))
+    if not ws.service(intent.step.service or "").profile.revokes:
+        left.append(
+            error(
+                "undo-failed",
+                f"{address}: {key.id} was minted, could not be kept, and no call revokes it",
+                "Its secret is stored nowhere. The next `keyform apply` rotates it, and stores the new one.",
+                address=address,
+            )
+        )
+        return KeyformError(mask_diagnostics((*cause, *left), (secret, *before.values())))
     try:
         with undoing(ws, intent.step, key.id):
             ws.service(intent.step.service or "").revoke(key.id)

@@ -8,7 +8,8 @@ to send it once more, so that whatever arrives later is a repetition. Nothing el
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 from keyform.apply.assist import settle_unseen, undoing
 from keyform.apply.journal import Intent, JournalWriter, Receipt
@@ -23,6 +24,10 @@ from keyform.errors import KeyformError, Refused, ServiceError, StateError, Stor
 from keyform.model import REVOKED, LiveKey, Place, Secret, fingerprint, ownership_label
 from keyform.ports import ANSWER_TIMEOUT, Service
 from keyform.state import State
+
+NO_SKEW = timedelta(0)
+TOLERANCE = timedelta(minutes=1)
+"""How much older than its request a key may seem, where only its age says whose it is."""
 
 
 @dataclass(slots=True)
@@ -113,6 +118,8 @@ class _Recovery:
             minted = self._minted(view, intent.receipt) if intent.receipt else None
             if minted is not None and minted.status != REVOKED and minted not in carriers:
                 carriers.append(minted)
+            if intent.receipt is None and (alone := self._made_alone(service, view, intent)) is not None:
+                carriers.append(alone)
             try:
                 if carriers:
                     self._found(service, intent, carriers)
@@ -136,6 +143,15 @@ class _Recovery:
             return LiveKey(receipt.key_id, receipt.spec, created_at=receipt.created_at)
         return view.keys.get(receipt.key_id)
 
+    def _made_alone(self, service: Service, view: ServiceView, intent: Intent) -> LiveKey | None:
+        """The key of a kind that has exactly one, where the intent made it: the plan saw none, or the one
+        that was rotated; the state does not know this one, and it is no older than what was sent."""
+        key = view.holder(intent.step.spec.kind if intent.step.spec else None)
+        if key is None or (service.name, key.id) in self._owned or intent.sent is None:
+            return None
+        born = key.created_at - (service.clock_skew() or NO_SKEW) if key.created_at else intent.sent.at
+        return key if born >= intent.sent.at - TOLERANCE else None
+
     def _found(self, service: Service, intent: Intent, keys: list[LiveKey]) -> None:
         """One of the keys is kept, if its secret is stored; there is more than one only if somebody copied
         the label or the service minted twice."""
@@ -147,6 +163,9 @@ class _Recovery:
                     key.id, key.spec, key.created_at or self._ws.clock.now(), held
                 )
                 break
+        if kept is None and not service.profile.revokes:
+            self._keep_without_secret(intent, keys[0])
+            return
         others = [key.id for key in keys if kept is None or key.id != kept.key_id]
         for key_id in others:
             with undoing(self._ws, intent.step, key_id):
@@ -162,8 +181,23 @@ class _Recovery:
         also = f", and revoked {', '.join(others)}, which carried the same label" if others else ""
         self._tell(intent, f"kept {kept.key_id}, which the interrupted apply minted and stored{also}")
 
+    def _keep_without_secret(self, intent: Intent, key: LiveKey) -> None:
+        """Own a key that cannot be revoked and whose secret is lost; the plan that follows rotates it."""
+        self._erase(intent)
+        known = Receipt(key.id, key.spec, key.created_at or self._ws.clock.now(), "")
+        event = minted_event(self._ws, intent, known)
+        if event.generation is not None:
+            event = replace(event, generation=replace(event.generation, places=(), fingerprint=None))
+        self._journal.event(intent.index, event, intent.marker)
+        self.resolved.events.append((intent.index, event))
+        self._tell(
+            intent,
+            f"the interrupted apply made {key.id} and never stored its secret; it cannot be revoked, so the "
+            "next plan rotates it",
+        )
+
     def _gone(self, service: Service, intent: Intent, receipt: Receipt) -> None:
-        if service.profile.list_lag:
+        if service.profile.list_lag and service.profile.revokes:
             service.revoke(receipt.key_id)  # the listing may be slower still than its profile says
         try:
             self._erase(intent)
@@ -189,7 +223,7 @@ class _Recovery:
             return False
         label = ownership_label(self._lineage, intent.marker)
         try:
-            minted = create(service, intent.sent.spec, label, self._owned)
+            minted = create(service, intent.step, intent.sent.spec, label, self._owned)
         except Refused:
             return False
         service.revoke(minted.key.id)

@@ -90,8 +90,8 @@ class Lifetimes:
         given = key.fields.get("rotation")
         if given is None and not self._defaults.rotation:
             return None
-        seen = rules.profile.shows_last_used
-        remembered = (tuple(given.items()) if given else None, expiry.span, expiry.moment is None, seen)
+        ungated = rules.ungated
+        remembered = (tuple(given.items()) if given else None, expiry.span, expiry.moment is None, ungated)
         good = self._good.get(remembered)
         if good is not None:
             return good
@@ -100,15 +100,14 @@ class Lifetimes:
         spans = {**self._defaults.rotation, **own}
         if expiry.span is None and "before_expiry" not in own:
             spans.pop("before_expiry", None)
-        if not seen:
+        if ungated:
             spans.pop(_GATE, None)
             if own.get(_GATE) is not None:
                 key.error(
                     "unsupported-field",
                     ("rotation", _GATE),
-                    f"`{_GATE}` needs to know when a key was last used, and keyform is not shown that by "
-                    f"{rules.profile.title} here",
-                    "Remove it; an old generation ends with its `overlap`.",
+                    f"`{_GATE}` {ungated}",
+                    f"Remove it; an old generation ends with its `overlap`. {rules.profile.cite('rotation')}".rstrip(),
                     on_name=True,
                 )
         if expiry.sound:

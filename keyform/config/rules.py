@@ -31,6 +31,7 @@ class ServiceRules:
         self.scopes = ScopeRules(self.profile)
         self.origins = OriginRules(self.profile)
         self._problems = problems
+        self._holders: dict[str, str] = {}
         self._unknown_fields: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def _by(self, detail: str, topic: str) -> str:
@@ -77,6 +78,9 @@ class ServiceRules:
         if kind is None:
             detail = self._by(did_you_mean(name, kinds), "kind")
             key.error("unknown-kind", ("kind",), f"{self.label} have no kind `{name}`", detail)
+        elif self.profile.one_per_kind and self._holders.setdefault(name, key.address) != key.address:
+            detail = self._by(f"Keep one of the two; {self._holders[name]} is it already.", "kind")
+            key.error("second-key", ("kind",), f"there is exactly one key of kind `{name}`", detail)
         return kind
 
     def environment(self, key: Declared, default: str | None) -> str | None:
@@ -180,6 +184,18 @@ class ServiceRules:
             summary = f"a {refill.interval} refill {need}"
             key.error("bad-value", ("credits", "refill"), summary, self._by(do, "credits"))
         return Credits(body["remaining"], refill)
+
+    @property
+    def ungated(self) -> str:
+        """Why the revocation of an old generation cannot wait until it is unused, or nothing where it can."""
+        if not self.profile.revokes:
+            return f"holds nothing back: {self.profile.title} end by themselves, in use or not"
+        if not self.profile.shows_last_used:
+            return (
+                "needs to know when a key was last used, and keyform is not shown that by "
+                f"{self.profile.title} here"
+            )
+        return ""
 
     def _windows(self) -> str:
         windows = [format_duration(window) for window in self.profile.expiry.windows]

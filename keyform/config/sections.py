@@ -94,6 +94,13 @@ class Sections:
                 check_field_names(name, entry, self._problems)
                 continue
             check_options(name, entry, profile, options, self._problems)
+            if mode in _MODES and profile.one_per_kind:
+                self._problems.error(
+                    "bad-value",
+                    entry.at("mode"),
+                    f"{profile.title} are managed by their own calls alone, and take no `mode`",
+                    profile.cite("mode") or "Remove `mode`.",
+                )
             chosen = mode if isinstance(mode, str) and mode in _MODES else None
             services[name] = ServiceConfig(
                 name,

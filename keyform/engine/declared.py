@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -26,6 +26,7 @@ from keyform.engine.plan import (
     Step,
 )
 from keyform.engine.sight import Presence, ServiceView, presence, recorded_terms, seen_digest, terms_of
+from keyform.engine.single import rerolled, taken
 from keyform.engine.wording import reasons_of, terms_diff, whole, with_on_revoke, worded
 from keyform.model import (
     DesiredKey,
@@ -49,6 +50,25 @@ class Verdict:
 
 
 UNCHANGED = Verdict()
+
+
+def plan_first(want: DesiredKey, view: ServiceView, records: Collection[KeyRecord]) -> Change | Diagnostic:
+    """A first key for an address that the state does not know; where a kind has exactly one key, it may be
+    there already."""
+    beside = rerolled(want, view, None, records)
+    if beside is None:
+        return taken(want, view) or plan_new(want, view)
+    change = plan_new(want, view)
+    (mint,) = change.steps
+    return replace(
+        change,
+        reason=f"declared; {beside} was made together with another key of keyform's, and nobody has its "
+        "secret, so it is rotated",
+        key_id=beside,
+        seen=seen_digest(view.keys[beside]),
+        backing=view.backing("reroll"),
+        steps=(replace(mint, key_id=beside),),
+    )
 
 
 def plan_new(want: DesiredKey, view: ServiceView, generation: int = 1) -> Change:
@@ -87,6 +107,8 @@ def plan_known(
             )
         )
     found = presence(view, current, now)
+    if found.live is None and (problem := taken(want, view, current.id)):
+        return Verdict(None, (problem,))
     if found.live is None:
         change = replace(
             plan_new(want, view, current.number + 1),
@@ -258,7 +280,12 @@ def _successor(
     overlap = want.rotation.overlap if want.rotation else NO_OVERLAP
     if found and found.expired:
         overlap = NO_OVERLAP
-    steps = [replace(_mint(want, old.number + 1), overlap=overlap)]
+    mint = replace(_mint(want, old.number + 1), overlap=overlap)
+    operation = "create"
+    if action == ROTATE and rerolled(want, view, record, ()) is not None:
+        operation, overlap = "reroll", view.profile.rerolled_overlap(overlap)
+        mint = replace(mint, key_id=old.id, overlap=overlap)
+    steps = [mint]
     if not overlap:
         steps.append(_end(want, old))
     else:
@@ -276,7 +303,7 @@ def _successor(
         diff,
         drift,
         seen_digest(live) if live else None,
-        view.backing("create"),
+        view.backing(operation),
         tuple(steps),
     )
 

@@ -29,6 +29,8 @@ def resolve_expiry(want: DesiredKey, record: KeyRecord, now: datetime) -> tuple[
 def no_longer_stored(want: DesiredKey, current: Generation, holders: Mapping[Place, str]) -> str | None:
     """Why a new generation is due when another key\'s secret is where this one\'s was, or None. ``holders``
     says whose secret is at a place."""
+    if current.secret_lost:
+        return f"nobody has the secret of {current.id}: it was lost in an interrupted apply"
     if current.fingerprint is None or current.places:
         return None
     takers = [holders[place] for place in want.places if holders.get(place, want.address) != want.address]

@@ -42,6 +42,7 @@ def guard_again(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnosti
     yield from _own_credential(sight, changes)
     yield from _incomplete(sight, changes)
     yield from _undeclared_services(sight, changes)
+    yield from _unrevocable(sight, changes)
     yield from _taken_places(sight, changes)
 
 
@@ -139,6 +140,29 @@ def _undeclared_services(sight: Sight, changes: tuple[Change, ...]) -> Iterator[
                     "Declare the service again until the key is revoked.",
                     address=change.address,
                 )
+
+
+def _unrevocable(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
+    """A key that nothing can revoke is neither removed nor replaced: it would live on, known to nobody."""
+    for change in changes:
+        ending = {step.key_id: step.service for step in change.steps if step.op == END and not step.gone}
+        record = sight.state.keys.get(change.address)
+        if change.action == REPLACE and record is not None:
+            ending[record.current.id] = record.current.service
+        for key_id, service in ending.items():
+            view = sight.services.get(service or "")
+            if view is None or view.profile.revokes:
+                continue
+            name = change.address.removeprefix("keys.")
+            rule = view.profile.cite("revoke")
+            yield error(
+                "not-revocable",
+                f"{change.address}: {key_id} would be revoked, and {service} has no call for that: "
+                f"{change.reason}",
+                f"Undo the edit, or let go of the key with `removed: [{{key: {name}, revoke: false}}]`: it "
+                f"then lives on, and its secret stays where it is. {rule}".rstrip(),
+                address=change.address,
+            )
 
 
 def _taken_places(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:

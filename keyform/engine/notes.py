@@ -31,6 +31,8 @@ def notes(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
                 f"{keys} at {name} may go on working for up to {format_duration(profile.revocation_lag)}",
                 profile.cite("cache"),
             )
+    yield from _left_alive(sight, changes)
+    yield from _made_too(sight, changes)
     for change in changes:
         lost = origins_lost(change)
         if lost:
@@ -146,6 +148,48 @@ def _unseen(sight: Sight) -> Iterator[Diagnostic]:
                 f"What somebody makes, changes or revokes {where} outside keyform goes unnoticed, and so "
                 "does a key that was granted something else than was asked for. After a crash between a new "
                 f"key and its stored secret, the next apply {after}. {' '.join(rules)}".rstrip(),
+            )
+
+
+def _left_alive(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
+    """Keys that keyform lets go of because nothing can revoke them."""
+    for change in changes:
+        view = sight.services.get(change.service or "")
+        record = sight.state.keys.get(change.address)
+        if view is None or record is None or view.profile.revokes:
+            continue
+        if any(step.op == DROP for step in change.steps):
+            places = ", ".join(map(str, record.current.places))
+            yield warning(
+                "left-alive",
+                f"{change.address}: {change.key_id} goes on working at {change.service}; keyform forgets it"
+                + (f" and leaves its secret at {places}" if places else ""),
+                f"Delete that value by hand if nobody needs it. {view.profile.cite('revoke')}".rstrip(),
+                address=change.address,
+            )
+
+
+def _made_too(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
+    """Keys that a create makes beside the one that is asked for, and that nobody declares."""
+    declared = {(want.service, want.spec.kind) for want in sight.desired.keys}
+    creating = dict.fromkeys(
+        step.service or ""
+        for change in changes
+        for step in change.steps
+        if step.op == MINT and step.key_id is None
+    )
+    for view in (sight.services[name] for name in creating if name in sight.services):
+        others = [
+            kind
+            for kind in view.profile.kinds
+            if view.profile.made_together and (view.name, kind) not in declared and not view.holder(kind)
+        ]
+        if others:
+            yield warning(
+                "made-too",
+                f"{view.name} makes its {' and '.join(others)} key as well, and nobody will have its secret",
+                "Declare that key too, and its secret is stored; declared later, it is rotated first. "
+                + view.profile.cite("create"),
             )
 
 

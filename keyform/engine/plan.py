@@ -95,13 +95,13 @@ class Step:
     addresses at once, projects before keys.
 
     ``mint`` makes generation ``generation`` from ``spec`` (its expiry ``terms.expires_in`` after the
-    mint, if that is set), proves it, stores it at ``places``; the generation before it is deposed for
-    ``overlap``, or dropped from the state when ``gone`` (it no longer exists at the service).
-    ``update`` sets ``fields`` of ``key_id`` as in ``spec``. ``revoke`` ends ``key_id`` and erases
-    ``places``. ``adopt`` records the live key ``key_id``. ``forget`` drops the address from the state
-    and erases ``places``. ``rename`` moves the record from ``before``. ``relocate`` moves the secret
-    from ``sources`` to ``places``, and ``erase`` deletes what is left of it at ``places``. ``record``
-    writes ``terms`` (and ``spec``, where given) to the state. ``set_origins`` makes ``project``'s
+    mint, if that is set), by rotating ``key_id`` where that is given, proves it, stores it at ``places``;
+    the generation before it is deposed for ``overlap``, or dropped from the state when ``gone`` (it no
+    longer exists at the service). ``update`` sets ``fields`` of ``key_id`` as in ``spec``. ``revoke`` ends
+    ``key_id`` and erases ``places``; when ``gone``, the service has ended it itself, and is not asked.
+    ``adopt`` records the live key ``key_id``. ``forget`` drops the address from the state and erases
+    ``places``. ``rename`` moves the record from ``before``. ``relocate`` moves the secret from ``sources``
+    to ``places``, and ``erase`` deletes what is left of it at ``places``. ``record`` writes ``terms`` (and ``spec``, where given) to the state. ``set_origins`` makes ``project``'s
     allowlist exactly ``origins``. ``forget_project`` drops it. ``readdress`` records that a service or
     store is at ``where`` now. ``checklist``: what a person does to bring it about, where the service is
     worked by hand.

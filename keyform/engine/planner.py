@@ -8,7 +8,7 @@ from dataclasses import replace
 from keyform.diagnostics import ERROR, Diagnostic, error
 from keyform.engine.adoption import plan_import
 from keyform.engine.checklist import with_checklists
-from keyform.engine.declared import plan_known, plan_new
+from keyform.engine.declared import plan_first, plan_known
 from keyform.engine.guards import guard
 from keyform.engine.listings import about_listings, unmanaged_keys
 from keyform.engine.notes import notes
@@ -38,6 +38,7 @@ from keyform.engine.sight import (
 from keyform.engine.undeclared import (
     plan_deposed,
     plan_forgotten,
+    plan_left,
     plan_project,
     plan_project_removed,
     plan_removed,
@@ -206,7 +207,7 @@ def _declared_keys(sight: Sight, options: Options) -> list[Planned]:
             if record.deposed:
                 out += plan_deposed(record, want, sight.services, sight.now)
         elif (wanted_id := imports.get(want.address)) is None:
-            out.append(plan_new(want, view))
+            out.append(plan_first(want, view, sight.state.keys.values()))
         elif owner := owned.get((same_service(sight.state, sight.where, want.service), wanted_id)):
             out.append(
                 error(
@@ -238,7 +239,11 @@ def _undeclared_keys(sight: Sight, destroying: bool, protected: frozenset[str]) 
         why = "destroy revokes everything that the state owns" if destroying else "no longer declared"
         record = replace(record, protect=record.protect or address in protected)
         renamed = None if removal else lookalikes.of(record)
-        yield plan_removed(record, _view_of(sight, record), why, sight.now, renamed)
+        view = _view_of(sight, record)
+        if destroying and view and not view.profile.revokes and not record.protect:
+            yield plan_left(record, view)
+            continue
+        yield plan_removed(record, view, why, sight.now, renamed)
         if renamed is not None and not record.protect:
             yield lookalikes.hint(record, renamed)
 

@@ -78,6 +78,11 @@ class ServiceView:
         """Whether projects are seen at all; where not, what is recorded of them counts."""
         return self.profile.lists or "get_origins" in self.profile.operations
 
+    def holder(self, kind: str | None) -> LiveKey | None:
+        """The live key of a kind that has exactly one."""
+        keys = self.listing.keys if self.profile.one_per_kind else ()
+        return next((key for key in keys if key.spec.kind == kind and key.status != REVOKED), None)
+
     def backing(self, operation: str) -> str | None:
         """How the service backs an operation: documented, contract or assisted."""
         return self.profile.operations.get(operation)

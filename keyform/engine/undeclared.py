@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from keyform.diagnostics import Diagnostic, error, note
@@ -94,6 +95,11 @@ def plan_forgotten(record: KeyRecord, why: str) -> Change:
     )
 
 
+def plan_left(record: KeyRecord, view: ServiceView) -> Change:
+    """Drop a key that nothing can revoke from the state, when all else is destroyed."""
+    return plan_forgotten(record, f"{view.profile.title}: no call that revokes a key is documented")
+
+
 def plan_deposed(
     record: KeyRecord, want: DesiredKey, services: Mapping[str, ServiceView], now: datetime
 ) -> Iterator[Change | Diagnostic]:
@@ -116,6 +122,19 @@ def plan_deposed(
             )
             continue
         found = presence(view, generation, now)
+        if not view.profile.revokes:
+            yield Change(
+                record.address,
+                FORGET,
+                f"{view.name} ended {generation.id} itself when its overlap was over, "
+                f"{instant(generation.revoke_at)}",
+                generation.service,
+                generation.id,
+                generation.number,
+                seen=seen_digest(found.live),
+                steps=(replace(_end(record, generation), gone=True),),
+            )
+            continue
         yield Change(
             record.address,
             REVOKE,

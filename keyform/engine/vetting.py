@@ -16,6 +16,7 @@ from keyform.engine.events import RENAMED, Event, fold
 from keyform.engine.guards import guard_again
 from keyform.engine.plan import Change, Plan, Step
 from keyform.engine.sight import Sight, terms_of
+from keyform.engine.single import rerolled
 from keyform.engine.whereabouts import owners, same_service
 from keyform.model import Place
 from keyform.state import State, spec_to_json
@@ -28,7 +29,7 @@ _OPS = {
     pl.REVOKE: {pl.END},
     pl.IMPORT: {pl.ADOPT, pl.ALTER},
     pl.MOVE: {pl.RENAME},
-    pl.FORGET: {pl.DROP, pl.DROP_PROJECT},
+    pl.FORGET: {pl.DROP, pl.DROP_PROJECT, pl.END},
     pl.REFRESH: {pl.RECORD, pl.READDRESS},
 }
 
@@ -91,6 +92,7 @@ class _Vetting:
 
     def __init__(self, sight: Sight, taken: frozenset[Place]) -> None:
         self._state, self._where, self._taken = sight.state, sight.where, taken
+        self._services = sight.services
         self._keys = {want.address: want for want in sight.desired.keys}
         self._projects = {project.address: project for project in sight.desired.projects}
 
@@ -100,6 +102,8 @@ class _Vetting:
             yield _unfit(change, f"a change {change.action!r} without steps")
         if change.action != pl.REVOKE and pl.END in ops and pl.MINT not in ops and not self._deposed(change):
             yield _unfit(change, f"a change {change.action!r} that only revokes")
+        if change.action == pl.FORGET and any(step.op == pl.END and not step.gone for step in change.steps):
+            yield _unfit(change, "a change that says to forget, and revokes")
         for step in change.steps:
             section = step.address.partition(".")[0]
             if step.address != change.address or step.op not in _OPS[change.action]:
@@ -169,6 +173,9 @@ class _Vetting:
             return "a new key that is not the declared one"
         if step.generation != (record.current.number + 1 if record else 1):
             return f"a new key of generation {step.generation}"
+        view = self._services.get(want.service)
+        if view is None or step.key_id != rerolled(want, view, record, self._state.keys.values()):
+            return f"a new key by rotating {step.key_id}"
         return None
 
     def _adopting(self, step: Step) -> str | None:
@@ -187,6 +194,9 @@ class _Vetting:
                 break
         else:
             return f"the state does not own {step.key_id} at {step.service} there"
+        view = self._services.get(step.service or "")
+        if step.op == pl.END and step.gone and (view is None or view.profile.revokes):
+            return f"{step.key_id} is passed over, and not revoked"
         if step.op == pl.RELOCATE and (want is None or want.places != step.places):
             return "a place that is not declared"
         if step.op == pl.ERASE and (want is None or not set(want.places).isdisjoint(step.places)):

@@ -104,6 +104,7 @@ def _fields(profile: Profile, style: Style) -> list[str]:
         for known, text in (
             (profile.lists, "it lists no keys, so drift cannot be seen"),
             (profile.marks, "keys carry no ownership label"),
+            (profile.revokes, "no call revokes a key"),
             (profile.proves, "a new key cannot be tried out"),
             (profile.shows_last_used, "it does not show when a key was last used"),
         )
@@ -113,6 +114,7 @@ def _fields(profile: Profile, style: Style) -> list[str]:
         f"Changed in place: {', '.join(sorted(in_place)) or 'nothing'}.",
         f"A new key is needed for: {', '.join(sorted(fixed)) or 'nothing'}.",
         f"Expiry: {expiry}.",
+        *(["Exactly one key per kind, replaced by `reroll`."] if profile.one_per_kind else []),
         *([f"Missing: {'; '.join(missing)}."] if missing else []),
         *_limits(profile),
     ]

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 DATA = ".keyform/service"
 """Where the embedded service keeps its data, relative to the configuration, without a ``path``."""
 
+_IMPLEMENTATIONS = {"ensured": ("keyform.services.ensured", "Ensured")}
+"""Built-in classes for what a profile cannot say, by the name that a profile gives."""
+
 PLUG_INS = "keyform.services"
 """Entry-point group of classes for what a profile cannot say; a profile names one as ``implementation``."""
 
@@ -155,7 +158,7 @@ def _address(name: str, profile: Profile, endpoint: str | None, mode: str | None
     """Where the calls go. What a vendor does not document never goes to that vendor."""
     backings = set(profile.operations.values())
     undocumented = sorted(op for op, how in profile.operations.items() if how == CONTRACT)
-    if not {"create", "revoke"} <= profile.operations.keys():
+    if "create" not in profile.operations or not {"revoke", "reroll"} & profile.operations.keys():
         raise ConfigError(
             f"service {name!r}: the keys of {profile.title} are made by hand, in its dashboard",
             "Add `mode: assisted`, or an `endpoint` with `mode: contract`.",
@@ -232,8 +235,13 @@ def _authority(
 
 
 def _plugged(implementation: str, service: Service, opening: Opening) -> Service:
+    from importlib import import_module
     from importlib.metadata import entry_points
 
+    if implementation in _IMPLEMENTATIONS:
+        module, name = _IMPLEMENTATIONS[implementation]
+        built_in: Service = getattr(import_module(module), name)(service, opening)
+        return built_in
     found = tuple(entry_points(group=PLUG_INS, name=implementation))
     if not found:
         raise ConfigError(

@@ -62,6 +62,12 @@ class AssistedService:
         key_id = f"{hint}#{label.rpartition('/')[2][:8]}"
         return Minted(LiveKey(key_id, spec, created_at=self._clock.now(), hint=hint or None), secret)
 
+    def reroll(self, key_id: str, spec: KeySpec, overlap: timedelta, label: str) -> Minted:
+        raise ServiceError(
+            f"service {self.name!r}: nobody is asked to rotate {key_id} by hand",
+            "A person creates a new key and deletes the old one. Plan again.",
+        )
+
     def update(self, key: LiveKey, spec: KeySpec, fields: frozenset[str]) -> LiveKey:
         self._desk.confirm()
         return LiveKey(key.id, spec, key.status, created_at=key.created_at, hint=key.hint)

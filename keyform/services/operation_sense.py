@@ -24,7 +24,7 @@ _KNOWN: Mapping[str, frozenset[str]] = {
     "prove": _OF_A_KEY | {"secret", "origin"},
     "set_origins": frozenset(("project", "origins", "origin", "origin_id")),
     "own_key": frozenset(),
-    "reroll": _OF_A_KEY | {"overlap", "overlap.ms", "overlap.seconds"},
+    "reroll": _OF_A_KEY | {"overlap.ms", "overlap.seconds", "overlap.hours"},
 }
 _REQUESTS = ("path", "query", "headers", "body", "fields", "calls", "add", "remove")
 _PATHS = ("items", "key", "id", "parent", "secret")
@@ -53,8 +53,9 @@ def operation_problems(tree: Mapping[str, Any], documented: list[str]) -> Iterat
             known |= {"project"}
         yield from _calls(where, name, operation, known)
         for word in _PATHS:
-            if isinstance(operation.get(word), str):
-                yield from _path((*where, word), operation[word])
+            places = operation.get(word)
+            for place in [places] if isinstance(places, str) else places or ():
+                yield from _path((*where, word), place)
         yield from _conditions(where, operation)
         if name in ("list", "get_origins"):
             yield from _paging(where, operation)
@@ -173,6 +174,8 @@ def _create(tree: Mapping[str, Any], operation: Mapping[str, Any]) -> Iterator[P
         yield ("key",), "nothing says where the id of a key stands", "Add `id` to `key`."
     sent = set(placeholders(operation))
     for n, field in enumerate(tree["fields"]):
+        if field == "kind" and tree.get("one_per_kind") == "together":
+            continue
         if not sent & set(_SENT_AS.get(field, (field,))):
             yield (("fields", n), f"keys have `{field}`, and `create` does not send it",
                    f"Put `{{{_SENT_AS.get(field, (field,))[0]}}}` in its path, query or body.")  # fmt: skip

@@ -57,7 +57,7 @@ class Pages:
 
     def __init__(self, tree: Mapping[str, Any]) -> None:
         paging = tree.get("paging", {})
-        self._items = compile_path(tree.get("items", ""))
+        self._items = items_of(tree.get("items", ""))
         self._style: str = paging.get("by", NONE)
         self._size: int = paging.get("size", 100)
         self._first: int = paging.get("first", 1)
@@ -183,6 +183,22 @@ class Pages:
         if type(link) is not str or not link.isprintable():
             raise Unintelligible("a link that is no address")
         return link
+
+
+def items_of(places: str | list[str]) -> Callable[[Any], Any]:
+    """A function that finds the entries of a listing: a list at one place, or at each of several places one
+    entry or null. Where such a place is missing, so may be an entry: that raises ``Unintelligible``."""
+    if isinstance(places, str):
+        return compile_path(places)
+    getters = tuple(compile_path(place, _MISSING) for place in places)
+
+    def find(raw: Any) -> list[Any]:
+        entries = [getter(raw) for getter in getters]
+        if _MISSING in entries:
+            raise Unintelligible("a page without all of its entries")
+        return [entry for entry in entries if entry is not None]
+
+    return find
 
 
 def _path_or_none(text: str | None) -> Callable[[Any], Any] | None:

@@ -76,7 +76,7 @@ class RestService:
         values = self.values(operation, spec, label)
         call = operation.call(self.name, "creating a key", values, CREATE, repeatable=again)
         try:
-            key, secret = self._created(operation, self._http.call(call), spec, label)
+            key, secret = self._created(operation, "creating a key", self._http.call(call).body, spec, label)
         except AnswerLost:
             if again or (found := self._find(label)) is None:
                 raise
@@ -104,6 +104,25 @@ class RestService:
                 shown = self.understood(doing, operation.read_key, body)
                 return self._placed(shown, wanted.project)
         return self._as_shown(replace(key, spec=wanted))
+
+    def reroll(self, key_id: str, spec: KeySpec, overlap: timedelta, label: str) -> Minted:
+        operation = self.operation("reroll")
+        seconds = int(overlap.total_seconds())
+        spans = {
+            "overlap.ms": seconds * 1000,
+            "overlap.seconds": seconds,
+            "overlap.hours": -(-seconds // 3600),
+        }
+        values = {**self.values(operation, spec, label), "id": key_id, **spans}
+        doing, steps = f"rotating key {key_id}", next_steps(operation)
+        body = self.send(operation, doing, values, CREATE, repeatable=False, next_steps=steps)
+        key, secret = self._created(operation, doing, body, spec, label)
+        if secret is None:
+            raise AnswerLost(
+                f"service {self.name!r}: {doing} failed: the answer holds no secret",
+                "It may have been carried out all the same; apply again, and keyform looks.",
+            )
+        return Minted(key, secret)
 
     def revoke(self, key_id: str) -> None:
         operation = self.operation("revoke")
@@ -230,9 +249,9 @@ class RestService:
         return key if self._parents is None else inside(project or "", key)
 
     def _created(
-        self, operation: Operation, answer: Answer, spec: KeySpec, label: str
+        self, operation: Operation, doing: str, body: Any, spec: KeySpec, label: str
     ) -> tuple[LiveKey, Secret | None]:
-        doing, tree, body = "creating a key", operation.tree, answer.body
+        tree = operation.tree
         if operation.read_key is not None:
             key = self.understood(doing, operation.read_key, body)
             asked = {field: getattr(spec, field) for field in SPEC_FIELDS if field not in operation.mapping}

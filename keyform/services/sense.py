@@ -37,6 +37,7 @@ def problems_of(tree: Mapping[str, Any]) -> Iterator[Problem]:
         yield from _key(tree, documented)
         yield from _names(tree)
         yield from operation_problems(tree, documented)
+    yield from _ends(tree)
     yield from _updates(tree)
     yield from dashboard_problems(tree)
 
@@ -210,6 +211,17 @@ def _names(tree: Mapping[str, Any]) -> Iterator[Problem]:
             if window not in names["windows"]:
                 yield (("expiry", "windows", n), f"`names.windows` does not say what `{window}` is called",
                        "Add it there.")  # fmt: skip
+
+
+def _ends(tree: Mapping[str, Any]) -> Iterator[Problem]:
+    """How keys end: by `revoke`, or with the successor that `reroll` makes."""
+    operations = tree["operations"]
+    if "one_per_kind" in tree and not {"list", "reroll"} <= operations.keys():
+        yield (("one_per_kind",), "the one key of a kind cannot be seen, or not be replaced",
+               "Add the operations `list` and `reroll`.")  # fmt: skip
+    elif "one_per_kind" not in tree and "revoke" not in operations:
+        yield (("operations",), "nothing says how a key is revoked",
+               "Add the operation `revoke`; docs/profiles.md says what it means.")  # fmt: skip
 
 
 def _updates(tree: Mapping[str, Any]) -> Iterator[Problem]:

@@ -24,6 +24,7 @@ from tests.world import MovedClock, World
 DECLARED = {
     "revenium": "{type: revenium, %s}",
     "revkeen": "{type: revkeen, %s}",
+    "revkeen-cart": "{type: revkeen-cart, %s}",
     "millimetric": "{type: millimetric, %s}",
     "climeter": '{type: climeter, endpoint: "http://localhost:1", email: keyform@example.com, '
     'password: "${env:ROOT}", %s}',
@@ -63,7 +64,7 @@ class Rules:
         self.clock = MovedClock()
         self.hosts: list[str] = []
         moment: Any = lambda: self.clock.now().timestamp()  # noqa: E731
-        self.vendor = Vendor(name, folder / "data", moment, **options)
+        self.vendor = Vendor(name.removesuffix("-cart"), folder / "data", moment, **options)
         wrap = Wrapping(transport=lambda _: StaysOpen(self.vendor.application))
         (folder / "work").mkdir(exist_ok=True)
         self.world = World(folder / "work", self.clock, wrap)
