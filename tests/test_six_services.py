@@ -79,6 +79,9 @@ class Served:
                 ).status_code, "meter"
             path = "/profitstream/v2/api/users/me"
             return self.ask(service, "GET", path, **{"x-api-key": secret}).status_code, "me"
+        if service == "cart":
+            told = self.ask("revkeen", "POST", "/v1/verify", {"key": secret})
+            return told.status_code, "verify"
         if service == "revkeen":
             return self.ask(
                 service, "GET", "/v2/customers", **{"x-revkeen-key": secret}
@@ -136,7 +139,7 @@ def test_the_whole_story(served: Served, capsys: pytest.CaptureFixture[str], fig
     assert served.keyform("apply", "--auto-approve") == 0
     assert served.keyform("plan", "--detailed-exitcode") == 0
     first, secrets = served.state(), served.secrets()
-    assert len(first) == 24
+    assert len(first) == 26
     assert {
         name: served.answer(name, *found)[0] // 100 for name, found in secrets.items() if name not in NARROW
     } == (dict.fromkeys(secrets.keys() - NARROW.keys(), 2))
@@ -162,7 +165,7 @@ def test_the_whole_story(served: Served, capsys: pytest.CaptureFixture[str], fig
     assert served.keyform("plan", "--detailed-exitcode", "--out", "six.plan") == 2
     plan, told = capsys.readouterr()
     # projects.web and projects.storefront are updated too.
-    assert "Plan: 7 to update, 4 to replace; 2 origins lose access; 17 unchanged." in plan
+    assert "Plan: 7 to update, 4 to replace; 2 origins lose access; 19 unchanged." in plan
     assert "cannot change name, so a new key replaces it (Millimetric Docs, API keys)" in " ".join(
         plan.split()
     )
@@ -194,11 +197,18 @@ def test_the_whole_story(served: Served, capsys: pytest.CaptureFixture[str], fig
     ]
     assert {entry["origin"] for entry in origins} == {"https://shop.yoursite.com", "https://pay.yoursite.com"}
 
+    capsys.readouterr()
     assert served.keyform("destroy", "--auto-approve", "--allow-mass-change") == 0
+    assert 'keys.cart["secret"]' in capsys.readouterr().err
     assert served.state() == {}
-    assert list((served.folder / ".keyform" / "secrets").rglob("*.age")) == []
+    left = {file.stem for file in (served.folder / ".keyform" / "secrets").rglob("*.age")}
+    assert left == {"cart-publishable", "cart-secret"}
+    carts = {name: found for name, found in later.items() if found[0] == "cart"}
+    assert {served.answer(name, *found)[0] for name, found in carts.items()} == {200}
     refused = {
-        name: served.answer(name, *found)[0] for name, found in later.items() if found[0] != "millimetric"
+        name: served.answer(name, *found)[0]
+        for name, found in later.items()
+        if found[0] not in ("millimetric", "cart")
     }
     assert set(refused.values()) <= {401, 403}
     assert all(status == 401 for name, status in refused.items() if later[name][0] != "revenium")

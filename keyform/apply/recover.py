@@ -26,8 +26,9 @@ from keyform.ports import ANSWER_TIMEOUT, Service
 from keyform.state import State
 
 NO_SKEW = timedelta(0)
-TOLERANCE = timedelta(minutes=1)
-"""How much older than its request a key may seem, where only its age says whose it is."""
+EARLIEST, LATEST = timedelta(minutes=-1), timedelta(minutes=30)
+"""When a key may be made, counted from when its request was written down: clocks differ a little, and a
+request may be held back by rate limits. It is what tells whose a key is that carries no label."""
 
 
 @dataclass(slots=True)
@@ -145,12 +146,12 @@ class _Recovery:
 
     def _made_alone(self, service: Service, view: ServiceView, intent: Intent) -> LiveKey | None:
         """The key of a kind that has exactly one, where the intent made it: the plan saw none, or the one
-        that was rotated; the state does not know this one, and it is no older than what was sent."""
+        that was rotated; the state does not know this one, and it was made just after what was sent."""
         key = view.holder(intent.step.spec.kind if intent.step.spec else None)
         if key is None or (service.name, key.id) in self._owned or intent.sent is None:
             return None
         born = key.created_at - (service.clock_skew() or NO_SKEW) if key.created_at else intent.sent.at
-        return key if born >= intent.sent.at - TOLERANCE else None
+        return key if EARLIEST <= born - intent.sent.at <= LATEST else None
 
     def _found(self, service: Service, intent: Intent, keys: list[LiveKey]) -> None:
         """One of the keys is kept, if its secret is stored; there is more than one only if somebody copied

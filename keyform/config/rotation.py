@@ -107,7 +107,8 @@ class Lifetimes:
                     "unsupported-field",
                     ("rotation", _GATE),
                     f"`{_GATE}` {ungated}",
-                    f"Remove it; an old generation ends with its `overlap`. {rules.profile.cite('rotation')}".rstrip(),
+                    "Remove it; an old generation ends with its `overlap`."
+                    + f" {rules.profile.cite('rotation')}".rstrip(),
                     on_name=True,
                 )
         if expiry.sound:

@@ -101,10 +101,10 @@ class Step:
     ``key_id`` and erases ``places``; when ``gone``, the service has ended it itself, and is not asked.
     ``adopt`` records the live key ``key_id``. ``forget`` drops the address from the state and erases
     ``places``. ``rename`` moves the record from ``before``. ``relocate`` moves the secret from ``sources``
-    to ``places``, and ``erase`` deletes what is left of it at ``places``. ``record`` writes ``terms`` (and ``spec``, where given) to the state. ``set_origins`` makes ``project``'s
-    allowlist exactly ``origins``. ``forget_project`` drops it. ``readdress`` records that a service or
-    store is at ``where`` now. ``checklist``: what a person does to bring it about, where the service is
-    worked by hand.
+    to ``places``, and ``erase`` deletes what is left of it at ``places``. ``record`` writes ``terms`` (and
+    ``spec``, where given) to the state. ``set_origins`` makes ``project``'s allowlist exactly ``origins``.
+    ``forget_project`` drops it. ``readdress`` records that a service or store is at ``where`` now.
+    ``checklist``: what a person does to bring it about, where the service is worked by hand.
     """
 
     op: str

@@ -94,6 +94,11 @@ def open_service(
     the network. Nothing is sent yet. Raises ``ConfigError`` for a service that cannot be opened as declared,
     and ``ServiceError`` where the embedded service cannot use its folder.
     """
+    if mode is not None and profile.one_per_kind:
+        raise ConfigError(
+            f"service {name!r}: {profile.title} are managed by their own calls alone, and take no `mode`",
+            profile.cite("mode") or "Remove `mode`.",
+        )
     if mode == ASSISTED:
         if desk is None:
             raise ConfigError(

@@ -24,8 +24,8 @@ from keyform.services.embedded import InProcess
 from tests.conftest import Figures
 from tests.promises.test_crashes import (
     BrokenFor,
-    Steps,
     SteppedTransport,
+    Steps,
     die,
     in_child,
     run_and_forgive,
@@ -247,7 +247,7 @@ def test_a_store_that_fails_costs_a_rotation_and_no_secret(scene: str, tmp_path:
 
 
 def test_a_key_that_somebody_made_after_the_crash_is_not_taken_for_ones_own(tmp_path: Path) -> None:
-    """The run died before it asked for the keys, and later somebody else did: nothing of theirs is rotated."""
+    """The run died before it asked for the keys; an hour later somebody else did. Theirs are left alone."""
     text, applied, now, action, count = SCENES["both are ensured"]
     source = prepared(tmp_path / "source", text, applied=applied)
     effects = effects_of_a_run(source, tmp_path / "counted", now, action, count)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from keyform.engine.plan import Plan
+from keyform.engine.plan import END, FORGET, Plan, Step
+from keyform.engine.plan_file import dump_plan, load_plan
 from keyform.engine.sight import DESTROY, REFRESH_ONLY, Options
 from keyform.errors import PlanError
 from keyform.model import Place
@@ -332,3 +334,50 @@ def test_destroy_leaves_a_protected_one(rules: Callable[..., Rules]) -> None:
 def test_the_credential_goes_in_any_of_the_three_headers(rules: Callable[..., Rules], auth: str) -> None:
     it = rules("revkeen-cart")
     assert it.declare(BOTH, f"auth: {auth}").apply().done == 2
+
+
+ROTATED = "keys:\n" + PUBLISHABLE + key("kind: secret, rotation: {every: 30d, overlap: 1d}", "back")
+
+
+def test_a_saved_rotation_does_what_it_says_or_nothing(rules: Callable[..., Rules]) -> None:
+    it = rules("revkeen-cart")
+    it.apply(ROTATED)
+    it.clock.move(days=31)
+    plan = load_plan(dump_plan(it.plan(ROTATED)), "p")
+    assert not it.world.apply(plan=plan).failed
+    assert works(it, stored(it, "keys.back"))
+    it.clock.move(days=31)
+    stale = it.plan(ROTATED)
+    theirs = it.vendor.call("POST", f"{BASE}/secret/rotate", {}).json()["id"]
+    with pytest.raises(PlanError):
+        it.world.apply(plan=stale)
+    assert status(it)["secret"]["id"] == theirs
+
+
+def test_a_saved_plan_that_rotates_what_was_made_too(rules: Callable[..., Rules]) -> None:
+    it = rules("revkeen-cart")
+    it.apply("keys:\n" + PUBLISHABLE)
+    plan = load_plan(dump_plan(it.plan(BOTH)), "p")
+    assert not it.world.apply(plan=plan).failed
+    assert works(it, stored(it, "keys.back"))
+
+
+def test_a_forged_plan_rotates_nothing_else_and_skips_no_revocation(rules: Callable[..., Rules]) -> None:
+    it = rules("revkeen-cart")
+    it.apply(ROTATED)
+    it.clock.move(days=31)
+    plan, before = it.plan(ROTATED), status(it)
+    (change,) = plan.changes
+    (mint,) = change.steps
+    other = before["publishable"]["id"]
+    current = it.world.state().keys["keys.back"].current
+    for forged in (
+        replace(change, steps=(replace(mint, key_id=other),)),
+        replace(change, steps=(replace(mint, key_id=None),)),
+        replace(change, action=FORGET, steps=(Step(END, "keys.back", "it", current.id),)),
+        replace(change, action=FORGET, steps=(Step(END, "keys.back", "it", current.id, gone=True),)),
+    ):
+        with pytest.raises(PlanError) as told:
+            it.world.apply(plan=replace(plan, changes=(forged,)))
+        assert "plan-unfit" in {diagnostic.code for diagnostic in told.value.diagnostics}
+    assert status(it) == before
