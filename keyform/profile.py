@@ -258,8 +258,8 @@ class Profile:
 
     @property
     def revokes(self) -> bool:
-        """Whether there is any way to revoke a key."""
-        return "revoke" in self.operations
+        """Whether there is any way to revoke a key: only where a kind has one key may there be none."""
+        return not self.one_per_kind or "revoke" in self.operations
 
     def rerolled_overlap(self, overlap: timedelta) -> timedelta:
         """For how long an old key lives on after ``reroll``: ``overlap`` in whole steps, and never less than
