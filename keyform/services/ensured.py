@@ -15,7 +15,6 @@ from keyform.ports import Minted
 from keyform.services.calls import CREATE
 from keyform.services.paging import items_of
 from keyform.services.readers import secret_reader
-from keyform.services.rest import next_steps
 
 if TYPE_CHECKING:
     from keyform.services import Opening
@@ -58,7 +57,7 @@ class Ensured:
         service, doing = self._service, f"creating the {kind} key"
         operation = service.operation("create")
         find, read_secret = items_of(operation.tree["items"]), secret_reader(operation.tree["secret"])
-        body = service.send(operation, doing, {}, CREATE, repeatable=False, next_steps=next_steps(operation))
+        body = service.send(operation, doing, {}, CREATE, repeatable=False)
         made = [
             (service.understood(doing, operation.key, entry), service.understood(doing, read_secret, entry))
             for entry in service.understood(doing, find, body)

@@ -114,8 +114,8 @@ class RestService:
             "overlap.hours": -(-seconds // 3600),
         }
         values = {**self.values(operation, spec, label), "id": key_id, **spans}
-        doing, steps = f"rotating key {key_id}", next_steps(operation)
-        body = self.send(operation, doing, values, CREATE, repeatable=False, next_steps=steps)
+        doing = f"rotating key {key_id}"
+        body = self.send(operation, doing, values, CREATE, repeatable=False)
         key, secret = self._created(operation, doing, body, spec, label)
         if secret is None:
             raise AnswerLost(
