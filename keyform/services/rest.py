@@ -113,7 +113,7 @@ class RestService:
             "overlap.seconds": seconds,
             "overlap.hours": -(-seconds // 3600),
         }
-        values = {**self.values(operation, spec, label), "id": key_id, **spans}
+        values = self.values(operation, spec, label) | self.parts_of(key_id) | spans
         doing = f"rotating key {key_id}"
         body = self.send(operation, doing, values, CREATE, repeatable=False)
         key, secret = self._created(operation, doing, body, spec, label)
