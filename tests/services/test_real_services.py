@@ -17,7 +17,8 @@ from keyform.errors import Refused
 from keyform.model import KeySpec, Secret
 from keyform.services import open_service
 from keyform.services.profiles import load_profile
-from tests.services.servers import HUB_TOKEN, install, jupyterhub, moto
+from tests.servers.hub import HUB_TOKEN, jupyterhub
+from tests.servers.moto import moto
 
 pytestmark = pytest.mark.integration
 
@@ -104,14 +105,14 @@ class RealConformance(ServiceConformance):
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("hub")
-    with jupyterhub(install("hub", "jupyterhub", folder=folder), folder) as url:
+    with jupyterhub(folder) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("moto")
-    with moto(install("moto", "moto[server,apigateway]", folder=folder), folder) as url:
+    with moto(folder) as url:
         yield url
 
 
