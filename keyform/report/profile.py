@@ -28,7 +28,8 @@ def profiles_text(profiles: Sequence[Profile], style: Style) -> str:
     header = ("type", "service", *(name.replace("set_", "") for name in _COLUMNS), "kinds")
     legend = style.wrapped(
         "D: a call that the vendor documents. C: keyform's own contract, at an `endpoint` that speaks it, "
-        "and never sent to the vendor. A: by hand. -: nothing. With `mode: assisted` all of it goes by hand."
+        "and never sent to the vendor. A: by hand. -: nothing. With `mode: assisted` all of it goes by "
+        "hand, where a type takes a mode."
     )
     return table(header, lines, style) + "\n" + "\n".join(legend) + "\n"
 

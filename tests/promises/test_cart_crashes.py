@@ -271,3 +271,33 @@ def test_a_key_that_somebody_made_after_the_crash_is_not_taken_for_ones_own(tmp_
         shutil.rmtree(shop.folder)
     assert tried > 3
     assert failures == []
+
+
+def test_a_key_that_is_no_longer_declared_after_the_crash_is_owned_all_the_same(tmp_path: Path) -> None:
+    """It is there, nothing revokes it, and so nothing forgets it by the way."""
+    text, applied, now, action, count = SCENES["both are ensured"]
+    source = prepared(tmp_path / "source", text, applied=applied)
+    effects = effects_of_a_run(source, tmp_path / "counted", now, action, count)
+    tried = 0
+    for at in range(1, effects + 1):
+        shop = copy_of(source, tmp_path / f"{at}", now)
+        wrap = shop.stepped(Steps(at, True, die))
+        in_child(lambda: shop.world.apply(wrap=wrap))  # noqa: B023
+        with shop.world.open() as ws:
+            left = ws.backend.journal.read()
+        if b'"sent"' in left and b'"event"' not in left:
+            vendor = shop.vendor()
+            made = vendor.call("GET", "/v2/cart-api-keys/status").json()
+            vendor.application.close()
+            shop.world.write(TOGETHER.partition("keys:")[0])
+            if made["publishable"] is None:
+                assert not shop.world.apply().failed
+                assert shop.world.state().keys == {}
+            else:
+                tried += 1
+                with pytest.raises(PlanError) as refused:
+                    shop.world.apply()
+                assert {diagnostic.code for diagnostic in refused.value.diagnostics} == {"not-revocable"}
+                assert shop.world.state().keys["keys.page"].current.id == made["publishable"]["id"]
+        shutil.rmtree(shop.folder)
+    assert tried
