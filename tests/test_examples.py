@@ -30,7 +30,7 @@ def keys_in_state(folder: Path) -> list[str]:
 
 
 def test_every_folder_is_run_by_a_test() -> None:
-    assert FOLDERS == ["adopt", "own-profile", "quickstart", "six-services", "teams", "web-app"]
+    assert FOLDERS == ["adopt", "assisted", "own-profile", "quickstart", "six-services", "teams", "web-app"]
 
 
 @pytest.mark.parametrize(
@@ -94,3 +94,83 @@ def test_the_story_of_adopting(folder: Path, capsys: pytest.CaptureFixture[str])
     assert keyform(folder, "apply", "--auto-approve") == 0
     assert keys_in_state(folder) == []
     assert made in world.live()
+
+
+def answered(folder: Path, **answers: str) -> str:
+    """A file with answers by address; ``projects_web`` stands for ``projects.web``."""
+    file = folder.parent / "answers"
+    file.write_text("".join(f"{name.replace('_', '.')}\t{text}\n" for name, text in answers.items()))
+    file.chmod(0o600)
+    return str(file)
+
+
+NEW = {
+    "projects_web": "done",
+    "keys_snippet": "pk_live_f6589a94_" + "S" * 24,
+    "keys_ingest": "rev_mk_tenant_" + "I" * 24,
+    "keys_checkout": "rk_live_" + "C" * 24,
+    "keys_report": "dtk_live_" + "0d" * 32,
+}
+FIRST = ("projects_web", "keys_snippet", "keys_ingest")
+
+
+@pytest.mark.parametrize("folder", ["assisted"], indirect=True)
+def test_the_checklists_of_the_assisted_example(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert keyform(folder, "validate") == 0
+    shown = {}
+    for form in ("text", "markdown", "json"):
+        capsys.readouterr()
+        assert keyform(folder, "plan", "--detailed-exitcode", "--format", form) == 2
+        shown[form] = capsys.readouterr().out
+    plan = json.loads(shown["json"])
+    lists = {step["address"]: step["checklist"] for step in plan["steps"] if "checklist" in step}
+    assert set(lists) == {name.replace("_", ".") for name in NEW}
+    assert plan["summary"]["by_hand"] == 5
+    for lines in lists.values():
+        for number, line in enumerate(lines, 1):
+            assert f"{number}. {line}" in " ".join(shown["text"].split())
+            assert f"{number}. {line}" in shown["markdown"]
+    assert "Click + pk." in lists["keys.snippet"]
+    assert "Expiration: 90 days." in lists["keys.report"]
+    assert not (folder / ".keyform").exists()
+
+
+@pytest.mark.parametrize("folder", ["assisted"], indirect=True)
+def test_the_assisted_example_is_resumed_half_way_and_rests(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def apply(verb: str = "apply", **answers: str) -> int:
+        return keyform(folder, verb, "--auto-approve", "--secrets-from", answered(folder, **answers))
+
+    assert apply(**{name: NEW[name] for name in FIRST}) == 1
+    told = capsys.readouterr()
+    assert "2 steps wait for a person:" in told.err
+    assert keys_in_state(folder) == ["keys.ingest", "keys.snippet"]
+    assert apply(**{name: text for name, text in NEW.items() if name not in FIRST}) == 0
+    assert keyform(folder, "plan", "--detailed-exitcode") == 0
+    world = World(folder, MovedClock(START))
+    for name in ("keys_snippet", "keys_ingest", "keys_checkout", "keys_report"):
+        stored = world.stored(name.replace("_", "."))
+        assert stored is not None
+        assert stored.reveal() == NEW[name]
+
+    # As README.md says: a rename, a click in a table, and a new key.
+    file = folder / "keyform.yaml"
+    edited = file.read_text().replace("name: Production ingestion", "name: Ingestion")
+    edited = edited.replace("[visibility.read]", "[actions.write, visibility.read]")
+    file.write_text(edited.replace("name: Snippet", "name: Web page"))
+    capsys.readouterr()
+    assert keyform(folder, "plan", "--format", "json") == 0
+    actions = {c["address"]: c["action"] for c in json.loads(capsys.readouterr().out)["changes"]}
+    assert actions == {"keys.ingest": "update", "keys.report": "update", "keys.snippet": "replace"}
+    fresh = "pk_live_0123abcd_" + "T" * 24
+    assert apply(keys_ingest="done", keys_report="done", keys_snippet=fresh) == 1
+    assert apply(keys_snippet="done") == 0
+    assert keyform(folder, "plan", "--detailed-exitcode") == 0
+
+    gone = {name: "done" for name in NEW if name.startswith("keys")}
+    assert apply("destroy", **gone) == 0
+    assert keys_in_state(folder) == []
+    told = capsys.readouterr()
+    for name in ("keys_snippet", "keys_ingest", "keys_checkout", "keys_report"):
+        assert NEW[name] not in told.out + told.err
