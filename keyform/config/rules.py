@@ -27,6 +27,7 @@ class ServiceRules:
         self._where = where
         self._plan = service.options.get("plan")
         self.profile = service.profile.under(service.mode)
+        self._not_by_contract = service.profile.fields - self.profile.fields
         self.label = f"{self.profile.short_name} keys"
         self.scopes = ScopeRules(self.profile)
         self.origins = OriginRules(self.profile)
@@ -55,13 +56,11 @@ class ServiceRules:
             detail = f"Remove it. They take {listed(sorted(self.profile.fields & SERVICE_FIELDS))}."
             if field == "expires_at" and self.knows("expires_in"):
                 detail = "Use `expires_in`."
-            key.error(
-                "unsupported-field",
-                (field,),
-                f"{self.label} take no `{field}`",
-                self._by(detail, field),
-                on_name=True,
-            )
+            detail = self._by(detail, field)
+            if field in self._not_by_contract:
+                lacks = f"keyform's key-service contract has no `{field}`."
+                detail = f"{lacks} Remove it, or leave out `mode: contract`."
+            key.error("unsupported-field", (field,), f"{self.label} take no `{field}`", detail, on_name=True)
 
     def kind(self, key: Declared) -> Kind | None:
         """The kind of a key; None when the service has none or it cannot be told."""

@@ -14,7 +14,7 @@ from keyform.engine.plan import Plan
 from keyform.engine.plan_file import dump_plan, load_plan
 from keyform.engine.sight import DESTROY, NORMAL, REFRESH_ONLY, Options
 from keyform.errors import PlanError
-from keyform.model import Move
+from keyform.model import Credits, Move, Refill
 from keyform.state import State, dump_state
 from tests.apply.outside import backend, crash, declare, die, journal_is_empty, nth, stores
 from tests.engine.scene import PROFILE, SPEC, Scene, generation, live_of, place, record, wanted
@@ -229,3 +229,16 @@ def test_a_key_that_somebody_changed_is_no_leftover_of_the_crash(world: World) -
         world.apply(plan=plan)
     assert {d.address for d in told.value.diagnostics} == {"keys.a", "keys.b", "keys.gone"}
     assert len(world.live()) == 3
+
+
+@pytest.mark.parametrize("left", [100, 3])
+def test_an_update_of_credits_that_came_true_is_known_by_more_than_what_is_left(left: int) -> None:
+    few, more = (replace(SPEC, credits=Credits(100, Refill(amount, "daily"))) for amount in (10, 20))
+    current = generation(spec=few)
+    scene = Scene((wanted(spec=more),), (record(current=current),))
+    plan = scene.plan()
+    scene.live = {"toy": (live_of(current, spec=replace(more, credits=Credits(left, Refill(20, "daily")))),)}
+    check_saved_plan(plan, scene.sight(), no_state_yet=False, done=frozenset())
+    scene.live = {"toy": (live_of(current, spec=replace(more, credits=None)),)}
+    with pytest.raises(PlanError):
+        check_saved_plan(plan, scene.sight(), no_state_yet=False, done=frozenset())

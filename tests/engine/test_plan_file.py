@@ -11,12 +11,14 @@ from keyform.engine.plan import Plan, digest_of
 from keyform.engine.plan_file import dump_plan, load_plan
 from keyform.errors import PlanError
 from keyform.model import (
+    Credits,
     DesiredProject,
     Import,
     LiveKey,
     LiveProject,
     Move,
     RateLimit,
+    Refill,
     Removal,
     Rotation,
     digest,
@@ -41,8 +43,16 @@ def rich_plan() -> Plan:
     scene = Scene(
         (
             wanted("new", expires_in=90 * DAY, owner="team", tags=("x",), protect=True),
+            wanted("limited", spec=replace(SPEC, credits=Credits(9, Refill(5, "monthly", 3)))),
             wanted(
-                "updated", spec=replace(SPEC, name="u", rate_limit=RateLimit(5, 60), metadata=(("a", "b"),))
+                "updated",
+                spec=replace(
+                    SPEC,
+                    name="u",
+                    rate_limit=RateLimit(5, 60),
+                    credits=Credits(9, Refill(5, "daily")),
+                    metadata=(("a", "b"),),
+                ),
             ),
             wanted("replaced", spec=replace(SPEC, name="replaced", environment="test")),
             wanted("rotated", rotation=Rotation(every=DAY, overlap=3 * DAY)),

@@ -208,6 +208,13 @@ RULES = {
         ("a daily refill takes no `refill_day`", "a daily one does not take"),
         DOCS,
     ),
+    "the contract knows no credits": Rule(
+        key("credits: {remaining: 1}"),
+        "unsupported-field",
+        ("take no `credits`", "leave out `mode: contract`"),
+        "keyform's key-service contract",
+        service="mode: contract",
+    ),
     **{
         f"no {field}": Rule(
             key(f"{field}: {declared}"),

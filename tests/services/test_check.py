@@ -82,6 +82,13 @@ def test_the_built_in_profiles_have_nothing_wrong(file: Path) -> None:
             "mutable.1: nothing says how a change of `scopes` is sent",
         ),
         ("mutable: [name]", "mutable: [description]", "is no field that keys have"),
+        ("title: Acme", "title: Acme\nlimits: {scopes.roles: 5}", "`scopes.roles` has no length or count"),
+        ("title: Acme", "title: Acme\ntexts: {name: {longest: 5}}", "`name` has no length or count"),
+        ("title: Acme", "title: Acme\ntexts: {scope: {pattern: '['}}", "no regular expression"),
+        ("title: Acme", "title: Acme\ntexts: {options.tema: {longest: 5}}", "`options.tema` has no length"),
+        ("  expires_at: ends", "  expires_at: ends\n  credits: {at: c, refill: {at: 'r[x]'}}", "is no path"),
+        ("fields: [kind, ", "fields: [credits, kind, ", "`credits`, and `create` does not send it"),
+        ("windows: [", "latest: tomorrow, windows: [", "this is no time"),
         (
             "shown: [kind",
             "shown: [environment",

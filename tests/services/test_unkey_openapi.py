@@ -149,6 +149,7 @@ def test_every_request_fits_the_document(before: KeySpec, after: KeySpec) -> Non
     minted = service.create(before, "lineage/marker")
     for fields in ("name", "scopes", "expires_at", "rate_limit", "credits", "metadata"):
         service.update(replace(minted.key, spec=before), after, frozenset({fields}))
+    service.update(replace(minted.key, spec=after), after, frozenset({"credits"}))
     service.update(minted.key, after, service.profile.mutable)
     service.prove(minted.secret, minted.key)
     service.list()

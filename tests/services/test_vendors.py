@@ -14,7 +14,7 @@ import pytest
 
 from keyform.conformance.service import ServiceConformance
 from keyform.errors import ConfigError, Refused, ServiceError
-from keyform.model import KeySpec, LiveProject, RateLimit, Secret
+from keyform.model import Credits, KeySpec, LiveProject, RateLimit, Refill, Secret
 from keyform.reference.account import Options
 from keyform.reference.app import create_app
 from keyform.services import open_service
@@ -197,6 +197,7 @@ class TestUnkey(VendorConformance):
             metadata=(("tier", "1"),),
             expires_at=clock.now() + timedelta(days=9),
             rate_limit=RateLimit(100, 60),
+            credits=Credits(10, Refill(5, "monthly", 31)),
         )
 
 
