@@ -35,6 +35,17 @@ class StoreType:
 
 _STORES = {
     "age": StoreType("keyform.stores.age", {"path": ".keyform/secrets"}),
+    "github-actions": StoreType(
+        "keyform.stores.github_actions",
+        {
+            "endpoint": "https://api.github.com",
+            "repository": None,
+            "environment": None,
+            "organization": None,
+            "app": "actions",
+        },
+        "github",
+    ),
 }
 _STATES = {"local": "keyform.states.local"}
 

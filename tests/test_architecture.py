@@ -31,7 +31,7 @@ MAY_IMPORT = {
         "", "dashboard", "model", "diagnostics", "errors", "masking", "profile", "options", "ports",
         "schemas_location", "reference",
     },
-    "stores": {"model", "diagnostics", "errors", "ports", "files"},
+    "stores": {"", "model", "diagnostics", "errors", "masking", "ports", "files"},
     "states": {"model", "diagnostics", "errors", "ports", "files"},
     "conformance": {"model", "diagnostics", "errors", "profile", "ports"},
     "registry": {"model", "errors", "config", "ports", "services", "stores", "states"},
