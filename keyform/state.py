@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,6 +18,9 @@ from keyform.model import Credits, KeySpec, Place, RateLimit, Refill, Rotation, 
 FORMAT = "keyform-state"
 VERSION = 1
 
+Versions = tuple[tuple[Place, str], ...]
+"""By place, what a store called a write; a store without versions is left out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Generation:
@@ -26,6 +29,7 @@ class Generation:
     ``fingerprint`` None: the secret was never seen (an adopted key), or was lost (one with a ``marker``).
     ``revoke_at`` is set on deposed generations only. ``marker`` is the label it was minted with, or None
     when adopted. ``leftovers`` are places that the secret has moved away from and that may hold it still.
+    ``versions`` are what the stores called the writes of it, where they number writes at all.
     """
 
     number: int
@@ -38,6 +42,7 @@ class Generation:
     marker: str | None = None
     revoke_at: datetime | None = None
     leftovers: tuple[Place, ...] = ()
+    versions: Versions = ()
 
     @property
     def secret_lost(self) -> bool:
@@ -49,13 +54,21 @@ class Generation:
         """Every place where its secret may be."""
         return (*self.places, *self.leftovers)
 
-    def moved_to(self, places: tuple[Place, ...]) -> Generation:
+    def version_at(self, place: Place) -> str | None:
+        """The version of the last write there that is known."""
+        return next((version for where, version in self.versions if where == place), None)
+
+    def stored_as(self, versions: Versions) -> Generation:
+        """The same with these versions beside those that its places had already."""
+        known = {**dict(self.versions), **dict(versions)}
+        return replace(self, versions=tuple((p, known[p]) for p in self.written if p in known))
+
+    def moved_to(self, places: tuple[Place, ...], versions: Versions = ()) -> Generation:
         """The same, kept at ``places`` from now on. A secret that was never seen leaves nothing behind;
         ``on_revoke`` says nothing about a place that it has left."""
         old = [place for place in self.written if place not in places] if self.fingerprint else []
-        return replace(
-            self, places=places, leftovers=tuple(Place(place.store, place.path, place.field) for place in old)
-        )
+        left = tuple(Place(place.store, place.path, place.field) for place in old)
+        return replace(self, places=places, leftovers=left).stored_as(versions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +193,17 @@ def place_from_json(data: Mapping[str, Any]) -> Place:
     return Place(data["store"], data["path"], data.get("field"), data.get("on_revoke", "delete"))
 
 
+def stored_to_json(places: tuple[Place, ...], versions: Versions) -> list[dict[str, Any]]:
+    """Places with the versions that are known of them."""
+    known = dict(versions)
+    return [place_to_json(p) | ({"version": known[p]} if p in known else {}) for p in places]
+
+
+def versions_from_json(data: Iterable[Mapping[str, Any]]) -> Versions:
+    """The versions that :func:`stored_to_json` wrote."""
+    return tuple((place_from_json(entry), entry["version"]) for entry in data if "version" in entry)
+
+
 def generation_to_json(generation: Generation) -> dict[str, Any]:
     out: dict[str, Any] = {
         "number": generation.number,
@@ -187,14 +211,14 @@ def generation_to_json(generation: Generation) -> dict[str, Any]:
         "id": generation.id,
         "spec": spec_to_json(generation.spec),
         "created_at": instant(generation.created_at),
-        "secret": [place_to_json(place) for place in generation.places],
+        "secret": stored_to_json(generation.places, generation.versions),
         "fingerprint": generation.fingerprint,
         "marker": generation.marker,
     }
     if generation.revoke_at is not None:
         out["revoke_at"] = instant(generation.revoke_at)
     if generation.leftovers:
-        out["leftovers"] = [place_to_json(place) for place in generation.leftovers]
+        out["leftovers"] = stored_to_json(generation.leftovers, generation.versions)
     return out
 
 
@@ -211,6 +235,7 @@ def generation_from_json(data: Mapping[str, Any]) -> Generation:
         data["marker"],
         parse_instant(revoke_at) if revoke_at else None,
         tuple(place_from_json(place) for place in data.get("leftovers", ())),
+        versions_from_json((*data["secret"], *data.get("leftovers", ()))),
     )
 
 

@@ -1,21 +1,20 @@
-"""What must hold before anything is changed: a saved plan still fits, and no foreign value is overwritten."""
+"""What must hold before anything is changed: a saved plan still fits, and every place can be had."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error
 from keyform.engine import plan as pl
 from keyform.engine.diff import changed_fields
-from keyform.engine.plan import ALTER, END, MINT, RELOCATE, SET_ORIGINS, Change, Plan, Step
+from keyform.engine.plan import ALTER, END, MINT, SET_ORIGINS, Change, Plan, Step
 from keyform.engine.sight import Sight, presence, seen_digest, without_balance
 from keyform.engine.vetting import vet
-from keyform.errors import PlanError, Refused, StoreError
-from keyform.model import REVOKED, Place, Secret, fingerprint_matches
-from keyform.state import Generation, State
+from keyform.errors import PlanError, StoreError
+from keyform.model import REVOKED
+from keyform.state import State
 
 STALE = "Plan again (`keyform plan --out FILE`), and have the new plan reviewed."
 
@@ -137,58 +136,3 @@ def check_fit(ws: Workspace, steps: Iterable[Step]) -> None:
                 problems += (replace(d, address=d.address or step.address) for d in problem.diagnostics)
     if problems:
         raise StoreError(tuple(problems))
-
-
-def check_places(ws: Workspace, sight: Sight, steps: Iterable[Step], parallelism: int) -> None:
-    """Refuse to write where there is a value that keyform did not write. Raises ``PlanError`` naming
-    every such place."""
-    generations = [g for record in sight.state.keys.values() for g in record.generations()]
-    by_key = {(generation.service, generation.id): generation for generation in generations}
-    by_place: dict[Place, list[Generation]] = {}
-    for generation in generations:
-        for place in generation.written:
-            by_place.setdefault(place, []).append(generation)
-    wanted = [
-        (place, step)
-        for step in steps
-        if step.op != RELOCATE or step.sources  # else nothing is written: keyform never saw that secret
-        for place in step.places
-    ]
-
-    def foreign(entry: tuple[Place, Step]) -> Diagnostic | None:
-        place, step = entry
-        value = ws.store(place.store).get(place)
-        if value is None:
-            return None
-        moving = by_key.get((step.service or "", step.key_id or "")) if step.op == RELOCATE else None
-        known = [*by_place.get(place, ()), *([moving] if moving else [])]
-        if any(_is_of(ws, sight, value, generation) for generation in known):
-            return None
-        return error(
-            "place-taken",
-            f"{place} holds a value that keyform did not write, and {step.address} would overwrite it",
-            "Choose another `secret`, delete that value if nobody needs it, or allow it with "
-            "--overwrite-secrets.",
-            address=step.address,
-        )
-
-    if wanted:
-        with ThreadPoolExecutor(min(parallelism, len(wanted)), thread_name_prefix="check") as pool:
-            problems = tuple(found for found in pool.map(foreign, wanted) if found is not None)
-        if problems:
-            raise PlanError(problems)
-
-
-def _is_of(ws: Workspace, sight: Sight, value: Secret, generation: Generation) -> bool:
-    """Whether a stored value is the secret of this generation. Of an adopted one only its service can
-    tell."""
-    if generation.fingerprint is not None:
-        return fingerprint_matches(value, generation.fingerprint)
-    view = sight.services.get(generation.service)
-    live = view.keys.get(generation.id) if view else None
-    if view is None or live is None or not view.profile.proves:
-        return False
-    try:
-        return ws.service(generation.service).prove(value, live) == generation.id
-    except Refused:
-        return False

@@ -8,7 +8,8 @@ from dataclasses import replace
 from keyform.apply.assist import turn
 from keyform.apply.journal import Intent, JournalWriter
 from keyform.apply.mint import granted_otherwise, mint
-from keyform.apply.places import copy_secret, erase_secret
+from keyform.apply.places import copy_secret, erase_secret, labels_of
+from keyform.apply.seen import Seen, written_by
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, warning
 from keyform.engine import events as ev
@@ -18,19 +19,25 @@ from keyform.engine.plan import Step
 from keyform.engine.sight import ServiceView, with_balance_of
 from keyform.errors import KeyformError, StoreError
 from keyform.model import REVOKED, LiveKey, Place
-from keyform.state import Generation, State
+from keyform.state import Generation, State, Versions
 
 
 class Effects:
     """Takes steps, for several threads at once. ``views`` are the listings that the plan was checked
-    against."""
+    against, ``seen`` is what the places hold that the run may write to."""
 
     def __init__(
-        self, ws: Workspace, journal: JournalWriter, state: State, views: Mapping[str, ServiceView]
+        self,
+        ws: Workspace,
+        journal: JournalWriter,
+        state: State,
+        views: Mapping[str, ServiceView],
+        seen: Seen,
     ) -> None:
         self._ws = ws
         self._journal = journal
         self._views = views
+        self._seen = seen
         self._lineage = state.lineage
         self._generations: dict[tuple[str, str], Generation] = {
             (generation.service, generation.id): generation
@@ -59,7 +66,7 @@ class Effects:
     ) -> tuple[Event, tuple[Diagnostic, ...]]:
         if intent is not None:
             owned = self._generations.keys()
-            event, warnings = mint(self._ws, self._journal, self._lineage, intent, owned)
+            event, warnings = mint(self._ws, self._journal, self._lineage, intent, owned, self._seen)
             if event.generation is not None:
                 self._generations[(step.service or "", event.generation.id)] = event.generation
             self._hold(step.address, step.places)
@@ -101,9 +108,9 @@ class Effects:
                     self._holders[place] = self._holders[place] - {step.before or ""} | {step.address}
                 return Event(ev.RENAMED, step.address, before=step.before), ()
             case pl.RELOCATE:
-                self._relocate(step)
+                versions = self._relocate(step)
                 self._hold(step.address, step.places)
-                return Event(ev.RELOCATED, step.address, places=step.places), ()
+                return Event(ev.RELOCATED, step.address, places=step.places, versions=versions), ()
             case pl.RECORD if step.project is not None:
                 return self._origins_event(step), ()
             case pl.RECORD if step.spec is not None:
@@ -150,15 +157,13 @@ class Effects:
             raise KeyformError(f"{step.address}: {step.key_id} is no longer at {step.service}", "Plan again.")
         return LiveKey(recorded.id, recorded.spec, created_at=recorded.created_at)
 
-    def _relocate(self, step: Step) -> None:
+    def _relocate(self, step: Step) -> Versions:
         generation = self._generations.get((step.service or "", step.key_id or ""))
-        if step.sources and generation is not None and generation.fingerprint is not None:
-            labels = {
-                "address": step.address,
-                "key_id": generation.id,
-                "generation": str(generation.number),
-            }
-            copy_secret(self._ws, step.sources, step.places, generation.fingerprint, labels)
+        places = written_by(step, self._generations)
+        if not places or generation is None or generation.fingerprint is None:
+            return ()
+        labels = labels_of(step.address, generation.id, generation.number)
+        return copy_secret(self._ws, step.sources, places, generation, labels, self._seen)
 
     def _is_gone(self, step: Step) -> bool:
         """Whether the listing shows that the key had ended before this run."""
@@ -172,13 +177,12 @@ class Effects:
         """Erase the step's places. A store that fails stops the step, so that the next apply tries again;
         but the value of a key that was ``gone`` before is not worth stopping for ever."""
         generation = self._generations.get((step.service or "", step.key_id or ""))
-        recorded = generation.fingerprint if generation else None
         left: list[Diagnostic] = []
         for place in step.places:
             if not self._holders.get(place, set()) <= {step.address}:
                 continue
             try:
-                why = erase_secret(self._ws, place, recorded)
+                why = erase_secret(self._ws, place, generation)
             except StoreError as problem:
                 if not gone:
                     raise

@@ -16,6 +16,7 @@ from typing import Any
 from keyform.apply.effects import Effects
 from keyform.apply.journal import Intent, JournalWriter
 from keyform.apply.order import Chain, leaves, waves
+from keyform.apply.seen import Seen
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error
 from keyform.engine import plan as pl
@@ -50,11 +51,12 @@ class Executor:
         state: State,
         views: Mapping[str, ServiceView],
         intents: Mapping[int, Intent],
+        seen: Seen,
     ) -> None:
         self._ws = ws
         self._journal = journal
         self._intents = intents
-        self._effects = Effects(ws, journal, state, views)
+        self._effects = Effects(ws, journal, state, views, seen)
         self._stop = threading.Event()
 
     def run(

@@ -18,21 +18,23 @@ from keyform.engine.events import Event, fold
 from keyform.engine.plan import Step
 from keyform.engine.whereabouts import Whereabouts
 from keyform.errors import StateError
-from keyform.model import KeySpec, instant, parse_instant
-from keyform.ports import Journal
-from keyform.state import State, spec_from_json, spec_to_json
+from keyform.model import KeySpec, Place, instant, parse_instant
+from keyform.ports import Held, Journal
+from keyform.state import State, place_from_json, place_to_json, spec_from_json, spec_to_json
 
 VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A key that a service said it minted."""
+    """A key that a service said it minted. ``unread``: what its places held before, of those whose values
+    cannot be read back."""
 
     key_id: str
     spec: KeySpec
     created_at: datetime
     fingerprint: str
+    unread: tuple[tuple[Place, Held | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +109,20 @@ class JournalWriter:
 
     def receipt(self, marker: str, receipt: Receipt) -> None:
         """The service answered with a key."""
-        self._write(
-            {
-                "record": "receipt",
-                "marker": marker,
-                "key_id": receipt.key_id,
-                "spec": spec_to_json(receipt.spec),
-                "created_at": instant(receipt.created_at),
-                "fingerprint": receipt.fingerprint,
-            }
-        )
+        record: dict[str, Any] = {
+            "record": "receipt",
+            "marker": marker,
+            "key_id": receipt.key_id,
+            "spec": spec_to_json(receipt.spec),
+            "created_at": instant(receipt.created_at),
+            "fingerprint": receipt.fingerprint,
+        }
+        if receipt.unread:
+            record["unread"] = [
+                {**place_to_json(place), "held": held is not None, "version": held and held.version}
+                for place, held in receipt.unread
+            ]
+        self._write(record)
 
     def void(self, *markers: str) -> None:
         """The intents came to nothing: no live key carries their markers."""
@@ -257,6 +263,10 @@ def _replay(
                     spec_from_json(record["spec"]),
                     parse_instant(record["created_at"]),
                     record["fingerprint"],
+                    tuple(
+                        (place_from_json(entry), Held(entry["version"]) if entry["held"] else None)
+                        for entry in record.get("unread", ())
+                    ),
                 ),
             )
         case "void":

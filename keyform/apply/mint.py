@@ -13,7 +13,8 @@ from datetime import timedelta
 
 from keyform.apply.assist import undoing
 from keyform.apply.journal import Intent, JournalWriter, Receipt, Sent
-from keyform.apply.places import put_secret, take_back
+from keyform.apply.places import Written, known_versions, labels_of, put_secret, take_back
+from keyform.apply.seen import Seen
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error, warning
 from keyform.engine.events import MINTED, Event
@@ -22,8 +23,8 @@ from keyform.engine.sight import with_balance_of
 from keyform.errors import AnswerLost, KeyformError, Pending, ServiceError
 from keyform.masking import gives_away, mask_diagnostics, mask_error
 from keyform.model import KeySpec, LiveKey, Place, Secret, fingerprint, ownership_label
-from keyform.ports import Minted, Service
-from keyform.state import Generation, spec_from_json, spec_to_json
+from keyform.ports import Held, Minted, Service
+from keyform.state import Generation, Versions, spec_from_json, spec_to_json
 
 MINT_ATTEMPTS = 3
 
@@ -37,39 +38,37 @@ def new_intent(index: int, step: Step) -> Intent:
 
 
 def mint(
-    ws: Workspace, journal: JournalWriter, lineage: str, intent: Intent, owned: Owned
+    ws: Workspace, journal: JournalWriter, lineage: str, intent: Intent, owned: Owned, seen: Seen
 ) -> tuple[Event, tuple[Diagnostic, ...]]:
-    """Carry out one ``mint`` step. Returns its event, already in the journal, and warnings.
+    """Carry out one ``mint`` step over what was ``seen`` in its places. Returns its event, already in the
+    journal, and warnings.
 
     Raises ``KeyformError``; the key, if there was one, is revoked again then, and the intent closed. If
     even that could not be done, the intent stays open for recovery.
     """
     step = intent.step
     service = ws.service(step.service or "")
-    try:
-        before = _values_before(ws, step)
-    except KeyformError:
-        journal.void(intent.marker)
-        raise
     intent, key, secret = _create(ws, journal, service, lineage, intent, owned)
-    begun = False
+    written: Written | None = None
     try:
         if gives_away(key, secret):
             raise ServiceError(
                 f"{step.address}: {service.name} shows the new secret among what anybody may read",
                 "Nothing of that answer was kept. Tell whoever runs the service.",
             )
-        receipt = Receipt(key.id, key.spec, key.created_at or ws.clock.now(), fingerprint(secret))
+        receipt = Receipt(
+            key.id, key.spec, key.created_at or ws.clock.now(), fingerprint(secret), _unread(ws, step, seen)
+        )
         journal.receipt(intent.marker, receipt)
         if service.profile.proves:
             _prove(service, secret, key)
-        begun = True
-        labels = {"address": step.address, "key_id": key.id, "generation": str(step.generation)}
-        put_secret(ws, step.places, secret, labels)
+        written = {}
+        put_secret(
+            ws, step.places, secret, labels_of(step.address, key.id, step.generation or 1), seen, written
+        )
     except Exception as problem:
-        written = step.places if begun else ()
-        raise _undo(ws, journal, intent, key, secret, written, before, problem) from problem
-    event = minted_event(ws, intent, receipt)
+        raise _undo(ws, journal, intent, key, secret, seen, written, problem) from problem
+    event = minted_event(ws, intent, receipt, known_versions(written))
     journal.event(intent.index, event, intent.marker)
     return event, granted_otherwise(service, step, key)
 
@@ -99,7 +98,7 @@ def create(service: Service, step: Step, spec: KeySpec, label: str, owned: Owned
     return minted
 
 
-def minted_event(ws: Workspace, intent: Intent, receipt: Receipt) -> Event:
+def minted_event(ws: Workspace, intent: Intent, receipt: Receipt, versions: Versions) -> Event:
     """The event of a mint that came through, made in the same way by an apply and by a recovery."""
     step = intent.step
     hidden = ws.service(step.service or "").profile.fields_unseen
@@ -117,6 +116,7 @@ def minted_event(ws: Workspace, intent: Intent, receipt: Receipt) -> Event:
         step.places,
         receipt.fingerprint,
         intent.marker,
+        versions=versions,
     )
     return Event(
         MINTED,
@@ -182,12 +182,11 @@ def _prove(service: Service, secret: Secret, key: LiveKey) -> None:
         )
 
 
-def _values_before(ws: Workspace, step: Step) -> dict[Place, Secret]:
-    """What the places hold of the generation that is replaced, so that an undo can bring it back."""
-    if not _replaces(step):
-        return {}
-    values = {place: ws.store(place.store).get(place) for place in step.places}
-    return {place: value for place, value in values.items() if value is not None}
+def _unread(ws: Workspace, step: Step, seen: Seen) -> tuple[tuple[Place, Held | None], ...]:
+    """What was told of the places whose values cannot be read, for a recovery to compare with."""
+    places = (place for place in step.places if not ws.store(place.store).readable)
+    found = ((place, seen[place].found) for place in places)
+    return tuple((place, held if isinstance(held, Held) else None) for place, held in found)
 
 
 def _undo(
@@ -196,8 +195,8 @@ def _undo(
     intent: Intent,
     key: LiveKey,
     secret: Secret,
-    written: tuple[Place, ...],
-    before: dict[Place, Secret],
+    seen: Seen,
+    written: Written | None,
     problem: Exception,
 ) -> KeyformError:
     """Bring the places back to what they held and revoke the key that could not be kept; the error to raise
@@ -210,11 +209,13 @@ def _undo(
     )
     address = intent.step.address
     left: list[Diagnostic] = []
+    places = intent.step.places if written is not None else ()
+    before = [found for place in places if isinstance(found := seen[place].found, Secret)]
+    lives = _replaces(intent.step)
     try:
-        take_back(ws, written, fingerprint(secret), before, {"address": address})
+        take_back(ws, places, fingerprint(secret), seen, written or {}, {"address": address}, restore=lives)
     except KeyformError as failure:
         left += failure.diagnostics
-        lives = _replaces(intent.step)
         left.append(
             error(
                 "undo-failed",
@@ -236,7 +237,7 @@ def _undo(
                 address=address,
             )
         )
-        return KeyformError(mask_diagnostics((*cause, *left), (secret, *before.values())))
+        return KeyformError(mask_diagnostics((*cause, *left), (secret, *before)))
     try:
         with undoing(ws, intent.step, key.id):
             ws.service(intent.step.service or "").revoke(key.id)
@@ -265,7 +266,7 @@ def _undo(
         except KeyformError as failure:
             left += failure.diagnostics
     # A store or a service may have quoted what it was given.
-    return KeyformError(mask_diagnostics((*cause, *left), (secret, *before.values())))
+    return KeyformError(mask_diagnostics((*cause, *left), (secret, *before)))
 
 
 def granted_otherwise(service: Service, step: Step, key: LiveKey) -> tuple[Diagnostic, ...]:

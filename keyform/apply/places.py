@@ -2,66 +2,122 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 
+from keyform.apply.seen import Before, Seen
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic
-from keyform.errors import StoreError
+from keyform.errors import StoreError, Taken
 from keyform.masking import mask_error
 from keyform.model import Place, Secret, fingerprint_matches
+from keyform.ports import ANYTHING, Held
+from keyform.state import Generation, Versions
+
+Written = dict[Place, str | None]
+"""What became of writes: the version of each that came through; None for one that has no version, or that
+failed and may have come through all the same."""
 
 
-def put_secret(ws: Workspace, places: Iterable[Place], secret: Secret, labels: dict[str, str]) -> None:
-    """Write to every place and read back. Raises ``StoreError`` when a place does not hold it then.
+def labels_of(address: str, key_id: str, generation: int) -> dict[str, str]:
+    """What a store is to keep beside a secret. None of it is secret."""
+    return {"address": address, "key_id": key_id, "generation": str(generation)}
 
-    A write that failed and yet is there (its answer was lost) counts as written.
+
+def put_secret(
+    ws: Workspace,
+    places: Iterable[Place],
+    secret: Secret,
+    labels: Mapping[str, str],
+    seen: Seen,
+    written: Written,
+) -> None:
+    """Write to every place over what was ``seen`` there, and read back. Raises ``StoreError`` when a place
+    does not hold it then. ``written`` is filled as it goes.
+
+    A write that failed and yet is there (its answer was lost) counts as written. Places that cannot be read
+    come last, since nothing can be brought back there.
     """
-    for place in places:
+    for place in sorted(places, key=lambda place: not ws.store(place.store).readable):
         store = ws.store(place.store)
         ws.backend.check_lock()  # whoever broke it may have written there since
         try:
-            store.put(place, secret, labels)
+            version = store.put(place, secret, labels, seen[place].over)
         except StoreError as problem:
-            if not _holds(ws, place, secret):
+            if not isinstance(problem, Taken):
+                written[place] = None
+            held = _as_written(ws, place, secret, labels)
+            if held is None:
                 mask_error(problem, (secret,))
                 raise
+            written[place] = held.version
             continue
-        if store.get(place) != secret:
+        written[place] = version
+        if store.readable:
+            arrived = store.get(place) == secret
+        else:
+            held = store.look(place)
+            arrived = held is not None and held.version == version
+        if not arrived:
             raise StoreError(
                 f"{place} does not read back what was written to it",
                 "Somebody else may write there too, or the store is failing. Run `keyform doctor`.",
             )
 
 
-def _holds(ws: Workspace, place: Place, secret: Secret) -> bool:
-    try:
-        return ws.store(place.store).get(place) == secret
-    except StoreError:
-        return False
+def _as_written(ws: Workspace, place: Place, secret: Secret, labels: Mapping[str, str]) -> Held | None:
+    """What the store tells of the secret if it is there. Where it cannot be read, only labels can tell."""
+    store = ws.store(place.store)
+    with suppress(StoreError):
+        if store.readable and store.get(place) == secret:
+            return store.look(place) or Held()
+        if not store.readable and (held := store.look(place)) and dict(held.labels) == labels:
+            return held
+    return None
+
+
+def known_versions(written: Written) -> Versions:
+    """The versions in the form that events and the state keep."""
+    return tuple((place, version) for place, version in written.items() if version is not None)
 
 
 def find_secret(ws: Workspace, places: Iterable[Place], fingerprint: str) -> Secret | None:
-    """The secret with this fingerprint if every place holds it, else None."""
-    found: Secret | None = None
+    """The secret with this fingerprint from the first place that holds it and can be read, else None."""
     for place in places:
-        found = ws.store(place.store).get(place)
-        if found is None or not fingerprint_matches(found, fingerprint):
-            return None
-    return found
+        found = value_at(ws, place)
+        if found is not None and fingerprint_matches(found, fingerprint):
+            return found
+    return None
 
 
-def erase_secret(ws: Workspace, place: Place, fingerprint: str | None) -> str | None:
-    """Delete what keyform wrote, as told by its fingerprint, except where the place says to keep it. Returns
-    why the place was left as it is although it need not be kept. Raises ``StoreError``."""
+def value_at(ws: Workspace, place: Place) -> Secret | None:
+    """The value there; None too where no value can be read."""
+    if place.store not in ws.config.stores:
+        return None
+    store = ws.store(place.store)
+    return store.get(place) if store.readable else None
+
+
+def erase_secret(ws: Workspace, place: Place, generation: Generation | None) -> str | None:
+    """Delete what keyform wrote, as told by its fingerprint (or by the version of the write, where no value
+    can be read), except where the place says to keep it. Returns why the place was left as it is although it
+    need not be kept. Raises ``StoreError``."""
     if place.on_revoke == "keep":
         return None
     if place.store not in ws.config.stores:
         return f"the store {place.store} is no longer declared"
     store = ws.store(place.store)
-    value = store.get(place)
-    if value is None:
+    if store.readable:
+        value = store.get(place)
+        gone, recorded = value is None, generation.fingerprint if generation else None
+        ours = value is not None and recorded is not None and fingerprint_matches(value, recorded)
+    else:
+        held = store.look(place)
+        gone, version = held is None, generation.version_at(place) if generation else None
+        ours = held is not None and version is not None and held.version == version
+    if gone:
         return None
-    if fingerprint is None or not fingerprint_matches(value, fingerprint):
+    if not ours:
         return "it does not hold what keyform wrote there"
     ws.backend.check_lock()
     store.delete(place)
@@ -72,59 +128,132 @@ def take_back(
     ws: Workspace,
     places: Iterable[Place],
     fingerprint: str,
-    before: Mapping[Place, Secret],
-    labels: dict[str, str],
+    seen: Seen,
+    written: Written,
+    labels: Mapping[str, str],
+    *,
+    restore: bool,
 ) -> None:
     """Undo a :func:`put_secret`: where the secret with this fingerprint is, the value of before comes back,
-    or nothing stays. Raises ``StoreError``, after trying every place."""
+    or nothing stays. ``restore``: a place must not end up empty that held something before. Raises
+    ``StoreError``, after trying every place that it makes sense for."""
     problems: list[Diagnostic] = []
-    for place in places:
-        if place.store not in ws.config.stores:
-            continue
-        store = ws.store(place.store)
+    declared = (place for place in places if place.store in ws.config.stores)
+    for place in sorted(declared, key=lambda place: ws.store(place.store).readable):
+        before = seen.get(place, Before(None, ANYTHING))
         try:
-            value = store.get(place)
-            if value is None or not fingerprint_matches(value, fingerprint):
-                continue
-            ws.backend.check_lock()
-            if place in before:
-                store.put(place, before[place], labels)
-            else:
-                store.delete(place)
+            if ws.store(place.store).readable:
+                _take_back_value(ws, place, fingerprint, before, labels)
+            elif place in written:
+                _take_back_unread(ws, place, before, written[place], restore)
         except StoreError as problem:
-            mask_error(problem, before.values())
+            if isinstance(before.found, Secret):
+                mask_error(problem, (before.found,))
             problems += problem.diagnostics
+            if restore and not ws.store(place.store).readable:
+                break  # the other places keep the new secret: a recovery brings it here from there
     if problems:
         raise StoreError(tuple(problems))
+
+
+def _take_back_value(
+    ws: Workspace, place: Place, fingerprint: str, before: Before, labels: Mapping[str, str]
+) -> None:
+    store = ws.store(place.store)
+    value = store.get(place)
+    if value is None or not fingerprint_matches(value, fingerprint):
+        return
+    ws.backend.check_lock()
+    if isinstance(before.found, Secret):
+        store.put(place, before.found, labels, value)
+    else:
+        store.delete(place)
+
+
+def _take_back_unread(
+    ws: Workspace, place: Place, before: Before, version: str | None, restore: bool
+) -> None:
+    """Where no value can be read: what is there counts as written by the run if it is of the write's version
+    or, where that is not known, if it is something else than was seen before."""
+    store = ws.store(place.store)
+    held = store.look(place)
+    if held is None or (version is not None and held.version != version):
+        return
+    if isinstance(before.found, Held) and before.found.version == held.version:
+        return
+    if restore and before.found is not None:
+        raise StoreError(
+            f"{place} cannot be brought back: store {place.store!r} gives no value back once it is written",
+            "It may hold the new secret by now.",
+        )
+    ws.backend.check_lock()
+    store.delete(place)
+
+
+def finish_secret(
+    ws: Workspace,
+    places: Iterable[Place],
+    fingerprint: str,
+    labels: Mapping[str, str],
+    ours: Callable[[Place, Secret], bool],
+) -> Versions | None:
+    """Bring the secret with this fingerprint from the places that a crashed run had written to those that it
+    had not. The versions of it everywhere; None where no place gives it, or one holds a value that is not
+    ``ours``. Where values cannot be read, labels tell whose it is; without them it is written again."""
+    held: Written = {}
+    missing: dict[Place, Before] = {}
+    secret = None
+    for place in places:
+        store = ws.store(place.store)
+        if store.readable:
+            value = store.get(place)
+            if value is not None and fingerprint_matches(value, fingerprint):
+                secret, told = value, store.look(place)
+                held[place] = told.version if told else None
+            elif value is None or ours(place, value):
+                missing[place] = Before(value, value)
+            else:
+                return None
+        elif (told := store.look(place)) is not None and dict(told.labels) == labels:
+            held[place] = told.version
+        else:
+            missing[place] = Before(told, told)
+    if missing:
+        if secret is None:
+            return None
+        try:
+            put_secret(ws, missing, secret, labels, missing, held)
+        except Taken:
+            return None
+    return known_versions(held)
 
 
 def copy_secret(
     ws: Workspace,
     sources: tuple[Place, ...],
     places: tuple[Place, ...],
-    fingerprint: str,
-    labels: dict[str, str],
-) -> None:
-    """Bring a secret from its old places to its new ones, and leave the old as they are. Repeating it is
-    harmless. Raises ``StoreError`` when no old or new place holds the secret."""
+    generation: Generation,
+    labels: Mapping[str, str],
+    seen: Seen,
+) -> Versions:
+    """Bring a secret to its new places, and leave the old as they are. Repeating it is harmless. Raises
+    ``StoreError`` when no old or new place holds the secret."""
     missing = sorted({source.store for source in sources} - set(ws.config.stores))
     if missing:
         raise StoreError(
             f"the secret cannot be moved out of {', '.join(missing)}, which is no longer declared",
             "Declare the store again until the secret has moved.",
         )
-    if find_secret(ws, places, fingerprint) is None:
-        for source in sources:
-            secret = find_secret(ws, (source,), fingerprint)
-            if secret is not None:
-                put_secret(ws, places, secret, labels)
-                break
-        else:
-            raise StoreError(
-                f"the secret cannot be moved: {', '.join(map(str, sources))} does not hold what keyform "
-                f"wrote there",
-                "Put `secret` back as it was, or replace the key so that a new secret is stored.",
-            )
+    secret = find_secret(ws, (*places, *sources), generation.fingerprint or "")
+    if secret is None:
+        raise StoreError(
+            f"the secret cannot be moved: {', '.join(map(str, sources))} does not hold what keyform "
+            f"wrote there",
+            "Put `secret` back as it was, or replace the key so that a new secret is stored.",
+        )
+    written: Written = {}
+    put_secret(ws, places, secret, labels, seen, written)
+    return known_versions(written)
 
 
 def probe_stores(ws: Workspace, names: Iterable[str]) -> None:

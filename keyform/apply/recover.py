@@ -14,16 +14,25 @@ from datetime import timedelta
 from keyform.apply.assist import settle_unseen, undoing
 from keyform.apply.journal import Intent, JournalWriter, Receipt
 from keyform.apply.mint import create, minted_event
-from keyform.apply.places import find_secret, take_back
+from keyform.apply.places import Written, finish_secret, labels_of, take_back, value_at
 from keyform.apply.read import view_services
+from keyform.apply.seen import Before
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, note, warning
 from keyform.engine.events import Event
 from keyform.engine.sight import ServiceView
 from keyform.errors import KeyformError, Refused, ServiceError, StateError, StoreError
-from keyform.model import REVOKED, LiveKey, Place, Secret, fingerprint, ownership_label
-from keyform.ports import ANSWER_TIMEOUT, Service
-from keyform.state import State
+from keyform.model import (
+    REVOKED,
+    LiveKey,
+    Place,
+    Secret,
+    fingerprint,
+    fingerprint_matches,
+    ownership_label,
+)
+from keyform.ports import ANSWER_TIMEOUT, ANYTHING, Service
+from keyform.state import State, Versions
 
 NO_SKEW = timedelta(0)
 EARLIEST, LATEST = timedelta(minutes=-1), timedelta(minutes=30)
@@ -68,11 +77,8 @@ class _Recovery:
         self._ws = ws
         self._journal = journal
         self._lineage = state.lineage
-        self._owned = {
-            (generation.service, generation.id)
-            for record in state.keys.values()
-            for generation in record.generations()
-        }
+        self._generations = [g for record in state.keys.values() for g in record.generations()]
+        self._owned = {(generation.service, generation.id) for generation in self._generations}
         self._in_run = in_run
         self.resolved = Resolved()
 
@@ -156,13 +162,12 @@ class _Recovery:
     def _found(self, service: Service, intent: Intent, keys: list[LiveKey]) -> None:
         """One of the keys is kept, if its secret is stored; there is more than one only if somebody copied
         the label or the service minted twice."""
-        kept = None
+        kept: Receipt | None = None
+        versions: Versions = ()
         for key in keys:
-            held = self._held_fingerprint(service, intent, key)
+            held = self._stored(service, intent, key)
             if held is not None:
-                kept = intent.receipt or Receipt(
-                    key.id, key.spec, key.created_at or self._ws.clock.now(), held
-                )
+                kept, versions = held
                 break
         if kept is None and not service.profile.revokes:
             self._keep_without_secret(intent, keys[0])
@@ -176,7 +181,7 @@ class _Recovery:
             what = ", ".join(others)
             self._close(intent, f"revoked {what}, which the interrupted apply minted and never stored")
             return
-        event = minted_event(self._ws, intent, kept)
+        event = minted_event(self._ws, intent, kept, versions)
         self._journal.event(intent.index, event, intent.marker)
         self.resolved.events.append((intent.index, event))
         also = f", and revoked {', '.join(others)}, which carried the same label" if others else ""
@@ -186,7 +191,7 @@ class _Recovery:
         """Own a key that cannot be revoked and whose secret is lost; the plan that follows rotates it."""
         self._erase(intent)
         known = Receipt(key.id, key.spec, key.created_at or self._ws.clock.now(), "")
-        event = minted_event(self._ws, intent, known)
+        event = minted_event(self._ws, intent, known, ())
         if event.generation is not None:
             event = replace(event, generation=replace(event.generation, places=(), fingerprint=None))
         self._journal.event(intent.index, event, intent.marker)
@@ -230,36 +235,50 @@ class _Recovery:
         service.revoke(minted.key.id)
         return True
 
-    def _held_fingerprint(self, service: Service, intent: Intent, key: LiveKey) -> str | None:
-        """The fingerprint of the key's secret if its store holds it. Without a receipt, only the service can
-        tell whose secret the store holds."""
+    def _stored(self, service: Service, intent: Intent, key: LiveKey) -> tuple[Receipt, Versions] | None:
+        """The receipt of a key whose secret every place holds, with the stores' versions of it; what was half
+        written is finished. Without a receipt, only the service can tell whose secret the store holds."""
         places = intent.step.places
         if any(place.store not in self._ws.config.stores for place in places):
             return None
         if intent.receipt is not None:
             if intent.receipt.key_id != key.id:
                 return None
-            found = find_secret(self._ws, places, intent.receipt.fingerprint)
-            return intent.receipt.fingerprint if found is not None else None
+            labels = labels_of(intent.step.address, key.id, intent.step.generation or 1)
+            prints = intent.receipt.fingerprint
+            finished = finish_secret(self._ws, places, prints, labels, self._is_ours)
+            return None if finished is None else (intent.receipt, finished)
         if not service.profile.proves:
             return None
         secret = self._common_secret(places)
         if secret is None:
             return None
         try:
-            return fingerprint(secret) if service.prove(secret, key) == key.id else None
+            if service.prove(secret, key) != key.id:
+                return None
         except Refused:
             return None
+        return Receipt(key.id, key.spec, key.created_at or self._ws.clock.now(), fingerprint(secret)), ()
+
+    def _is_ours(self, place: Place, value: Secret) -> bool:
+        return any(
+            place in g.written and g.fingerprint is not None and fingerprint_matches(value, g.fingerprint)
+            for g in self._generations
+        )
 
     def _common_secret(self, places: tuple[Place, ...]) -> Secret | None:
-        values = [self._ws.store(place.store).get(place) for place in places]
+        values = [value_at(self._ws, place) for place in places]
         first = values[0] if values else None
         return first if all(value == first for value in values) else None
 
     def _erase(self, intent: Intent) -> None:
-        """Take the secret of a key that is no more out of whichever places it had reached."""
+        """Take the secret of a key that is no more out of whichever places it had reached. What changed in a
+        place that cannot be read, between the look before the mint and now, is taken for the run's own."""
         if intent.receipt is not None:
-            take_back(self._ws, intent.step.places, intent.receipt.fingerprint, {}, {})
+            seen = {place: Before(held, ANYTHING) for place, held in intent.receipt.unread}
+            written: Written = dict.fromkeys(seen)
+            prints = intent.receipt.fingerprint
+            take_back(self._ws, intent.step.places, prints, seen, written, {}, restore=False)
 
     def _close(self, intent: Intent, what: str) -> None:
         self._journal.void(intent.marker)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from keyform.apply.assist import expect
-from keyform.apply.check import check_fit, check_places, check_saved_plan, check_unmoved
+from keyform.apply.check import check_fit, check_saved_plan, check_unmoved
 from keyform.apply.execute import Executor, Report, Results
 from keyform.apply.journal import JournalWriter, Replay, read_journal
 from keyform.apply.mint import new_intent
@@ -16,6 +16,7 @@ from keyform.apply.order import Chain, chains
 from keyform.apply.places import probe_stores
 from keyform.apply.read import look, whereabouts
 from keyform.apply.recover import Resolved, resolve
+from keyform.apply.seen import see_places
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error, warning
 from keyform.engine.events import REVOKED, fold
@@ -194,14 +195,13 @@ def _carry_out(
     written = [step for _, step in steps if step.op in (MINT, RELOCATE)]
     check_fit(ws, written)
     probe_stores(ws, (place.store for step in written for place in step.places))
-    if not overwrite:
-        check_places(ws, sight, written, parallelism)
+    seen = see_places(ws, sight, state, written, parallelism, overwrite)
     expect(ws, (step for _, step in steps))
     journal = JournalWriter(ws.backend.journal, str(uuid.uuid4()))
     intents = {index: new_intent(index, step) for index, step in steps if step.op == MINT}
     if steps:
         journal.begin(state.lineage, digest, intents.values(), sight.where, done)
-    executor = Executor(ws, journal, state, sight.services, intents)
+    executor = Executor(ws, journal, state, sight.services, intents, seen)
     results = executor.run(todo, parallelism, on_event, stop)
     ws.backend.check_lock()  # whoever broke it goes on from the journal
     if journal.open:

@@ -81,6 +81,8 @@ class Workspace:
     ) -> None:
         for service in self._services.values():
             service.close()
+        for store in self._stores.values():
+            store.close()
 
     def service(self, name: str) -> Service:
         """The declared service ``name``. Raises ``KeyError`` when it is not declared."""

@@ -14,12 +14,14 @@ from keyform.state import (
     KeyRecord,
     ProjectRecord,
     State,
+    Versions,
     generation_from_json,
     generation_to_json,
     place_from_json,
-    place_to_json,
     spec_from_json,
     spec_to_json,
+    stored_to_json,
+    versions_from_json,
 )
 
 MINTED, ADOPTED, UPDATED, RECORDED = "minted", "adopted", "updated", "recorded"
@@ -38,7 +40,8 @@ class Event:
     ``minted``: ``generation`` is current; the one before is deposed until ``revoke_at``, or no longer
     exists when ``revoke_at`` is None. ``adopted``: likewise for a key that existed. ``updated``: the
     current generation is as ``spec``. ``recorded``: the record has ``terms``. ``relocated``: its
-    secret is at ``places``, and at the old ones no longer needed. ``erased``: it is no longer at
+    secret is at ``places``, in ``versions`` as far as it was written there, and at the old ones no longer
+    needed. ``erased``: it is no longer at
     ``places``, which were such old ones. ``revoked``: the generation ``key_id`` of ``service`` is no
     more. ``forgotten``: the address has left the state. ``renamed``: it was ``before``. ``origins``:
     ``project`` allows exactly ``origins``. ``project_forgotten``: the project has left the state.
@@ -58,6 +61,7 @@ class Event:
     project: str | None = None
     origins: tuple[str, ...] = ()
     where: str | None = None
+    versions: Versions = ()
 
     def as_json(self) -> dict[str, Any]:
         """JSON form; absent parts are left out."""
@@ -72,7 +76,7 @@ class Event:
         if self.terms is not None:
             out["terms"] = self.terms.as_json()
         if self.places:
-            out["secret"] = [place_to_json(place) for place in self.places]
+            out["secret"] = stored_to_json(self.places, self.versions)
         if self.revoke_at is not None:
             out["revoke_at"] = instant(self.revoke_at)
         if self.kind == ORIGINS:
@@ -100,6 +104,7 @@ class Event:
             data.get("project"),
             tuple(data.get("origins", ())),
             data.get("where"),
+            versions_from_json(data.get("secret", ())),
         )
 
 
@@ -140,7 +145,8 @@ def _left_to(record: KeyRecord, taken: Mapping[Place, str]) -> KeyRecord:
         return tuple(place for place in places if taken.get(place, record.address) == record.address)
 
     def left(generation: Generation) -> Generation:
-        return replace(generation, places=kept(generation.places), leftovers=kept(generation.leftovers))
+        places, leftovers = kept(generation.places), kept(generation.leftovers)
+        return replace(generation, places=places, leftovers=leftovers).stored_as(())
 
     return replace(record, current=left(record.current), deposed=tuple(map(left, record.deposed)))
 
@@ -167,7 +173,9 @@ def _fold_one(keys: dict[str, KeyRecord], projects: dict[str, ProjectRecord], ev
         case "recorded" if record:
             keys[event.address] = _with_terms(record, event.terms)
         case "relocated" if record:
-            keys[event.address] = replace(record, current=record.current.moved_to(event.places))
+            keys[event.address] = replace(
+                record, current=record.current.moved_to(event.places, event.versions)
+            )
         case "erased" if record:
             left = tuple(place for place in record.current.leftovers if place not in event.places)
             keys[event.address] = replace(record, current=replace(record.current, leftovers=left))

@@ -111,7 +111,7 @@ def test_a_store_that_quotes_what_it_was_given_is_not_quoted(
         def __getattr__(self, name: str) -> Any:
             return getattr(self._inner, name)
 
-        def put(self, place: Place, secret: Secret, labels: dict[str, str]) -> None:
+        def put(self, place: Place, secret: Secret, labels: dict[str, str], over: Any) -> None:
             raise StoreError(
                 f"PUT failed: {spell(secret.reveal())}", f"the body was {spell(secret.reveal())}"
             )

@@ -38,7 +38,9 @@ def test_a_receipt_is_enough_to_revoke_a_key_whose_secret_was_never_stored(tmp_p
     assert (
         crash(
             world,
-            stores(put=lambda put, place, secret, labels: die() if labels else put(place, secret, labels)),
+            stores(
+                put=lambda put, place, secret, labels, *over: die() if labels else put(place, secret, labels)
+            ),
         )
         == 77
     )
@@ -53,8 +55,8 @@ def test_a_receipt_is_enough_to_revoke_a_key_whose_secret_was_never_stored(tmp_p
 def test_a_receipt_is_enough_to_keep_a_key_whose_secret_is_stored(tmp_path: Path) -> None:
     world = unseen_world(tmp_path)
 
-    def put_and_die(put: Any, place: Any, secret: Any, labels: Any) -> Any:
-        done = put(place, secret, labels)
+    def put_and_die(put: Any, place: Any, secret: Any, labels: Any, *over: Any) -> Any:
+        done = put(place, secret, labels, *over)
         return die() if labels else done
 
     assert crash(world, stores(put=put_and_die)) == 77

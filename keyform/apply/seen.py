@@ -1,0 +1,113 @@
+"""What the places hold that a run is to write to, seen before its first effect: nothing foreign is
+overwritten, and nothing that came in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from keyform.apply.workspace import Workspace
+from keyform.diagnostics import Diagnostic, error
+from keyform.engine.plan import MINT, RELOCATE, Step
+from keyform.engine.sight import Sight
+from keyform.errors import PlanError, Refused, StoreError
+from keyform.model import Place, Secret, fingerprint_matches
+from keyform.ports import ANYTHING, Held, Over
+from keyform.state import Generation, State
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What was in a place: its value or, of a store that cannot be read, what is told of it. ``over`` is what
+    a write may replace by now."""
+
+    found: Secret | Held | None
+    over: Over
+
+
+Seen = Mapping[Place, Before]
+"""Every place that the run may write to."""
+
+
+Generations = Mapping[tuple[str, str], Generation]
+"""What the state knows, by service and id."""
+
+
+def written_by(step: Step, generations: Generations) -> tuple[Place, ...]:
+    """The places that a step writes a secret to."""
+    if step.op == MINT:
+        return step.places
+    if step.op != RELOCATE or not step.sources:  # without sources, keyform never saw that secret
+        return ()
+    generation = generations.get((step.service or "", step.key_id or ""))
+    kept = generation.places if generation else ()
+    return tuple(place for place in step.places if place not in kept)
+
+
+def see_places(
+    ws: Workspace, sight: Sight, state: State, steps: Iterable[Step], parallelism: int, overwrite: bool
+) -> dict[Place, Before]:
+    """Look at every place that the steps write to. Without ``overwrite``, raises ``PlanError`` naming each
+    that holds a value which keyform did not write."""
+    generations = {(g.service, g.id): g for record in state.keys.values() for g in record.generations()}
+    by_place: dict[Place, list[Generation]] = {}
+    for generation in generations.values():
+        for place in generation.written:
+            by_place.setdefault(place, []).append(generation)
+    wanted = [(place, step) for step in steps for place in written_by(step, generations)]
+
+    def see(entry: tuple[Place, Step]) -> tuple[Place, Before, Diagnostic | None]:
+        place, step = entry
+        try:
+            store = ws.store(place.store)
+            found: Secret | Held | None = store.get(place) if store.readable else store.look(place)
+        except StoreError:
+            if not overwrite:
+                raise
+            return place, Before(None, ANYTHING), None  # what cannot be read can be replaced all the same
+        if overwrite or found is None:
+            return place, Before(found, ANYTHING if overwrite else None), None
+        moving = generations.get((step.service or "", step.key_id or "")) if step.op == RELOCATE else None
+        known = [*by_place.get(place, ()), *([moving] if moving else [])]
+        ours = any(_is_of(ws, sight, place, found, generation) for generation in known)
+        return place, Before(found, found), None if ours else _foreign(place, step, found)
+
+    if not wanted:
+        return {}
+    with ThreadPoolExecutor(min(parallelism, len(wanted)), thread_name_prefix="check") as pool:
+        looked = tuple(pool.map(see, wanted))
+    problems = tuple(problem for _, _, problem in looked if problem is not None)
+    if problems:
+        raise PlanError(problems)
+    return {place: before for place, before, _ in looked}
+
+
+def _foreign(place: Place, step: Step, found: Secret | Held) -> Diagnostic:
+    what = "a value that keyform did not write"
+    if isinstance(found, Held):
+        what = "a value that was changed since keyform wrote it, or that it did not write"
+    return error(
+        "place-taken",
+        f"{place} holds {what}, and {step.address} would overwrite it",
+        "Choose another `secret`, delete that value if nobody needs it, or allow it with "
+        "--overwrite-secrets.",
+        address=step.address,
+    )
+
+
+def _is_of(ws: Workspace, sight: Sight, place: Place, found: Secret | Held, generation: Generation) -> bool:
+    """Whether what a place holds is the secret of this generation. Of an adopted one only its service can
+    tell; what cannot be read is known by the version of its write."""
+    if isinstance(found, Held):
+        return found.version is not None and found.version == generation.version_at(place)
+    if generation.fingerprint is not None:
+        return fingerprint_matches(found, generation.fingerprint)
+    view = sight.services.get(generation.service)
+    live = view.keys.get(generation.id) if view else None
+    if view is None or live is None or not view.profile.proves:
+        return False
+    try:
+        return ws.service(generation.service).prove(found, live) == generation.id
+    except Refused:
+        return False
