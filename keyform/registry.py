@@ -26,15 +26,18 @@ from keyform.services.profiles import known_types, load_profile
 @dataclass(frozen=True, slots=True)
 class StoreType:
     """A built-in store: its module; the options that say where it is, with what they are unless declared;
-    and the extra that brings its libraries. The schema of its options is in ``schemas/``."""
+    and the extra that brings its libraries. With ``on_disk`` the module's ``folder_of`` tells the folder or
+    file that the store has for itself. The schema of its options is in ``schemas/``."""
 
     module: str
     located_by: Mapping[str, Any]
     extra: str | None = None
+    on_disk: bool = False
 
 
 _STORES = {
-    "age": StoreType("keyform.stores.age", {"path": ".keyform/secrets"}),
+    "age": StoreType("keyform.stores.age", {"path": ".keyform/secrets"}, on_disk=True),
+    "dotenv": StoreType("keyform.stores.dotenv", {"file": ".env"}, "dotenv", on_disk=True),
     "github-actions": StoreType(
         "keyform.stores.github_actions",
         {
@@ -93,11 +96,15 @@ def _place_check(folder: Path) -> Callable[[StoreConfig, Place], None]:
 
 
 def _folder_of(declared: StoreConfig, folder: Path) -> Path | None:
-    if declared.type != "age":
+    built_in = _STORES.get(declared.type)
+    if built_in is None or not built_in.on_disk:
         return None
-    from keyform.stores.age import folder_of
-
-    return folder_of(declared.options, folder, os.environ)
+    try:
+        module = _module_of(built_in, declared.type)
+    except StoreError:  # told when the store is opened
+        return None
+    found: Path = module.folder_of(declared.options, folder, os.environ)
+    return found
 
 
 def open_store(name: str, type_name: str, options: Mapping[str, Any], folder: Path) -> Store:

@@ -43,6 +43,14 @@ def test_two_stores_in_one_folder_are_refused_with_both_places(tmp_path: Path, o
     assert "keyform.yaml:4:3" in found.explanation
 
 
+def test_two_stores_of_one_file_are_refused(tmp_path: Path) -> None:
+    declared = "stores: {one: {type: dotenv}, two: {type: dotenv, file: ./.env}}\n"
+    two = declared + "keys: {k: {service: s, secret: {store: one, path: K}}}\n"
+    (found,) = refused(tmp_path, two)
+    assert found.code == "same-store"
+    assert ".env" in found.summary
+
+
 def test_stores_beside_each_other_and_of_unknown_path_are_fine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
