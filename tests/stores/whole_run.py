@@ -30,8 +30,8 @@ def check_whole_run(
     read: Callable[[str], str | None],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Apply a configuration with ``store`` (in YAML), see nothing to change, replace a key, destroy. ``read`` tells
-    what whoever uses the store finds at a path. No secret is printed, the debug log included."""
+    """Apply a configuration with ``store`` (in YAML), see nothing to change, replace a key, destroy. ``read``
+    tells what whoever uses the store finds at a path. No secret is printed, the debug log included."""
 
     told = ""
 
