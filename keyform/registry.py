@@ -49,6 +49,7 @@ _STORES = {
         },
         "github",
     ),
+    "onepassword": StoreType("keyform.stores.onepassword", {"endpoint": None, "vault": None}),
 }
 _STATES = {"local": "keyform.states.local"}
 

@@ -1,0 +1,294 @@
+"""HTTP to secrets managers whose API is plain REST: timeouts, retries, and every failure as a ``StoreError``
+that says what happened, where, and what to do.
+
+What is particular to one API (its credential, its error envelope, what a status means there) comes in from
+the store.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import tenacity
+
+from keyform import __version__
+from keyform.errors import StoreError
+from keyform.model import Secret
+from keyform.stores.http_access import Credential, is_loopback
+from keyform.stores.quoting import quoted
+
+_log = logging.getLogger(__name__)
+
+ATTEMPTS = 8
+_CONNECT_TIMEOUT = 10.0
+_LARGEST_ANSWER = 16 << 20
+_AGAIN = (500, 502, 503, 504)
+_ADVICE = {
+    400: "See what the store says about the request; its documentation may tell more.",
+    401: "The credential is missing, mistyped, expired or revoked. Give a valid one.",
+    403: "The credential is known but may not do this. Grant it what docs/stores says.",
+    404: "Check the options of the store in the configuration.",
+    429: "Wait a while, lower --parallelism, or ask for a higher limit.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status and the JSON that came with it; ``body`` is None where there was none."""
+
+    status: int
+    body: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the body of a refusal says: a message, whether the credential has ``expired`` although the status
+    is not 401, and in how many seconds the API wants to be asked ``again``."""
+
+    message: str = ""
+    expired: bool = False
+    again: float | None = None
+
+
+class AnswerMissing(StoreError):
+    """The request went out and no answer that says anything came back: it may have been carried out."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    what: str
+    advice: str
+    again: bool = False
+    pause: float | None = None
+    missing: bool = False
+
+
+class Rest:
+    """Calls to one API for one store; for many threads at once.
+
+    ``timeout``: seconds that the API may stay silent; no call, its repetitions included, takes longer than
+    about four times as long. ``base`` is an address that :func:`~keyform.stores.http_access.checked_address`
+    gave. ``advice``: what a refusal of a status asks for here. ``transport`` and
+    ``sleep`` are for tests.
+    """
+
+    def __init__(
+        self,
+        store: str,
+        base: str,
+        read_error: Callable[[Any], Said],
+        advice: Mapping[int, str],
+        *,
+        timeout: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._store = store
+        self._base = base.rstrip("/")
+        self._host = urlsplit(base).hostname or ""
+        self._read_error = read_error
+        self._advice = {**_ADVICE, **advice}
+        self._patience = 4 * timeout
+        self._client: httpx.Client | None = None
+        self._lock = threading.Lock()
+        self._timeout = httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT))
+        self._transport = transport
+        self._retrying = tenacity.Retrying(
+            sleep=sleep,
+            stop=tenacity.stop_after_attempt(ATTEMPTS) | tenacity.stop_before_delay(self._patience),
+            wait=_Pause(),
+            retry=tenacity.retry_if_result(lambda outcome: isinstance(outcome, _Failure) and outcome.again),
+            retry_error_callback=_last,
+        )
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        doing: str,
+        credential: Credential | None,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Any = None,
+        shape: type = dict,
+        accept: Collection[int] = (),
+        repeatable: bool = True,
+        secret: Secret | None = None,
+    ) -> Answer:
+        """Send, and again where that helps and is safe. Raises ``StoreError``.
+
+        ``doing`` follows "could not" in messages. ``shape`` is what a good answer's JSON must be; statuses
+        of ``accept`` are answers too. ``secret`` must not appear in a message. A request that is not
+        ``repeatable`` is repeated only when it was surely not carried out, and raises ``AnswerMissing`` when
+        it may have been.
+        """
+        send = self._sender(method, path, credential, params, body, accept, repeatable, secret)
+        outcome = self._retrying(send)
+        if isinstance(outcome, Answer):
+            if outcome.status in accept or isinstance(outcome.body, shape):
+                return outcome
+            outcome = _Failure(
+                f"{self._host} answered {outcome.status} in a form that its documentation does not have",
+                "Check the address, and whether a proxy answers there.",
+            )
+        # Raised here, away from the exceptions of the HTTP library: those hold the request with its secrets.
+        kind = AnswerMissing if outcome.missing else StoreError
+        raise kind(f"Store {self._store!r} could not {doing}: {outcome.what}", outcome.advice)
+
+    def close(self) -> None:
+        """Close the connections; a later call opens them anew."""
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+            self._client = None
+
+    def _sender(
+        self,
+        method: str,
+        path: str,
+        credential: Credential | None,
+        params: Mapping[str, str] | None,
+        body: Any,
+        accept: Collection[int],
+        repeatable: bool,
+        secret: Secret | None,
+    ) -> Callable[[], Answer | _Failure]:
+        def show(text: str) -> str:
+            hide = credential.hidden() if credential else ()
+            return quoted(text, hide if secret is None else (*hide, secret))
+
+        def exchange(headers: Mapping[str, str]) -> tuple[int, httpx.Headers, bytes] | _Failure:
+            try:
+                return self._exchange(method, path, params, body, headers)
+            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as problem:
+                return _not_connected(self._host, show(str(problem) or type(problem).__name__))
+            except httpx.HTTPError as problem:
+                return _no_answer(self._host, show(str(problem) or type(problem).__name__), repeatable)
+
+        def send() -> Answer | _Failure:
+            shown = credential.headers() if credential else {}
+            got = exchange(shown)
+            if isinstance(got, _Failure):
+                return got
+            if credential and self._has_expired(got[0], got[2]) and credential.renew(shown):
+                got = exchange(credential.headers())
+                if isinstance(got, _Failure):
+                    return got
+            return self._judge(*got, accept=accept, repeatable=repeatable, show=show)
+
+        return send
+
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None,
+        body: Any,
+        headers: Mapping[str, str],
+    ) -> tuple[int, httpx.Headers, bytes]:
+        url = self._base + path
+        started = time.monotonic()
+        with self._connected().stream(method, url, params=params, json=body, headers=headers) as response:
+            content = b""
+            for part in response.iter_bytes():
+                content += part
+                if len(content) > _LARGEST_ANSWER or time.monotonic() - started > self._patience:
+                    raise httpx.ReadError("the answer is too long or takes too long")
+        _log.info("%s %s: %d", method, url, response.status_code)
+        return response.status_code, response.headers, content
+
+    def _connected(self) -> httpx.Client:
+        with self._lock:
+            if self._client is None:
+                self._client = httpx.Client(
+                    headers={"User-Agent": f"keyform/{__version__}", "Accept": "application/json"},
+                    timeout=self._timeout,
+                    transport=self._transport,
+                    trust_env=not is_loopback(self._host),  # a proxy leads away from this machine
+                    follow_redirects=False,  # the credential goes to this host only
+                )
+            return self._client
+
+    def _has_expired(self, status: int, content: bytes) -> bool:
+        return status == 401 or (status == 403 and self._read_error(_parsed(content)[1]).expired)
+
+    def _judge(
+        self,
+        status: int,
+        headers: httpx.Headers,
+        content: bytes,
+        *,
+        accept: Collection[int],
+        repeatable: bool,
+        show: Callable[[str], str],
+    ) -> Answer | _Failure:
+        is_json, body = _parsed(content)
+        if 200 <= status < 300 or status in accept:
+            if is_json or not content:
+                return Answer(status, body)
+            return _Failure(f"{self._host} answered something else than JSON", "Check the address.")
+        said = self._read_error(body)
+        what = f"{self._host} answered {status}" + (f': "{show(said.message)}"' if said.message else "")
+        if 300 <= status < 400:
+            return _Failure(f"{what} and leads elsewhere", "Give the address that it really has.")
+        advice = self._advice.get(status, "See what the store says; its documentation may tell more.")
+        if said.again is not None or status == 429:
+            pause = said.again if said.again is not None else _retry_after(headers)
+            return _Failure(what, advice, again=True, pause=pause)
+        if status >= 500:
+            advice = "The store has a problem of its own; try again later, or ask whoever runs it."
+            again = repeatable and status in _AGAIN
+            return _Failure(what, advice, again=again, pause=_retry_after(headers), missing=not repeatable)
+        return _Failure(what, advice)
+
+
+class _Pause(tenacity.wait.wait_base):
+    """What the API asked for, else full jitter, doubling from half a second to 20."""
+
+    _jitter = tenacity.wait_random_exponential(multiplier=0.5, max=20)
+
+    def __call__(self, retry_state: tenacity.RetryCallState) -> float:
+        asked: float | None = _last(retry_state).pause
+        return self._jitter(retry_state) if asked is None else asked
+
+
+def _last(retry_state: tenacity.RetryCallState) -> Any:
+    return retry_state.outcome.result() if retry_state.outcome else None
+
+
+def _not_connected(host: str, why: str) -> _Failure:
+    advice = (
+        "Check the address, and that this machine can reach it. SSL_CERT_FILE names a certificate of yours."
+    )
+    return _Failure(f"cannot connect to {host}: {why}", advice, again=True)
+
+
+def _no_answer(host: str, why: str, repeatable: bool) -> _Failure:
+    what = f"{host} gave no whole answer: {why}"
+    return _Failure(what, "Run the command again.", again=repeatable, missing=not repeatable)
+
+
+def _retry_after(headers: httpx.Headers) -> float | None:
+    text = headers.get("Retry-After", "")
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _parsed(content: bytes) -> tuple[bool, Any]:
+    try:
+        return True, json.loads(content)
+    except ValueError:
+        return False, None
