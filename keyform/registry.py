@@ -38,6 +38,8 @@ class StoreType:
 _STORES = {
     "age": StoreType("keyform.stores.age", {"path": ".keyform/secrets"}, on_disk=True),
     "dotenv": StoreType("keyform.stores.dotenv", {"file": ".env"}, "dotenv", on_disk=True),
+    # What its commands work with, keyform cannot know.
+    "exec": StoreType("keyform.stores.exec", {}),
     "github-actions": StoreType(
         "keyform.stores.github_actions",
         {
