@@ -515,9 +515,9 @@ CASES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
         ("`token`", "${env:NAME}"),
     ),
     "credential of two parts": (
-        'stores: {s: {type: vault, auth: {clientSecret: "a${env:B}"}}}\n',
+        'stores: {s: {type: acme, auth: {clientSecret: "a${env:B}"}}}\n',
         "clear-text-credential",
-        "3:48",
+        "3:47",
         ("`clientSecret`",),
     ),
     "password in a URL": (

@@ -326,7 +326,7 @@ def test_credentials_and_endpoints_arrive(config: Loader) -> None:
         """version: 1
 services:
   app: {type: embedded, endpoint: "${env:URL}/v1", credential: "${env:TOKEN}", mode: contract, path: x}
-stores: {v: {type: vault, address: "https://v", auth: {roles: [a], secret_id: "${env:SID}"}}}
+stores: {v: {type: acme, address: "https://v", auth: {roles: [a], secret_id: "${env:SID}"}}}
 state: {backend: s3, bucket: b, access_key: "${env:AK}"}
 """,
         env={"URL": "https://keys.example", "TOKEN": "tok-123456", "SID": "sid-123456", "AK": "ak-123456"},
