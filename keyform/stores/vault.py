@@ -16,6 +16,7 @@ import secrets as _random
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,16 @@ from keyform.errors import StoreError
 from keyform.model import Place, Secret
 from keyform.ports import ANYTHING, Held, Over
 from keyform.stores.over import allow
+from keyform.stores.turns import turn
 from keyform.stores.vault_client import Grant, Server, VaultClient
 from keyform.stores.vault_kv import Beaten, Document, Engine, engine_at
-from keyform.stores.vault_labels import WRITTEN, label_entries, labels_of
+from keyform.stores.vault_labels import label_entries, label_removals, labels_of
 from keyform.stores.vault_login import credentials_of
 
 ATTEMPTS = 30
 """How often a write is begun anew because another writer came before it."""
 
 _TURNS = tuple(threading.Lock() for _ in range(64))
-"""Writers of one path take turns within the process: with KV version 1 that is all there is, with version 2
-it spares requests that would come too late."""
 
 
 def open_store(
@@ -80,6 +80,7 @@ def open_store(
         prefix=options.get("prefix", "").strip("/"),
         field=options.get("field", "value"),
         kv_version=options.get("kv_version"),
+        env=env,
     )
 
 
@@ -89,7 +90,15 @@ class VaultStore:
     readable = True
 
     def __init__(
-        self, name: str, client: VaultClient, *, mount: str, prefix: str, field: str, kv_version: int | None
+        self,
+        name: str,
+        client: VaultClient,
+        *,
+        mount: str,
+        prefix: str,
+        field: str,
+        kv_version: int | None,
+        env: Mapping[str, str],
     ) -> None:
         self.name = name
         self._client = client
@@ -97,6 +106,7 @@ class VaultStore:
         self._prefix = f"{prefix}/" if prefix else ""
         self._field = field
         self._number = kv_version
+        self._env = env
         self._found: Engine | None = None
         self._finding = threading.Lock()
 
@@ -193,14 +203,14 @@ class VaultStore:
                     seen = engine.read(path, where)
             else:
                 raise self._crowded(place)
-            entries = label_entries(seen.metadata, name, labels, version)
+            entries = label_entries(seen.metadata, name, labels, secret)
             if entries:
                 engine.describe(path, entries)
         return str(version) if engine.versioned else None
 
     def look(self, place: Place) -> Held | None:
-        """See :class:`~keyform.ports.Store`. The version is that of the whole path. Labels of an earlier
-        write than that of the present value are not told: a crash may come between the two."""
+        """See :class:`~keyform.ports.Store`. The version is that of the whole path. Labels of
+        another value than the present one are not told."""
         path, name, where = self._path(place), self._name(place), str(place)
         engine = self._engine
         seen = engine.read(path, where)
@@ -209,11 +219,7 @@ class VaultStore:
             return None
         if not engine.versioned:
             return Held()
-        labels = labels_of(seen.metadata, name)
-        written = labels.pop(WRITTEN, "")
-        if written != str(seen.version) and self._at(engine, path, where, name, written) != present:
-            labels = {}
-        return Held(str(seen.version), labels)
+        return Held(str(seen.version), labels_of(seen.metadata, name, present))
 
     def get(self, place: Place, version: str | None = None) -> Secret | None:
         """See :class:`~keyform.ports.Store`."""
@@ -244,7 +250,7 @@ class VaultStore:
                     _give_way(attempt)
             else:
                 raise self._crowded(place)
-            entries = label_entries(seen.metadata, name, {}, 0)
+            entries = label_removals(seen.metadata, name)
             if entries:
                 engine.describe(path, entries)
 
@@ -259,8 +265,13 @@ class VaultStore:
     def _name(self, place: Place) -> str:
         return place.field or self._field
 
-    def _turn(self, path: str) -> threading.Lock:
-        return _TURNS[hash((self._client.where, self._mount, path)) % len(_TURNS)]
+    def _turn(self, path: str) -> AbstractContextManager[object]:
+        """Without check-and-set, keyform's own processes take turns; with it, its threads alone, which spares
+        requests that would come too late."""
+        what = (self._client.where, self._mount, path)
+        if self._engine.versioned:
+            return _TURNS[hash(what) % len(_TURNS)]
+        return turn(self.name, "vault " + json.dumps(what), self._env)
 
     def _at(self, engine: Engine, path: str, where: str, name: str, version: str) -> Secret | None:
         if not engine.versioned or not (version.isascii() and version.isdigit()) or version == "0":

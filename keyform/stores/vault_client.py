@@ -26,6 +26,7 @@ _RETRIES = Retry(
     total=4,
     connect=2,
     read=1,
+    other=0,  # a certificate that is not trusted will not be next time either
     # Not yet caught up with a write (412), a quota (429), a proxy without its server. 503 is a sealed server.
     status_forcelist=(412, 429, 502, 504),
     allowed_methods=None,  # writes are check-and-set, so that repeating one cannot do harm

@@ -152,7 +152,7 @@ class Session:
             self._log_in(secret)
         elif secret is not None:
             self._client.token = secret.reveal()
-            with contextlib.suppress(Forbidden):  # a policy may forbid it to look at itself
+            with contextlib.suppress(VaultError):  # a policy may forbid it to look at itself
                 data = self._client.auth.token.lookup_self()["data"]
                 self._keep(data["ttl"] if data.get("renewable") else 0)
 

@@ -24,7 +24,7 @@ def go_program() -> str:
 
 
 def go_programs(name: str, modules: Mapping[str, str], programs: Mapping[str, str], *options: str) -> Path:
-    """A folder with ``programs`` (each a name and its package), built once of these versions of ``modules``."""
+    """A folder with ``programs`` (names and packages), built once of these versions of ``modules``."""
 
     def install(folder: Path) -> None:
         go = go_program()

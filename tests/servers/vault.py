@@ -6,9 +6,10 @@ OpenBao speaks the same API; its module cannot be had from the proxy.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,12 @@ class Vault:
 
     url: str
     log: Path
+    http: httpx.Client = field(default_factory=lambda: httpx.Client(trust_env=False, timeout=30))
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The owner's own request."""
         headers = {"X-Vault-Token": ROOT}
-        answer = httpx.request(
-            method, f"{self.url}/v1/{path}", json=body, headers=headers, trust_env=False, timeout=30
-        )
+        answer = self.http.request(method, f"{self.url}/v1/{path}", json=body, headers=headers)
         if answer.is_error and answer.status_code != 404:
             raise AssertionError(f"{method} {path}: {answer.status_code} {answer.text}")
         told: dict[str, Any] = answer.json() if answer.content else {}
@@ -61,10 +61,13 @@ class Vault:
 
     @property
     def unseal_key(self) -> str:
-        """The key that opens the server again."""
-        found = re.search(r"Unseal Key: (\S+)", self.log.read_text())
-        assert found
-        return found[1]
+        """The key that opens the server again, which it prints soon after it answers."""
+        for _ in range(100):
+            found = re.search(r"Unseal Key: (\S+)", self.log.read_text())
+            if found:
+                return found[1]
+            time.sleep(0.1)
+        raise AssertionError(self.log.read_text())
 
 
 @contextmanager
@@ -78,5 +81,6 @@ def vault(folder: Path) -> Iterator[Vault]:
     ]  # fmt: skip
     with running(command, folder, f"{url}/v1/sys/health", {"HOME": str(folder)}):
         server = Vault(url, folder / "server.log")
-        server.ask("POST", "sys/mounts/old", {"type": "kv", "options": {"version": "1"}})
-        yield server
+        with server.http:
+            server.ask("POST", "sys/mounts/old", {"type": "kv", "options": {"version": "1"}})
+            yield server

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -24,12 +23,6 @@ pytestmark = pytest.mark.integration
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vault]:
     with vault(tmp_path_factory.mktemp("vault")) as running:
         yield running
-
-
-READ_ONLY = """
-path "secret/data/*" { capabilities = ["read"] }
-path "old/*" { capabilities = ["read"] }
-"""
 
 
 class Conformance(StoreConformance):
@@ -64,7 +57,6 @@ class Conformance(StoreConformance):
         return lambda: self.opened(ROOT)
 
     def bad_days(self) -> Mapping[str, Callable[[], Store]]:
-        self.server.policy("read-only", READ_ONLY)
         expired = self.server.token("default")
         self.server.ask("POST", "auth/token/revoke", {"token": expired})
         return {
