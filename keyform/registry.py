@@ -51,15 +51,12 @@ _STORES = {
         },
         "github",
     ),
-<<<<<<< HEAD
     "onepassword": StoreType("keyform.stores.onepassword", {"endpoint": None, "vault": None}),
-=======
     "vault": StoreType(
         "keyform.stores.vault",
         {"address": None, "namespace": None, "mount": "secret", "prefix": None},
         "vault",
     ),
->>>>>>> 3b088a0 (The store vault: KV of Vault and OpenBao)
 }
 _STATES = {"local": "keyform.states.local"}
 
