@@ -16,7 +16,7 @@ from keyform.apply import Outcome, Workspace, Wrapping, apply, plan_now
 from keyform.engine.plan import Plan
 from keyform.engine.sight import Options
 from keyform.errors import Refused
-from keyform.model import ACTIVE, LiveKey, Secret, fingerprint_matches
+from keyform.model import ACTIVE, LiveKey, Place, Secret, fingerprint_matches
 from keyform.ports import Service
 from keyform.registry import load_config
 from keyform.state import State
@@ -112,6 +112,15 @@ class World:
             (place,) = ws.read_state()[0].keys[address].current.places
             return ws.store(place.store).get(place)
 
+    def entries(self, ws: Workspace) -> set[Place]:
+        """Everything that the age stores hold."""
+        found = set()
+        for name, store in ws.config.stores.items():
+            folder = self.folder / store.options.get("path", ".keyform/secrets")
+            files = folder.rglob("*.age") if store.type == "age" else ()
+            found |= {Place(name, str(f.relative_to(folder)).removesuffix(".age")) for f in files}
+        return found
+
     def works(self, secret: Secret, key: LiveKey, name: str = "sandbox") -> bool:
         """Whether the service's own verify call accepts the secret as that key."""
         with closing(self.service(name)) as service:
@@ -152,7 +161,7 @@ def inspect(world: World, unmanaged: frozenset[str] = frozenset(), service_name:
         other += [f"unmanaged key is gone: {name}" for name in sorted(missing)]
         declared = {want.address for want in ws.desired.keys}
         other += [f"state and configuration differ: {a}" for a in declared ^ set(state.keys)]
-        places = set()
+        places: set[Place] = set()
         for address, record in state.keys.items():
             current = record.current
             if current.id not in live:
@@ -163,24 +172,22 @@ def inspect(world: World, unmanaged: frozenset[str] = frozenset(), service_name:
             if not current.places:
                 lost.append(f"no longer stored: {address}")
                 continue
-            (place,) = current.places
-            places.add(place.path)
-            secret = ws.store(place.store).get(place)
-            if secret is None or not fingerprint_matches(secret, current.fingerprint):
-                lost.append(f"not stored: {address}")
-                continue
-            try:
-                proved = service.prove(secret, live[current.id])
-            except Refused:
-                proved = None
-            if proved != current.id:
-                lost.append(f"stored and not working: {address}")
+            for place in current.places:
+                places.add(place)
+                secret = ws.store(place.store).get(place)
+                if secret is None or not fingerprint_matches(secret, current.fingerprint):
+                    lost.append(f"not stored: {address} at {place}")
+                    continue
+                try:
+                    proved = service.prove(secret, live[current.id])
+                except Refused:
+                    proved = None
+                if proved != current.id:
+                    lost.append(f"stored and not working: {address} at {place}")
         deposed = {g.id for record in state.keys.values() for g in record.deposed}
         names = Counter(key.spec.name for key in live.values() if key.id not in deposed)
         doubled = [f"{name} x{count}" for name, count in names.items() if count > 1]
-        folder = world.folder / ".keyform" / "secrets"
-        files = {str(p.relative_to(folder)).removesuffix(".age") for p in folder.rglob("*") if p.is_file()}
-        stray += [f"file in the store: {name}" for name in sorted(files - places)]
+        stray += [f"left in the store: {place}" for place in sorted(world.entries(ws) - places)]
         if ws.backend.holder() is not None:
             other.append("still locked")
         if ws.backend.journal.read():

@@ -107,7 +107,7 @@ class Keys:
         service = get("service")
         rules = self._rules.get(service) if service is not None else None
         self.addresses[key.address] = rules.name if rules else None
-        place = self.places.of(key)
+        places = self.places.of(key)
         if rules is None:
             rules_for(key, self._rules, self._merged)
             return None
@@ -132,7 +132,7 @@ class Keys:
         metadata = self._metadata(key, rules)
         rate_limit = self._rate_limit(key, rules)
         credits = rules.credits(key)
-        if place is None:
+        if places is None:
             return None
         return DesiredKey(
             address=key.address,
@@ -150,7 +150,7 @@ class Keys:
                 credits=credits,
                 metadata=metadata,
             ),
-            places=(place,),
+            places=places,
             expires_in=expiry.span,
             rotation=rotation,
             owner=get("owner", inherited("owner")),

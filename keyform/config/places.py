@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable
+from typing import Any
 
 from keyform.config.declared import Declared
 from keyform.config.merge import Merged
@@ -14,6 +15,9 @@ from keyform.model import Place
 
 CheckPlace = Callable[[Place], None]
 """Raises ``StoreError`` for a place that its store cannot hold."""
+
+At = tuple[str | int, ...]
+"""Where in a key something stands."""
 
 LONGEST_FIELD = 200
 
@@ -26,27 +30,37 @@ class Places:
         self._stores = merged.stores.keys() | merged.unusable["stores"] | {"local"}
         self._may_be_elsewhere = merged.incomplete
         self._default_store = default_store
-        self._taken: dict[tuple[str, str], list[tuple[Place, Declared]]] = {}
+        self._taken: dict[tuple[str, str], list[tuple[Place, Declared, At]]] = {}
 
-    def of(self, key: Declared) -> Place | None:
-        """The place that a key's ``secret`` means; None after recording what is wrong with it."""
+    def of(self, key: Declared) -> tuple[Place, ...] | None:
+        """The places that a key's ``secret`` means; None after recording what is wrong with one."""
         secret = key.fields.get("secret")
         if secret is None:
             return None
+        if not isinstance(secret, list):
+            place = self._one(key, secret, ("secret",))
+            return None if place is None else (place,)
+        places = [self._one(key, entry, ("secret", index)) for index, entry in enumerate(secret)]
+        sound = tuple(place for place in places if place is not None)
+        return sound if len(sound) == len(places) else None
+
+    def _one(self, key: Declared, secret: Any, at: At) -> Place | None:
         if isinstance(secret, str):
-            place = self._place(key, self._default_store, secret, None, "delete", ("secret",))
+            place = self._place(key, self._default_store, secret, None, "delete", at, at)
         else:
-            place = self._place(
-                key,
-                secret.get("store", self._default_store),
-                secret["path"],
-                secret.get("field"),
-                secret.get("on_revoke", "delete"),
-                ("secret", "path"),
-            )
+            store, field = secret.get("store", self._default_store), secret.get("field")
+            on_revoke = secret.get("on_revoke", "delete")
+            place = self._place(key, store, secret["path"], field, on_revoke, at, (*at, "path"))
+            if place is None and "store" in secret and not self._may_be_elsewhere:
+                self._known_store(key, secret["store"], at)
         if place is not None:
-            self._take(place, key)
+            self._take(place, key, at)
         return place
+
+    def _known_store(self, key: Declared, store: str, at: At) -> None:
+        if store not in self._stores:
+            hint = did_you_mean(store, self._stores)
+            key.error("unknown-store", (*at, "store"), f"there is no store `{store}`", hint)
 
     def _place(
         self,
@@ -55,17 +69,18 @@ class Places:
         path: str,
         field: str | None,
         on_revoke: str,
-        at: tuple[str, ...],
+        at: At,
+        path_at: At,
     ) -> Place | None:
         try:
             secret_path(path)
         except Bad as bad:
-            key.error("bad-path", at, bad.summary, bad.detail)
+            key.error("bad-path", path_at, bad.summary, bad.detail)
             return None
         if field is not None and (not field or len(field) > LONGEST_FIELD or has_control(field)):
             key.error(
                 "bad-path",
-                ("secret", "field"),
+                (*at, "field"),
                 "this cannot name a field of a secret",
                 f"Write 1 to {LONGEST_FIELD} characters, or leave it out.",
             )
@@ -73,22 +88,19 @@ class Places:
         if store is None:
             key.error(
                 "missing-store",
-                at,
+                path_at,
                 "several stores are declared, and this names none of them",
                 f"Write `secret: {{store: NAME, path: {path}}}`, or set `defaults.store`.",
             )
             return None
         if store not in self._stores:
-            if not self._may_be_elsewhere and len(at) == 2 and "store" in key.fields["secret"]:
-                hint = did_you_mean(store, self._stores)
-                key.error("unknown-store", ("secret", "store"), f"there is no store `{store}`", hint)
             return None
         place = Place(store, path, field, on_revoke)
         try:
             self._check(place)
         except StoreError as refused:
             for found in refused.diagnostics:
-                key.error("bad-place", ("secret",), found.summary, found.detail)
+                key.error("bad-place", at, found.summary, found.detail)
             return None
         return place
 
@@ -97,12 +109,12 @@ class Places:
         """The stores that keys use."""
         return {store for store, _ in self._taken}
 
-    def _take(self, place: Place, key: Declared) -> None:
+    def _take(self, place: Place, key: Declared, at: At) -> None:
         # File systems and secrets managers differ in what they call equal, so case and Unicode form
         # do not make a place of its own.
         path = place.path if place.path.isascii() else unicodedata.normalize("NFC", place.path)
         others = self._taken.setdefault((place.store, path.casefold()), [])
-        for other, owner in others:
+        for other, owner, owner_at in others:
             two_fields = None not in (other.field, place.field) and other.field != place.field
             if other.path == place.path and two_fields:
                 continue
@@ -116,7 +128,11 @@ class Places:
                 if owner.entry is key.entry:
                     summary = f"several keys of this `for_each` write the same place, `{place}`"
                     detail = "Put `${each.key}` into the path, so that each key has a place of its own."
-            also = (f"{owner.address} is at", owner.at("secret"))
-            key.error("same-place", ("secret",), summary, detail, also=also)
+            if owner is key:
+                detail = "Leave one of the two out."
+                if other == place:
+                    summary = f"`secret` names the place `{place}` twice"
+            also = (f"{owner.address} is at", owner.at(*owner_at))
+            key.error("same-place", at, summary, detail, also=also)
             break
-        others.append((place, key))
+        others.append((place, key, at))

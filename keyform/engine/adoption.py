@@ -90,7 +90,8 @@ def plan_import(
     )
     unknown = warning(
         "secret-unknown",
-        f"the secret of {key_id} is not known to keyform, so nothing is written to {want.places[0]}",
+        f"the secret of {key_id} is not known to keyform, so nothing is written to "
+        + " and ".join(map(str, want.places)),
         "Put it there by hand, or let the first rotation do it.",
         address=want.address,
     )

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from keyform.diagnostics import Diagnostic
 from keyform.engine.diff import changed_fields, duration_diff, explain, sentence
 from keyform.engine.due import no_longer_stored, resolve_expiry, rotation_due
+from keyform.engine.moving import relocation
 from keyform.engine.plan import (
     ALTER,
     CREATE,
@@ -199,16 +200,8 @@ def _in_place(
     diff += kept
     reasons += [f"{sentence(d)} (kept by keyform; no call)" for d in kept if d.path != "secret"]
     if moved:
-        known = record.current.fingerprint is not None
-        sources = tuple(p for p in old_places if p not in places) if known else ()
-        reasons.append(
-            "its secret moves from "
-            + ", ".join(map(str, sources))
-            + " to "
-            + ", ".join(str(p) for p in places if p not in old_places)
-            if sources
-            else "what is recorded of its secret's place changes"
-        )
+        reason, sources = relocation(record.current, places)
+        reasons.append(reason)
         steps.append(
             Step(RELOCATE, want.address, view.name, record.current.id, places=places, sources=sources)
         )

@@ -99,7 +99,7 @@ def test_a_store_that_is_no_longer_declared_means_a_new_key(world: World) -> Non
     world.write(declare(a="secret: {store: one, path: a}", rest=more.format("one", "one")))
     # Dead when the event is written: minted, stored, and not committed.
     assert crash(world, backend(append=nth(4, die))) == 77
-    world.write(declare(a="secret: {store: two, path: a}", rest=more.format("two", "secrets")))
+    world.write(declare(a="secret: {store: two, path: a}", rest=more.format("two", "two")))
     finishes(world)
 
 

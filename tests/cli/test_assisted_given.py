@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import jsonschema
@@ -16,7 +17,7 @@ import pytest
 from keyform.apply import Wrapping
 from keyform.errors import StoreError
 from keyform.model import Place, Secret
-from keyform.ports import Store
+from keyform.ports import Over, Store
 from keyform.schemas_location import schema_text
 from tests.cli.conftest import Keyform, Ran
 from tests.world import World
@@ -256,10 +257,12 @@ class Failing:
     """A store that proves itself and then refuses one write."""
 
     def __init__(self, store: Store) -> None:
-        self._store, self.name = store, store.name
-        self.check, self.probe, self.get, self.delete = store.check, store.probe, store.get, store.delete
+        self._store = store
 
-    def put(self, place: Place, secret: Secret, labels: dict[str, str]) -> str | None:
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def put(self, place: Place, secret: Secret, labels: dict[str, str], over: Over) -> str | None:
         raise StoreError(f"{place} cannot be written", "Look at the disk.")
 
 
@@ -288,8 +291,8 @@ def test_a_crash_between_the_receipt_and_the_state_keeps_what_is_stored(
     answers = given(folder, f"reader\t{READER.replace('_rk_', '_mk_')}\n")
 
     class Dying(Failing):
-        def put(self, place: Place, secret: Secret, labels: dict[str, str]) -> str | None:
-            self._store.put(place, secret, labels)
+        def put(self, place: Place, secret: Secret, labels: dict[str, str], over: Over) -> str | None:
+            self._store.put(place, secret, labels, over)
             raise KeyboardInterrupt
 
     dying = Wrapping(store=Dying)

@@ -456,6 +456,27 @@ CASES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
         "5:21",
         ("overlap", "`local:x#f`", "keyform.yaml:4:21"),
     ),
+    "a place twice": (
+        key(SECRET).replace("k/path", "[k/path, {store: local, path: k/path}]"),
+        "same-place",
+        "6:22",
+        ("twice", "`local:k/path`", "keyform.yaml:6:14"),
+    ),
+    "a place of another key in a list": (
+        "keys:\n  a: {service: app, secret: [x, y], kind: read, environment: live}\n"
+        "  b: {service: app, secret: [z, y], kind: read, environment: live}\n",
+        "same-place",
+        "5:33",
+        ("keys.b and keys.a", "`local:y`", "keyform.yaml:4:33"),
+    ),
+    "a list of no places": (key(SECRET).replace("k/path", "[]"), "empty", "6:5", ("`secret`",)),
+    "a bad path in a list": (key(SECRET).replace("k/path", "[a, ../b]"), "bad-path", "6:17", ("climbs",)),
+    "an unknown store in a list": (
+        key(SECRET).replace("k/path", "[a, {store: lcal, path: p}]"),
+        "unknown-store",
+        "6:25",
+        ("`local`",),
+    ),
     "for_each with one path": (key(SECRET + "for_each: [x, y]"), "same-place", "6:13", ("${each.key}",)),
     "for_each twice the same": (
         key(SECRET + "for_each: [x, x]").replace("k/path", '"${each.key}"'),

@@ -22,7 +22,7 @@ from keyform.errors import PlanError, StoreError
 from keyform.model import Place
 from keyform.services.embedded import InProcess
 from tests.conftest import Figures
-from tests.promises.test_crashes import (
+from tests.promises.matrix import (
     BrokenFor,
     SteppedTransport,
     Steps,
@@ -228,7 +228,7 @@ class Failing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def put(self, place: Place, secret: object, labels: object) -> None:
+    def put(self, place: Place, secret: object, labels: object, over: object) -> None:
         raise StoreError(f"{place} cannot be written", "Mend it.")
 
 
