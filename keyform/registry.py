@@ -57,6 +57,9 @@ _STORES = {
         {"address": None, "namespace": None, "mount": "secret", "prefix": None},
         "vault",
     ),
+    "doppler": StoreType(
+        "keyform.stores.doppler", {"endpoint": "https://api.doppler.com", "project": None, "config": None}
+    ),
 }
 _STATES = {"local": "keyform.states.local"}
 

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,6 +23,16 @@ from keyform import __version__
 from keyform.errors import StoreError
 from keyform.model import Secret
 from keyform.stores.http_access import Credential, is_loopback
+from keyform.stores.http_failures import (
+    Failure,
+    Pause,
+    Refused,
+    last,
+    no_answer,
+    not_connected,
+    retry_after,
+    unless,
+)
 from keyform.stores.quoting import quoted
 
 _log = logging.getLogger(__name__)
@@ -59,19 +68,6 @@ class Said:
     again: float | None = None
 
 
-class AnswerMissing(StoreError):
-    """The request went out and no answer that says anything came back: it may have been carried out."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    what: str
-    advice: str
-    again: bool = False
-    pause: float | None = None
-    missing: bool = False
-
-
 class Rest:
     """Calls to one API for one store; for many threads at once.
 
@@ -105,9 +101,9 @@ class Rest:
         self._retrying = tenacity.Retrying(
             sleep=sleep,
             stop=tenacity.stop_after_attempt(ATTEMPTS) | tenacity.stop_before_delay(self._patience),
-            wait=_Pause(),
-            retry=tenacity.retry_if_result(lambda outcome: isinstance(outcome, _Failure) and outcome.again),
-            retry_error_callback=_last,
+            wait=Pause(),
+            retry=tenacity.retry_if_result(lambda outcome: isinstance(outcome, Failure) and outcome.again),
+            retry_error_callback=last,
         )
 
     def call(
@@ -131,18 +127,22 @@ class Rest:
         ``repeatable`` is repeated only when it was surely not carried out, and raises ``AnswerMissing`` when
         it may have been.
         """
+        if secret is not None and not _is_text(secret):
+            raise StoreError(
+                f"Store {self._store!r} could not {doing}: the secret is not valid Unicode text",
+                "See what the key service gave.",
+            )
         send = self._sender(method, path, credential, params, body, accept, repeatable, secret)
         outcome = self._retrying(send)
         if isinstance(outcome, Answer):
             if outcome.status in accept or isinstance(outcome.body, shape):
                 return outcome
-            outcome = _Failure(
+            outcome = Failure(
                 f"{self._host} answered {outcome.status} in a form that its documentation does not have",
                 "Check the address, and whether a proxy answers there.",
             )
         # Raised here, away from the exceptions of the HTTP library: those hold the request with its secrets.
-        kind = AnswerMissing if outcome.missing else StoreError
-        raise kind(f"Store {self._store!r} could not {doing}: {outcome.what}", outcome.advice)
+        raise outcome.kind(f"Store {self._store!r} could not {doing}: {outcome.what}", outcome.advice)
 
     def close(self) -> None:
         """Close the connections; a later call opens them anew."""
@@ -161,27 +161,27 @@ class Rest:
         accept: Collection[int],
         repeatable: bool,
         secret: Secret | None,
-    ) -> Callable[[], Answer | _Failure]:
+    ) -> Callable[[], Answer | Failure]:
         def show(text: str) -> str:
             hide = credential.hidden() if credential else ()
             return quoted(text, hide if secret is None else (*hide, secret))
 
-        def exchange(headers: Mapping[str, str]) -> tuple[int, httpx.Headers, bytes] | _Failure:
+        def exchange(headers: Mapping[str, str]) -> tuple[int, httpx.Headers, bytes] | Failure:
             try:
                 return self._exchange(method, path, params, body, headers)
             except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as problem:
-                return _not_connected(self._host, show(str(problem) or type(problem).__name__))
+                return not_connected(self._host, show(str(problem) or type(problem).__name__))
             except httpx.HTTPError as problem:
-                return _no_answer(self._host, show(str(problem) or type(problem).__name__), repeatable)
+                return no_answer(self._host, show(str(problem) or type(problem).__name__), repeatable)
 
-        def send() -> Answer | _Failure:
+        def send() -> Answer | Failure:
             shown = credential.headers() if credential else {}
             got = exchange(shown)
-            if isinstance(got, _Failure):
+            if isinstance(got, Failure):
                 return got
             if credential and self._has_expired(got[0], got[2]) and credential.renew(shown):
                 got = exchange(credential.headers())
-                if isinstance(got, _Failure):
+                if isinstance(got, Failure):
                     return got
             return self._judge(*got, accept=accept, repeatable=repeatable, show=show)
 
@@ -230,61 +230,33 @@ class Rest:
         accept: Collection[int],
         repeatable: bool,
         show: Callable[[str], str],
-    ) -> Answer | _Failure:
+    ) -> Answer | Failure:
         is_json, body = _parsed(content)
         if 200 <= status < 300 or status in accept:
             if is_json or not content:
                 return Answer(status, body)
-            return _Failure(f"{self._host} answered something else than JSON", "Check the address.")
+            return Failure(f"{self._host} answered something else than JSON", "Check the address.")
         said = self._read_error(body)
         what = f"{self._host} answered {status}" + (f': "{show(said.message)}"' if said.message else "")
         if 300 <= status < 400:
-            return _Failure(f"{what} and leads elsewhere", "Give the address that it really has.")
+            return Failure(f"{what} and leads elsewhere", "Give the address that it really has.")
         advice = self._advice.get(status, "See what the store says; its documentation may tell more.")
         if said.again is not None or status == 429:
-            pause = said.again if said.again is not None else _retry_after(headers)
-            return _Failure(what, advice, again=True, pause=pause)
+            pause = said.again if said.again is not None else retry_after(headers)
+            return Failure(what, advice, again=True, pause=pause)
         if status >= 500:
             advice = "The store has a problem of its own; try again later, or ask whoever runs it."
             again = repeatable and status in _AGAIN
-            return _Failure(what, advice, again=again, pause=_retry_after(headers), missing=not repeatable)
-        return _Failure(what, advice)
+            return Failure(what, advice, again=again, pause=retry_after(headers), kind=unless(repeatable))
+        return Failure(what, advice, kind=Refused)
 
 
-class _Pause(tenacity.wait.wait_base):
-    """What the API asked for, else full jitter, doubling from half a second to 20."""
-
-    _jitter = tenacity.wait_random_exponential(multiplier=0.5, max=20)
-
-    def __call__(self, retry_state: tenacity.RetryCallState) -> float:
-        asked: float | None = _last(retry_state).pause
-        return self._jitter(retry_state) if asked is None else asked
-
-
-def _last(retry_state: tenacity.RetryCallState) -> Any:
-    return retry_state.outcome.result() if retry_state.outcome else None
-
-
-def _not_connected(host: str, why: str) -> _Failure:
-    advice = (
-        "Check the address, and that this machine can reach it. SSL_CERT_FILE names a certificate of yours."
-    )
-    return _Failure(f"cannot connect to {host}: {why}", advice, again=True)
-
-
-def _no_answer(host: str, why: str, repeatable: bool) -> _Failure:
-    what = f"{host} gave no whole answer: {why}"
-    return _Failure(what, "Run the command again.", again=repeatable, missing=not repeatable)
-
-
-def _retry_after(headers: httpx.Headers) -> float | None:
-    text = headers.get("Retry-After", "")
-    if text.isascii() and text.isdigit():
-        return float(text)
+def _is_text(secret: Secret) -> bool:
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, TypeError, OverflowError):
-        return None
+        secret.reveal().encode()
+    except UnicodeEncodeError:  # which holds the text, so nothing is raised from here
+        return False
+    return True
 
 
 def _parsed(content: bytes) -> tuple[bool, Any]:

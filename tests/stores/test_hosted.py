@@ -12,6 +12,7 @@ import pytest
 from keyform.cli.main import run
 from tests.stores.standins import Refusal, StandIn, served
 from tests.stores.standins.connect import Connect
+from tests.stores.standins.doppler import Doppler
 from tests.world import World
 
 
@@ -35,6 +36,14 @@ def _connect(app: StandIn) -> Mapping[str, str]:
 HOSTED = {
     "onepassword": Hosted(
         Connect, "vault: Keys", {"OP_CONNECT_TOKEN": "good-token"}, "prod/checkout", "prod/till", _connect
+    ),
+    "doppler": Hosted(
+        Doppler,
+        "project: payments, config: prd",
+        {"DOPPLER_TOKEN": "dp.sa.good"},
+        "CHECKOUT",
+        "TILL",
+        lambda app: app.secrets if isinstance(app, Doppler) else {},
     ),
 }
 
