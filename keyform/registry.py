@@ -51,6 +51,7 @@ _STORES = {
         },
         "github",
     ),
+    "pass": StoreType("keyform.stores.pass_store", {"path": None}, on_disk=True),
     "onepassword": StoreType("keyform.stores.onepassword", {"endpoint": None, "vault": None}),
     "vault": StoreType(
         "keyform.stores.vault",
