@@ -61,6 +61,10 @@ _STORES = {
     "doppler": StoreType(
         "keyform.stores.doppler", {"endpoint": "https://api.doppler.com", "project": None, "config": None}
     ),
+    "infisical": StoreType(
+        "keyform.stores.infisical",
+        {"endpoint": "https://app.infisical.com", "project_id": None, "environment": None},
+    ),
 }
 _STATES = {"local": "keyform.states.local"}
 

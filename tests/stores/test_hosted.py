@@ -13,6 +13,7 @@ from keyform.cli.main import run
 from tests.stores.standins import Refusal, StandIn, served
 from tests.stores.standins.connect import Connect
 from tests.stores.standins.doppler import Doppler
+from tests.stores.standins.infisical import PROJECT, Infisical
 from tests.world import World
 
 
@@ -44,6 +45,14 @@ HOSTED = {
         "CHECKOUT",
         "TILL",
         lambda app: app.secrets if isinstance(app, Doppler) else {},
+    ),
+    "infisical": Hosted(
+        Infisical,
+        f"project_id: {PROJECT}, environment: prod, client_id: keyform",
+        {"INFISICAL_UNIVERSAL_AUTH_CLIENT_SECRET": "good-client-secret"},
+        "prod/CHECKOUT",
+        "shop/prod/TILL",
+        lambda app: app.held() if isinstance(app, Infisical) else {},
     ),
 }
 
