@@ -52,6 +52,9 @@ _STORES = {
         "github",
     ),
     "pass": StoreType("keyform.stores.pass_store", {"path": None}, on_disk=True),
+    "kubernetes": StoreType(
+        "keyform.stores.kubernetes", {"kubeconfig": None, "context": None, "namespace": None}, "kubernetes"
+    ),
     "onepassword": StoreType("keyform.stores.onepassword", {"endpoint": None, "vault": None}),
     "vault": StoreType(
         "keyform.stores.vault",

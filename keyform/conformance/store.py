@@ -253,9 +253,11 @@ class StoreConformance(StoreBasics):
 
         with ThreadPoolExecutor(5) as threads:
             reader = threads.submit(read)
-            for writing in [threads.submit(write, value) for value in values]:
-                writing.result()
-            over.set()
+            try:
+                for writing in [threads.submit(write, value) for value in values]:
+                    writing.result()
+            finally:
+                over.set()
             assert reader.result() <= set(values), "a reader saw half a value, or none"
         last = store.get(place)
         assert last is not None

@@ -50,9 +50,15 @@ def free_port() -> int:
 
 @contextmanager
 def running(
-    command: list[str], folder: Path, probe: str, env: Mapping[str, str] | None = None
+    command: list[str],
+    folder: Path,
+    probe: str,
+    env: Mapping[str, str] | None = None,
+    *,
+    verify: bool = True,
 ) -> Iterator[None]:
-    """A server that answers at the URL ``probe`` while the block runs; ``env`` adds to its environment."""
+    """A server that answers at the URL ``probe`` while the block runs; ``env`` adds to its environment.
+    ``verify`` False: its certificate is its own."""
     log = folder / "server.log"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV_")}
     environment.update(env or {})
@@ -63,7 +69,7 @@ def running(
         ) as server,
     ):
         try:
-            _await(server, probe, log)
+            _await(server, probe, log, verify)
             yield
         finally:
             server.terminate()
@@ -73,12 +79,12 @@ def running(
                 server.kill()
 
 
-def _await(server: subprocess.Popen[bytes], probe: str, log: Path) -> None:
+def _await(server: subprocess.Popen[bytes], probe: str, log: Path, verify: bool) -> None:
     for _ in range(600):
         if server.poll() is not None:
             break
         try:
-            httpx.get(probe, trust_env=False)
+            httpx.get(probe, trust_env=False, verify=verify)
             return
         except httpx.TransportError:
             time.sleep(0.1)
