@@ -17,7 +17,6 @@ from typing import Any
 import httpx
 import tenacity
 
-from keyform import __version__
 from keyform.errors import ServiceError
 from keyform.masking import in_json, masked
 from keyform.ports import ANSWER_TIMEOUT, Clock
@@ -27,6 +26,7 @@ from keyform.services.budget import Allowance, Budget
 from keyform.services.calls import Answer, Call
 from keyform.services.failures import Failure, safe
 from keyform.services.limits import LimitHeaders, seconds
+from keyform.services.requests import request_for
 
 _log = logging.getLogger(__name__)
 
@@ -37,12 +37,6 @@ _LARGEST_ANSWER = 64 << 20
 _LONGEST_ANSWER = 300.0
 _TIMED_OUT = (408, 425, 499)  # said by whatever stands before the service, which may carry it out yet
 _REPEATABLE = (*_TIMED_OUT, 500, 502, 503, 504)
-
-_HEADERS = {
-    "User-Agent": f"keyform/{__version__}",
-    "Accept": "application/json",
-    "Accept-Encoding": "gzip, deflate",
-}
 
 ErrorReader = Callable[[Any], tuple[str, str]]
 """Takes the parsed body of an error answer; gives the service's own error code and message, or ""."""
@@ -70,7 +64,6 @@ class Http:
         self._service = service
         self._base = base_url
         self._host = httpx.URL(base_url).netloc.decode("ascii")
-        self._headers = {"Host": self._host, **_HEADERS}  # all calls go to this one host, pages too
         self._authority = authority
         self._clock = clock
         self._read_error = read_error
@@ -171,16 +164,8 @@ class Http:
     def _exchange(self, call: Call, headers: dict[str, str]) -> tuple[Answer | Failure, Allowance | None]:
         """One request and its answer."""
         show = self._show(call)
-        body = {"data": call.body} if call.form else {"json": call.body}
         url = call.path if "://" in call.path else self._base + call.path
-        request = httpx.Request(
-            call.method,
-            _parsed(url),
-            params=call.params,
-            headers={**self._headers, **headers},
-            extensions=self._extensions,
-            **body,
-        )
+        request = request_for(call, url, self._host, headers, self._extensions)
         try:
             response = self._transport.handle_request(request)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as problem:
@@ -303,12 +288,6 @@ class _Pause(tenacity.wait.wait_base):
         if asked is not None:
             return float(asked)
         return self._jitter(retry_state)
-
-
-@functools.lru_cache(maxsize=16)
-def _parsed(url: str) -> httpx.URL:
-    """The same few addresses are called again and again, and parsing one takes a twentieth of a call."""
-    return httpx.URL(url)
 
 
 def _last(retry_state: tenacity.RetryCallState) -> Any:

@@ -12,7 +12,7 @@ import pytest
 
 from keyform.apply import Wrapping
 from keyform.model import Place, Secret
-from keyform.ports import Store
+from keyform.ports import ANYTHING, Over, Store
 from keyform.reference.dialects.climeter import CATALOGUE
 from keyform.services.profiles import load_profile
 from tests.rules.conftest import Rule, Rules, StaysOpen, code_of
@@ -187,7 +187,7 @@ def test_a_crash_after_the_answer_leaves_no_stray_key(
         def dying(store: Store) -> Store:
             put = store.put
 
-            def die(place: Place, secret: Secret, labels: dict[str, str]) -> None:
+            def die(place: Place, secret: Secret, labels: dict[str, str], over: Over = ANYTHING) -> None:
                 if after_writing or not labels:  # without labels: the canary of a probe
                     put(place, secret, labels)
                 if not labels:
