@@ -35,8 +35,11 @@ class StoreType:
     on_disk: bool = False
 
 
+_AWS = {"region": None, "profile": None, "endpoint_url": None, "role_arn": None, "prefix": None}
 _STORES = {
     "age": StoreType("keyform.stores.age", {"path": ".keyform/secrets"}, on_disk=True),
+    "aws-secrets-manager": StoreType("keyform.stores.aws_secrets_manager", _AWS, "aws"),
+    "aws-ssm": StoreType("keyform.stores.aws_ssm", _AWS, "aws"),
     "dotenv": StoreType("keyform.stores.dotenv", {"file": ".env"}, "dotenv", on_disk=True),
     # What its commands work with, keyform cannot know.
     "exec": StoreType("keyform.stores.exec", {}),
