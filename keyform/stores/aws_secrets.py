@@ -23,14 +23,22 @@ _LOOKS = 5  # for a version that was written a moment ago
 
 
 class AwsSecrets:
-    """The secrets that the store named ``store`` reaches through ``aws``. ``tags`` and ``kms_key`` are for
-    those that it makes. Every method may raise :class:`~keyform.stores.aws_errors.AwsError`."""
+    """The secrets that the store named ``store`` reaches through ``aws``, all below ``prefix`` where there is
+    one. ``tags`` and ``kms_key`` are for those that it makes. Every method may raise
+    :class:`~keyform.stores.aws_errors.AwsError`."""
 
-    def __init__(self, store: str, aws: Aws, tags: Mapping[str, str], kms_key: str | None) -> None:
+    def __init__(
+        self, store: str, aws: Aws, prefix: str | None, tags: Mapping[str, str], kms_key: str | None
+    ) -> None:
         self._store = store
         self._aws = aws
+        self._above = f"{prefix}/" if prefix else ""
         self._tags = tags
         self._kms_key = kms_key
+
+    def name(self, place: Place) -> str:
+        """What AWS calls the secret of a place."""
+        return f"{self._above}{place.path}"
 
     def current(self, place: Place, **which: str) -> Version | None:
         """The current version, or the one asked for; None where there is none or the secret is deleted."""
@@ -63,7 +71,7 @@ class AwsSecrets:
         request = {"ClientRequestToken": version, "SecretString": text.reveal(), **key}
         try:
             self._aws.call(
-                "CreateSecret", f"{place}", Name=place.path, Tags=aws_tags.as_list(tags), **request
+                "CreateSecret", f"{place}", Name=self.name(place), Tags=aws_tags.as_list(tags), **request
             )
         except AwsError as refused:
             if refused.reason == "ResourceExistsException" or _is_gone(refused):
@@ -120,7 +128,7 @@ class AwsSecrets:
             raise StoreError(
                 f"Store {self._store!r}: {place} is scheduled for deletion, and keyform did not make it",
                 f"Choose another path, or have it back with `aws secretsmanager restore-secret --secret-id "
-                f"{place.path}` and run it again.",
+                f"{self.name(place)}` and run it again.",
             )
         try:
             self.call("RestoreSecret", place)
@@ -175,7 +183,7 @@ class AwsSecrets:
 
     def call(self, operation: str, place: Place, /, **request: Any) -> dict[str, Any]:
         """An operation on the secret of a place."""
-        return self._aws.call(operation, f"{place}", SecretId=place.path, **request)
+        return self._aws.call(operation, f"{place}", SecretId=self.name(place), **request)
 
 
 def _is_gone(refused: AwsError) -> bool:

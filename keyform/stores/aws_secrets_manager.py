@@ -47,8 +47,8 @@ def open_store(
     """The store that a configuration declares.
 
     Options: ``region``, ``profile``, ``endpoint_url``, ``role_arn`` (each as the SDK finds it unless given),
-    ``kms_key``, ``tags``, and ``recovery_window`` (``7d`` to ``30d``; 0, the default: deleted at once). Does
-    no I/O.
+    ``prefix``, ``kms_key``, ``tags``, and ``recovery_window`` (``7d`` to ``30d``; 0, the default: deleted at
+    once). Does no I/O.
     """
     return AwsSecretsManager(name, options)
 
@@ -61,12 +61,14 @@ class AwsSecretsManager:
     def __init__(self, name: str, options: Mapping[str, Any], limits: Limits | None = None) -> None:
         self.name = name
         self._aws = Aws(name, "secretsmanager", options, limits or Limits())
-        self._secrets = AwsSecrets(name, self._aws, dict(options.get("tags", {})), options.get("kms_key"))
+        self._secrets = AwsSecrets(
+            name, self._aws, options.get("prefix"), dict(options.get("tags", {})), options.get("kms_key")
+        )
         self._window = int(str(options.get("recovery_window", 0)).removesuffix("d"))  # days
 
     def check(self, place: Place) -> None:
         """See :class:`~keyform.ports.Store`."""
-        if not _NAME.match(place.path):
+        if not _NAME.match(place.path) or not _NAME.match(self._secrets.name(place)):
             raise StoreError(
                 f"Store {self.name!r} cannot keep {place}: AWS does not take this for the name of a secret",
                 "Write 1 to 512 of the characters A-Z, a-z, 0-9 and /_+=.@-",
@@ -75,7 +77,7 @@ class AwsSecretsManager:
     def access(self) -> str:
         """See :class:`~keyform.ports.Store`. Asks for what is needed on a secret that is not there, which
         changes nothing and tells whether it is allowed; ``CreateSecret`` cannot be asked for so."""
-        secret, version = canary(self.name).path, str(uuid.uuid4())
+        secret, version = self._secrets.name(canary(self.name)), str(uuid.uuid4())
         asked: dict[str, dict[str, Any]] = {
             "DescribeSecret": {},
             "GetSecretValue": {},

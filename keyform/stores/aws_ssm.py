@@ -39,7 +39,8 @@ def open_store(name: str, options: Mapping[str, Any], project_folder: Path, env:
     """The store that a configuration declares.
 
     Options: ``region``, ``profile``, ``endpoint_url``, ``role_arn`` (each as the SDK finds it unless given),
-    ``kms_key``, ``tags``, and ``tier`` (``standard``, ``advanced`` or ``intelligent-tiering``). Does no I/O.
+    ``prefix``, ``kms_key``, ``tags``, and ``tier`` (``standard``, ``advanced`` or ``intelligent-tiering``).
+    Does no I/O.
     """
     return AwsSsm(name, options)
 
@@ -64,22 +65,24 @@ class AwsSsm:
     def __init__(self, name: str, options: Mapping[str, Any], limits: Limits | None = None) -> None:
         self.name = name
         self._aws = Aws(name, "ssm", options, limits or Limits())
+        self._above = f"{options['prefix']}/" if options.get("prefix") else ""
         self._tags = dict(options.get("tags", {}))
         self._tier = options.get("tier", "standard")
         self._key = {"KeyId": options["kms_key"]} if options.get("kms_key") else {}
 
     def check(self, place: Place) -> None:
         """See :class:`~keyform.ports.Store`."""
+        name = self._name(place)[1:]
         why, do = "", ""
         if place.field is not None:
             why = "a parameter holds one value and has no fields"
             do = f"Give each value a path of its own, such as {place.path}/{place.field}."
-        elif not _NAME.match(place.path) or len(place.path) > _LONGEST_NAME:
+        elif not _NAME.match(name) or len(name) > _LONGEST_NAME:
             why = "AWS does not take this for the name of a parameter"
             do = f"Write up to {_LONGEST_NAME} of the characters A-Z, a-z, 0-9 and _.- in parts between `/`."
-        elif place.path.lower().startswith(("aws", "ssm")):
+        elif name.lower().startswith(("aws", "ssm")):
             why, do = "AWS keeps names that start with aws or ssm for itself", "Choose another name."
-        elif place.path.count("/") >= _MOST_LEVELS:
+        elif name.count("/") >= _MOST_LEVELS:
             why, do = f"it has more than {_MOST_LEVELS} levels", "Choose a path with fewer."
         if why:
             raise StoreError(f"Store {self.name!r} cannot keep {place}: {why}", do)
@@ -87,7 +90,7 @@ class AwsSsm:
     def access(self) -> str:
         """See :class:`~keyform.ports.Store`. Asks for what is needed on a parameter that is not there, which
         changes nothing and tells whether it is allowed; ``PutParameter`` cannot be asked for so."""
-        name = _name(canary(self.name))
+        name = self._name(canary(self.name))
         tagged = {"ResourceType": "Parameter", "ResourceId": name}
         asked: dict[str, dict[str, Any]] = {
             "GetParameter": {"Name": name, "WithDecryption": True},
@@ -111,7 +114,7 @@ class AwsSsm:
         tags: dict[str, str] = {}
         try:
             told = self._aws.call(
-                "ListTagsForResource", f"{place}", ResourceType="Parameter", ResourceId=_name(place)
+                "ListTagsForResource", f"{place}", ResourceType="Parameter", ResourceId=self._name(place)
             )
             tags = aws_tags.as_mapping(told.get("TagList"))
         except AwsError as refused:
@@ -164,7 +167,7 @@ class AwsSsm:
         """See :class:`~keyform.ports.Store`. All versions go with it."""
         self.check(place)
         try:
-            self._aws.call("DeleteParameter", f"{place}", Name=_name(place))
+            self._aws.call("DeleteParameter", f"{place}", Name=self._name(place))
         except AwsError as refused:
             if refused.reason not in _MISSING:
                 raise
@@ -179,7 +182,7 @@ class AwsSsm:
                 "GetParameter",
                 f"{place}",
                 needs="Parameter",
-                Name=f"{_name(place)}{which}",
+                Name=f"{self._name(place)}{which}",
                 WithDecryption=decrypt,
             )["Parameter"]
         except AwsError as refused:
@@ -201,7 +204,7 @@ class AwsSsm:
             "PutParameter",
             f"{place}",
             needs="Version",
-            Name=_name(place),
+            Name=self._name(place),
             Value=secret.reveal(),
             Type="SecureString",
             Tier=TIERS[self._tier],
@@ -213,7 +216,7 @@ class AwsSsm:
         return number
 
     def _tag(self, place: Place, tags: Mapping[str, str]) -> None:
-        of = {"ResourceType": "Parameter", "ResourceId": _name(place)}
+        of = {"ResourceType": "Parameter", "ResourceId": self._name(place)}
         try:
             self._aws.call("AddTagsToResource", f"{place}", Tags=aws_tags.as_list(tags), **of)
         except AwsError as refused:
@@ -233,6 +236,5 @@ class AwsSsm:
             self._write(place, theirs.value, now)
         raise taken(self.name, place)
 
-
-def _name(place: Place) -> str:
-    return f"/{place.path}"
+    def _name(self, place: Place) -> str:
+        return f"/{self._above}{place.path}"

@@ -103,7 +103,7 @@ class TestSecretsManagerFields(TestSecretsManager):
 
 
 class TestSecretsManagerWithRecoveryWindow(TestSecretsManager):
-    more: Mapping[str, Any] = {"recovery_window": "7d", "tags": {"team": "payments"}}
+    more: Mapping[str, Any] = {"recovery_window": "7d", "prefix": "a/b", "tags": {"team": "x"}}
 
 
 class TestSsm(Moto):
@@ -119,7 +119,8 @@ class TestSsm(Moto):
 
 
 class TestSsmAdvanced(TestSsm):
-    more: Mapping[str, Any] = {"tier": "advanced"}
+    more: Mapping[str, Any] = {"tier": "advanced", "prefix": "team.a"}
+    refused = tuple(Place("conformance", path) for path in ("", "/a", "a b", "a/" * 14 + "a"))
     largest = 8_192
 
 
