@@ -89,7 +89,7 @@ def test_no_file_log_or_traceback_holds_a_secret(world: World, caplog: pytest.Lo
     texts = [secret.reveal() for secret in secrets if secret]
     assert len(texts) == 2
 
-    def explode(place: Place, secret: Secret, labels: dict[str, str]) -> None:
+    def explode(place: Place, secret: Secret, *rest: object) -> None:
         raise ValueError(f"a careless plug-in quotes {secret.reveal()}")
 
     world.write(TWO.replace("kind: read", "kind: secret"))
