@@ -35,7 +35,7 @@ def main() -> int:
                 failures.append(str(failure))
             print(".", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
-    text = _about(options.quick) + "\n\n" + table(rows, Terraform.found(), judging=not options.quick)
+    text = about(options.quick) + "\n\n" + table(rows, Terraform.found(), judging=not options.quick)
     print(text, end="")
     if options.out is not None:
         options.out.write_text(text)
@@ -44,7 +44,8 @@ def main() -> int:
     return 1 if failures else 0
 
 
-def _about(quick: bool) -> str:
+def about(quick: bool) -> str:
+    """When and where it was measured."""
     day = datetime.now(UTC).date().isoformat()
     machine = f"{day}, Python {platform.python_version()}, {os.cpu_count()} cores, {platform.system()}"
     return machine + (". A quick run: the figures mean nothing." if quick else "")

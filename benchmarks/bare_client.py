@@ -1,7 +1,7 @@
 """The least that an apply can be: the same HTTP calls from a bare httpx loop. Run as a program.
 
-``python -m benchmarks.bare_client COUNT THREADS [FOLDER]``; with FOLDER each secret is also written to an
-age store there and read back, as keyform does, which shows what the stores cost.
+``python -m benchmarks.bare_client COUNT THREADS [STORE]``; with STORE each secret is also kept and read back,
+as keyform does, which shows what the stores cost. STORE is ``vault``, or the folder of an age store.
 """
 
 from __future__ import annotations
@@ -9,17 +9,16 @@ from __future__ import annotations
 import os
 import sys
 import uuid
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 
-Keep = Callable[[int, str], None]
+from benchmarks.bare_vault import KEEPERS, Keep
 
 
-def main(count: int, threads: int, folder: Path | None) -> None:
+def main(count: int, threads: int, store: str | None) -> None:
     """List, create ``count`` keys and prove each one. Raises ``httpx.HTTPError`` if a call fails."""
     token = os.environ["KEYFORM_BENCH_TOKEN"]
     limits = httpx.Limits(max_connections=threads, max_keepalive_connections=threads)
@@ -30,7 +29,9 @@ def main(count: int, threads: int, folder: Path | None) -> None:
         for path in ("/v1/keys?limit=1000", "/v1/projects?limit=1000", "/v1/whoami"):
             client.get(path, headers=authorized).raise_for_status()
         lineage = str(uuid.uuid4())
-        keep = _age_store(folder) if folder else None
+        keep: Keep | None = None
+        if store is not None:
+            keep = KEEPERS["httpx"](f"bench/{lineage}") if store == "vault" else _age_store(Path(store))
 
         def one(number: int) -> None:
             marker = uuid.uuid4().hex
@@ -81,4 +82,4 @@ def _age_store(folder: Path) -> Keep:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]) if len(sys.argv) > 3 else None)
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else None)
