@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.stores.standins import Refusal, Request, StandIn
 
+_MOMENT = "2026-11-20T12:00:00.000Z"
 PROJECT = "5f1c2b9e-7a61-4c0e-9d0b-2f6f0c7f9a10"
 _AT = ("projectId", "environment", "secretPath")
 _WRITE = (*_AT, "secretValue", "secretComment", "secretMetadata", "tagIds", "skipMultilineEncoding", "type")
@@ -113,7 +114,8 @@ class Infisical(StandIn):
         if folder in self.folders:
             raise self._refuse(400, f"Folder with name '{name}' already exists in path '{above}'")
         self.folders.add(folder)
-        return {"folder": {"id": uuid.uuid4().hex, "name": name, "path": folder[1]}}
+        told = {"id": str(uuid.uuid4()), "name": name, "path": folder[1], "envId": str(uuid.uuid4())}
+        return {"folder": {**told, "createdAt": _MOMENT, "updatedAt": _MOMENT}}
 
     def _list(self, request: Request) -> Any:
         request.only(query=_LIST)
@@ -124,6 +126,9 @@ class Infisical(StandIn):
     def _told(self, at: tuple[str, str, str], kept: dict[str, Any], view: bool) -> dict[str, Any]:
         return {
             "id": kept["id"],
+            "_id": kept["id"],
+            "createdAt": _MOMENT,
+            "updatedAt": _MOMENT,
             "workspace": PROJECT,
             "environment": at[0],
             "secretPath": at[1],
