@@ -54,6 +54,7 @@ _STORES = {
         },
         "github",
     ),
+    "keyring": StoreType("keyform.stores.keyring_store", {"service": "keyform", "backend": None}, "keyring"),
     "pass": StoreType("keyform.stores.pass_store", {"path": None}, on_disk=True),
     "kubernetes": StoreType(
         "keyform.stores.kubernetes", {"kubeconfig": None, "context": None, "namespace": None}, "kubernetes"
