@@ -21,6 +21,7 @@ from keyform.stores.github_actions import GitHubActionsStore, open_store
 from keyform.stores.github_api import GitHubApi
 from tests.servers import free_port, installed
 from tests.stores.github import TOKEN, GitHub, check_calls, served
+from tests.stores.whole_run import check_whole_run
 
 REPOSITORY = {"repository": "acme/web"}
 CANARY = "sk_live_must-not-appear-anywhere"
@@ -344,3 +345,22 @@ def test_every_call_is_as_github_describes_it(github: GitHub, url: str) -> None:
         store.put(Place("hub", "CHECKOUT"), Secret("value 2"), {})
         store.delete(Place("hub", "CHECKOUT"))
     assert check_calls(github, description) >= 6 * 12
+
+
+def test_keys_arrive_and_go(
+    github: GitHub,
+    url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
+    github.ticks = True
+
+    def read(name: str) -> str | None:
+        kept = github.secrets[KINDS["repository"][1]].get(name)
+        return kept.value if kept else None
+
+    declared = f"{{type: github-actions, repository: acme/web, endpoint: '{url}'}}"
+    check_whole_run(tmp_path, declared, "ONE", "TWO", read, capfd)
+    assert github.secrets == {KINDS["repository"][1]: {}}
