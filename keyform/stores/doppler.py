@@ -21,7 +21,7 @@ import httpx
 from keyform.errors import StoreError
 from keyform.model import Place, Secret
 from keyform.ports import ANYTHING, Held, Over
-from keyform.stores.http import Rest, Said
+from keyform.stores.http import Answer, Rest, Said
 from keyform.stores.http_access import Bearer, checked_address, credential, missing
 from keyform.stores.http_failures import Refused
 from keyform.stores.over import allow
@@ -54,8 +54,9 @@ def open_store(
     return DopplerStore(name, endpoint, token, options["project"], options["config"])
 
 
-def _said(body: Any) -> Said:
+def _said(answer: Answer) -> Said:
     """Reads ``messages``, and when a request may be sent again (``data``)."""
+    body = answer.body
     if not isinstance(body, dict):
         return Said()
     messages, data = body.get("messages"), body.get("data")

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from nacl.exceptions import CryptoError
 from nacl.public import PublicKey, SealedBox
@@ -26,7 +26,9 @@ from keyform.errors import StoreError
 from keyform.model import Place, Secret
 from keyform.ports import ANYTHING, Held, Over
 from keyform.stores.github_api import GitHubApi
+from keyform.stores.http_access import checked_address, credential
 from keyform.stores.over import allow_held
+from keyform.stores.quoting import quoted
 
 LARGEST = 48 * 1024
 """Bytes; "Secrets are limited to 48 KB in size"."""
@@ -43,14 +45,8 @@ def open_store(
     (``actions`` or ``dependabot``); ``visibility`` and ``selected_repositories`` of an organisation's
     secrets; ``endpoint``; ``token``, by default ``$GITHUB_TOKEN``. Raises ``StoreError``.
     """
-    endpoint = str(options.get("endpoint", "https://api.github.com")).rstrip("/")
-    parts = urlsplit(endpoint)
-    if parts.scheme != "https" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
-        raise StoreError(
-            f"Store {name!r}: the endpoint {endpoint} is not https: anybody on the way could read the token",
-            "Write it like https://api.github.com, or https://HOST/api/v3 for GitHub Enterprise Server.",
-        )
-    token = options.get("token") or (Secret(env["GITHUB_TOKEN"]) if env.get("GITHUB_TOKEN") else None)
+    endpoint = checked_address(name, str(options.get("endpoint", "https://api.github.com")), insecure=False)
+    token = credential(name, options, env, "token", "GITHUB_TOKEN")
     return GitHubActionsStore(name, options, GitHubApi(name, endpoint, token))
 
 
@@ -101,11 +97,12 @@ class GitHubActionsStore:
         """See :class:`~keyform.ports.Store`. GitHub tells scopes of classic tokens alone; what another kind
         of token may write shows with the first write."""
         answer = self._api.call("GET", f"{self._path}/public-key", f"see the secrets of {self._where}")
-        scopes = answer.scopes and [scope.strip() for scope in answer.scopes.split(",")]
+        told = answer.headers.get("X-OAuth-Scopes", "")
+        scopes = [scope.strip() for scope in told.split(",") if scope.strip()]
         if scopes and self._scope not in scopes:
             raise StoreError(
                 f"Store {self.name!r}: the token may not write secrets of {self._where}: it has the scopes "
-                f"{answer.scopes}",
+                f"{quoted(told)}",
                 f"Give it the scope {self._scope}, or use a fine-grained token with Secrets: read and write.",
             )
         self._selected_ids()

@@ -52,20 +52,23 @@ _ADVICE = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A status and the JSON that came with it; ``body`` is None where there was none."""
+    """A status and the JSON that came with it; ``body`` is None where there was none, or something else."""
 
     status: int
     body: Any
+    headers: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What the body of a refusal says: a message, whether the credential has ``expired`` although the status
-    is not 401, and in how many seconds the API wants to be asked ``again``."""
+    """What a refusal says: a message, whether the credential has ``expired`` although the status is not 401,
+    in how many seconds the API wants to be asked ``again``, and ``advice`` where it goes beyond what the
+    status asks for."""
 
     message: str = ""
     expired: bool = False
     again: float | None = None
+    advice: str = ""
 
 
 class Rest:
@@ -81,7 +84,7 @@ class Rest:
         self,
         store: str,
         base: str,
-        read_error: Callable[[Any], Said],
+        read_error: Callable[[Answer], Said],
         advice: Mapping[int, str],
         *,
         timeout: float = 30.0,
@@ -179,7 +182,7 @@ class Rest:
             got = exchange(shown)
             if isinstance(got, Failure):
                 return got
-            if credential and self._has_expired(got[0], got[2]) and credential.renew(shown):
+            if credential and self._has_expired(*got) and credential.renew(shown):
                 got = exchange(credential.headers())
                 if isinstance(got, Failure):
                     return got
@@ -218,8 +221,10 @@ class Rest:
                 )
             return self._client
 
-    def _has_expired(self, status: int, content: bytes) -> bool:
-        return status == 401 or (status == 403 and self._read_error(_parsed(content)[1]).expired)
+    def _has_expired(self, status: int, headers: httpx.Headers, content: bytes) -> bool:
+        if status != 403:
+            return status == 401
+        return self._read_error(Answer(status, _parsed(content)[1], headers)).expired
 
     def _judge(
         self,
@@ -234,13 +239,15 @@ class Rest:
         is_json, body = _parsed(content)
         if 200 <= status < 300 or status in accept:
             if is_json or not content:
-                return Answer(status, body)
+                return Answer(status, body, headers)
             return Failure(f"{self._host} answered something else than JSON", "Check the address.")
-        said = self._read_error(body)
+        said = self._read_error(Answer(status, body, headers))
         what = f"{self._host} answered {status}" + (f': "{show(said.message)}"' if said.message else "")
         if 300 <= status < 400:
-            return Failure(f"{what} and leads elsewhere", "Give the address that it really has.")
-        advice = self._advice.get(status, "See what the store says; its documentation may tell more.")
+            advice = show(said.advice) or "Give the address that it really has."
+            return Failure(f"{what} and leads elsewhere", advice)
+        usual = self._advice.get(status, "See what the store says; its documentation may tell more.")
+        advice = show(said.advice) if said.advice else usual
         if said.again is not None or status == 429:
             pause = said.again if said.again is not None else retry_after(headers)
             return Failure(what, advice, again=True, pause=pause)

@@ -9,15 +9,16 @@ from typing import Any
 from urllib.parse import quote
 
 from keyform.model import Place, Secret
-from keyform.stores.http import Said
+from keyform.stores.http import Answer, Said
 
 LABEL = "keyform_"
 """Begins the keys of the metadata that keyform writes."""
 
 
-def said(body: Any) -> Said:
+def said(answer: Answer) -> Said:
     """Reads ``message``, which is a list where a request has the wrong form, and knows a token that ended
     (backend/src/server/plugins/error-handler.ts)."""
+    body = answer.body
     if not isinstance(body, dict):
         return Said()
     message = body.get("message", "")

@@ -21,7 +21,7 @@ import httpx
 from keyform.errors import StoreError
 from keyform.model import Place, Secret
 from keyform.ports import ANYTHING, Held, Over
-from keyform.stores.http import Rest, Said
+from keyform.stores.http import Answer, Rest, Said
 from keyform.stores.http_access import Bearer, checked_address, credential, missing
 from keyform.stores.onepassword_items import (
     LABELS,
@@ -62,9 +62,10 @@ def open_store(
     return OnePasswordStore(name, address, token, options["vault"])
 
 
-def _said(body: Any) -> Said:
+def _said(answer: Answer) -> Said:
     """Reads the schema ErrorResponse. A vault takes one write at a time, and a conflict is none of ours
     (github.com/1Password/terraform-provider-onepassword, issue 108)."""
+    body = answer.body
     if not isinstance(body, dict):
         return Said()
     return Said(str(body.get("message", "")), again=1.0 if body.get("status") == 409 else None)
