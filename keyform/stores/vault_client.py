@@ -210,6 +210,12 @@ class VaultClient:
                 doing,
                 "Check the server's load and the network; `timeout_seconds` may be raised.",
             )
+        if isinstance(problem, ValueError):
+            return self._problem(
+                "the request cannot be sent as it is",
+                doing,
+                "Check `address` and `namespace` for odd characters.",
+            )
         if isinstance(problem, requests.RequestException):
             return self._problem(
                 "it cannot be reached", doing, "Check `address`, the network, and that the server runs."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -85,6 +86,8 @@ def credentials_of(
     mount = auth.get("mount", method).strip("/")
     if method == "approle":
         return Credentials(method, mount, auth["role_id"], auth.get("secret_id"), None, "secret id")
+    if auth.get("token") is not None and auth.get("jwt_file") is not None:
+        raise StoreError(f"Store {name!r} has both `token` and `jwt_file` in `auth`", "Keep one of them.")
     if auth.get("token") is not None:
         return Credentials(method, mount, auth["role"], auth["token"], None, "JWT")
     file = project_folder / auth.get("jwt_file", POD_TOKEN)
@@ -107,7 +110,11 @@ class Session:
     def who(self) -> str:
         """How keyform shows who it is, for messages."""
         c = self._credentials
-        return f"the {c.method} login at auth/{c.mount}" if c.repeats else "a token"
+        return f"the {c.method} login at auth/{c.mount}" if c.repeats else "the token"
+
+    @property
+    def _source(self) -> str:
+        return str(self._credentials.file or self._credentials.origin)
 
     @property
     def known(self) -> tuple[Secret, ...]:
@@ -147,6 +154,11 @@ class Session:
 
     def _begin(self) -> None:
         secret = self._credentials.read(self._store)
+        if secret is not None and not re.fullmatch("[!-~]+", secret.reveal()):
+            raise StoreError(
+                f"Store {self._store!r}: {self._source} holds a character that no credential has",
+                "Set it to the credential alone, without spaces and line breaks.",
+            )
         self._known += (secret,) if secret else ()
         if self._credentials.repeats:
             self._log_in(secret)
@@ -198,8 +210,7 @@ class Session:
         return True
 
     def _dead(self) -> StoreError:
-        origin = self._credentials.file or self._credentials.origin
         return StoreError(
-            f"Store {self._store!r}: the token from {origin} is not valid: it has expired, or was revoked",
+            f"Store {self._store!r}: the token from {self._source} is not valid: it has expired, or was revoked",
             f"Get a new one, then run keyform again: it finishes what it began. {_WAYS}",
         )

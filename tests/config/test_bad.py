@@ -535,6 +535,12 @@ CASES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
         "3:34",
         ("`token`", "${env:NAME}"),
     ),
+    "option of another login": (
+        "stores: {s: {type: vault, auth: {method: approle, role: x, role_id: y}}}\n",
+        "unknown-field",
+        "3:51",
+        ("`role`", "`role_id`"),
+    ),
     "credential of two parts": (
         'stores: {s: {type: acme, auth: {clientSecret: "a${env:B}"}}}\n',
         "clear-text-credential",

@@ -16,8 +16,10 @@ from typing import Any
 
 import jwt
 import pytest
+import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from requests.adapters import HTTPAdapter
 
 from keyform.cli.main import run
 from keyform.errors import StoreError, Taken
@@ -25,6 +27,7 @@ from keyform.model import Place, Secret, fingerprint_matches
 from keyform.stores import vault_login
 from keyform.stores.vault import VaultStore, open_store
 from tests.servers.vault import KUBERNETES, ROOT, Vault, vault
+from tests.stores.whole_run import check_whole_run
 from tests.world import World
 
 pytestmark = pytest.mark.integration
@@ -213,6 +216,32 @@ def test_what_somebody_else_put_there_first_is_left(server: Vault, base: str, op
         opened().put(at(base), Secret(TEXT), LABELS, None)
     assert "theirs" not in f"{taken.value.diagnostics}"
     assert server.ask("GET", f"secret/data/{base}")["data"]["metadata"]["version"] == 1
+
+
+@pytest.mark.parametrize("at_request", [1, 2, 3, 4])
+def test_an_answer_that_is_lost_costs_nothing(
+    server: Vault, base: str, opened: Opened, monkeypatch: pytest.MonkeyPatch, at_request: int
+) -> None:
+    server.ask("POST", f"secret/data/{base}", {"data": {"theirs": "stays"}})
+    store = opened()
+    store.get(at(base))
+    send, sent = HTTPAdapter.send, [0]
+
+    def losing(*args: Any, **kwargs: Any) -> Any:
+        answer = send(*args, **kwargs)
+        sent[0] += 1
+        if sent[0] == at_request:
+            raise requests.ConnectionError("lost by the test")
+        return answer
+
+    monkeypatch.setattr(HTTPAdapter, "send", losing)
+    lost = told(lambda: store.put(at(base), Secret(TEXT), LABELS, None))
+    assert "cannot be reached" in lost
+    store.put(at(base), Secret(TEXT), LABELS, None)
+    assert server.ask("GET", f"secret/data/{base}")["data"]["data"] == {"theirs": "stays", "value": TEXT}
+    held = store.look(at(base))
+    assert held is not None
+    assert (held.version, dict(held.labels)) == ("2", LABELS), "it was written once"
 
 
 # What a token may do
@@ -416,7 +445,7 @@ def test_a_jwt_from_a_file_logs_in(server: Vault, base: str, opened: Opened, tmp
     file.write_text(issued + "\n")
     store = opened(None, auth={"method": "jwt", "mount": "ci", "role": "keyform", "jwt_file": "token"})
     store.put(at(f"{base}/a"), Secret("one"), {})
-    file.write_text("rotated away")
+    file.write_text("rotated-away")
     message = told(lambda: [store.get(at(f"{base}/a")) for _ in range(9)])
     assert "the jwt login at auth/ci was refused" in message
     file.write_text(issued)
@@ -549,6 +578,23 @@ def test_from_yaml_to_vault_and_back(
     assert world.live() == {}
     assert server.ask("GET", f"secret/data/{base}/one")["data"]["data"] is None
     assert server.ask("GET", f"secret/data/{base}/shared")["data"]["data"] == {"theirs": "stays"}
+
+
+@pytest.mark.parametrize("mount", ["secret", "old"])
+def test_the_whole_run_of_every_store(
+    server: Vault, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mount: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("KEYFORM_TOKEN", ROOT)
+    options = f'address: "{server.url}", mount: {mount}, prefix: {base}, token: "${{env:KEYFORM_TOKEN}}"'
+
+    def read(path: str) -> str | None:
+        found = server.ask("GET", f"{mount}/{'data/' if mount == 'secret' else ''}{base}/{path}")
+        data = found.get("data") or {}
+        value = ((data.get("data") or {}) if mount == "secret" else data).get("value")
+        return None if value is None else str(value)
+
+    check_whole_run(tmp_path, f"{{type: vault, {options}}}", "one", "deep/two", read, capfd)
 
 
 def test_nothing_is_minted_that_could_not_be_stored(

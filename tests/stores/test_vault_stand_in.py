@@ -134,6 +134,14 @@ def put(store: VaultStore) -> Callable[[], object]:
             {},
             "both `token` and `auth`",
         ),
+        (
+            {
+                "address": "https://v",
+                "auth": {"method": "jwt", "role": "r", "token": Secret("t"), "jwt_file": "f"},
+            },
+            {},
+            "both `token` and `jwt_file`",
+        ),
     ],
 )
 def test_options_that_cannot_work_are_told(
@@ -186,6 +194,16 @@ def test_the_token_of_vault_login_is_used(start: Callable[..., StandIn], tmp_pat
     file.write_text("from-the-file\n")
     open_store("vault", options, tmp_path, env).get(PLACE)
     assert server.seen[-1][2]["X-Vault-Token"] == "from-the-file"
+
+
+def test_what_cannot_be_sent_is_told(start: Callable[..., StandIn], tmp_path: Path) -> None:
+    server = start()
+    env = {"VAULT_ADDR": server.url, "VAULT_TOKEN": f"{TOKEN}\n"}
+    message = told(lambda: open_store("vault", {"kv_version": 2}, tmp_path, env).get(PLACE))
+    assert "VAULT_TOKEN holds a character that no credential has" in message
+    message = told(put(opened(server, tmp_path, namespace="a\nb")))
+    assert "cannot be sent" in message
+    assert server.seen == []
 
 
 def test_opening_asks_nothing_of_anybody(start: Callable[..., StandIn], tmp_path: Path) -> None:
