@@ -211,6 +211,7 @@ class Session:
 
     def _dead(self) -> StoreError:
         return StoreError(
-            f"Store {self._store!r}: the token from {self._source} is not valid: it has expired, or was revoked",
+            f"Store {self._store!r}: the token from {self._source} is not valid: it has expired, or was "
+            "revoked",
             f"Get a new one, then run keyform again: it finishes what it began. {_WAYS}",
         )
