@@ -72,6 +72,12 @@ _STORES = {
         "keyform.stores.infisical",
         {"endpoint": "https://app.infisical.com", "project_id": None, "environment": None},
     ),
+    "azure-key-vault": StoreType("keyform.stores.azure_key_vault", {"vault_url": None}, "azure"),
+    "gcp-secret-manager": StoreType(
+        "keyform.stores.gcp_secret_manager",
+        {"project": None, "location": None, "prefix": None, "endpoint": None},
+        "gcp",
+    ),
 }
 _STATES = {"local": "keyform.states.local"}
 
