@@ -2,7 +2,8 @@
 
 A deleted secret keeps its name for the days that the vault retains it. keyform takes such a name back by
 recovering the secret; so that no old value comes back with it, what keyform deletes it disables first, and
-marks as deleted. Key Vault has no conditional write, so what a write may replace is checked right before it.
+marks as deleted. Key Vault has no conditional write: what a write may replace is checked right before it, and
+the keyforms of one machine take turns at a secret meanwhile.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import re
 import secrets as _random
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +25,7 @@ from keyform.ports import ANYTHING, Held, Over
 from keyform.stores.azure_calls import Calls, reason
 from keyform.stores.flat_names import FlatNames
 from keyform.stores.over import allow
+from keyform.stores.turns import turn
 
 _T = TypeVar("_T")
 LARGEST = 25_000
@@ -56,7 +58,7 @@ def open_store(
             "Write it as the portal shows it, such as https://shop-prod.vault.azure.net.",
         )
     return AzureKeyVaultStore(
-        name, url, Calls(name, url, options.get("timeout", 30)), purge=options.get("purge", False)
+        name, url, Calls(name, url, options.get("timeout", 30)), env, purge=options.get("purge", False)
     )
 
 
@@ -67,11 +69,19 @@ class AzureKeyVaultStore:
     readable = True
 
     def __init__(
-        self, name: str, vault_url: str, calls: Calls, *, purge: bool = False, patience: float = 60
+        self,
+        name: str,
+        vault_url: str,
+        calls: Calls,
+        env: Mapping[str, str],
+        *,
+        purge: bool = False,
+        patience: float = 60,
     ) -> None:
         self.name = name
         self._vault_url = vault_url
         self._call = calls
+        self._env = env
         self._purges = purge
         self._patience = patience
 
@@ -149,6 +159,12 @@ class AzureKeyVaultStore:
                 f"Store {self.name!r} cannot keep {place}: the value has {size:,} bytes",
                 f"Azure Key Vault takes at most {LARGEST:,}. Keep this one in another store.",
             )
+        with self._turn(name):
+            return self._put(place, name, secret, labels, over)
+
+    def _put(
+        self, place: Place, name: str, secret: Secret, labels: Mapping[str, str], over: Over
+    ) -> str | None:
         found = self._current(place, name)
         before = dict(found.properties.tags or {}) if found else {}
         tags = _tags(before, labels)
@@ -177,12 +193,16 @@ class AzureKeyVaultStore:
     def delete(self, place: Place) -> None:
         """See :class:`~keyform.ports.Store`. The vault retains what is deleted, unless ``purge`` is set."""
         name = NAMES.name(self.name, place)
-        if self._remove(place, name) and self._purges:
-            self._settle("purge", place, lambda client: client.purge_deleted_secret(name), also=404)
+        with self._turn(name):
+            if self._remove(place, name) and self._purges:
+                self._settle("purge", place, lambda client: client.purge_deleted_secret(name), also=404)
 
     def close(self) -> None:
         """See :class:`~keyform.ports.Store`."""
         self._call.close()
+
+    def _turn(self, name: str) -> AbstractContextManager[None]:
+        return turn(self.name, f"{self._vault_url}/secrets/{name}", self._env, 2 * self._patience)
 
     def _current(self, place: Place, name: str) -> KeyVaultSecret | None:
         """The secret as it stands; None where there is none, or keyform was about to delete it."""

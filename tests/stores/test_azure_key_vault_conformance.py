@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,13 +27,12 @@ def unreachable() -> str:
 
 
 def open_at(url: str, **options: Any) -> Store:
-    return opened("azure", {"vault_url": url, **options}, Path(), {})
+    return opened("azure", {"vault_url": url, **options}, Path(), os.environ)
 
 
 class TestAzureKeyVault(StoreConformance):
     labels = True
     versions = True
-    exclusive = False
     largest = 25_000
     paths = ("a", "a/b", "a/b/c", "ab", "b", "a-b", "a-b/c", "a/b-c", "1")
     refused = (
@@ -68,6 +68,7 @@ class TestAzureKeyVault(StoreConformance):
             for name, value in servers.enter_context(managed_identity(lambda: "token-of-today")).items():
                 monkeypatch.setenv(name, value)
             monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(files[1]))
+            monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
             self.urls = urls
             yield lambda: open_at(urls["good"])
 
