@@ -21,8 +21,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from requests.adapters import HTTPAdapter
 
+from keyform.apply import Wrapping
 from keyform.cli.main import run
-from keyform.errors import StoreError, Taken
+from keyform.errors import PlanError, StoreError, Taken
 from keyform.model import Place, Secret, fingerprint_matches
 from keyform.stores import vault_login
 from keyform.stores.vault import VaultStore, open_store
@@ -624,6 +625,59 @@ def test_a_token_that_dies_in_a_run_leaves_no_key_without_its_secret(
     assert len(world.live()) == 3
     for address in ("keys.one", "keys.two", "keys.three"):
         assert world.stored(address) is not None
+
+
+def test_somebody_elses_value_is_not_replaced_without_being_told_to(
+    server: Vault, base: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEYFORM_TOKEN", ROOT)
+    world.write(CONFIG.format(url=server.url, base=base))
+    server.ask("POST", f"secret/data/{base}/shared", {"data": {"two": "theirs", "more": "stays"}})
+    with pytest.raises(PlanError, match="vault:shared#two holds a value that keyform did not write"):
+        world.apply()
+    assert world.live() == {}
+    assert not world.apply(overwrite=True).failed
+    data = server.ask("GET", f"secret/data/{base}/shared")["data"]["data"]
+    assert data["more"] == "stays"
+    assert Secret(data["two"]) == world.stored("keys.two")
+
+
+class SealedAtWrite:
+    """A store whose server is sealed just before a write."""
+
+    def __init__(self, inner: Any, seal: Callable[[], object], writes: list[int]) -> None:
+        self._inner, self._seal, self._writes = inner, seal, writes
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "put":
+            self._writes[0] -= 1
+            if self._writes[0] == 0:
+                self._seal()
+        return getattr(self._inner, name)
+
+
+def test_a_server_that_is_sealed_in_a_run_costs_no_key(
+    tmp_path_factory: pytest.TempPathFactory, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEYFORM_TOKEN", ROOT)
+    with vault(tmp_path_factory.mktemp("sealed")) as server:
+        world.write(CONFIG.format(url=server.url, base="test"))
+        server.ask("PUT", "sys/seal")
+        assert "it is sealed" in told(world.apply)
+        assert world.live() == {}
+        server.ask("PUT", "sys/unseal", {"key": server.unseal_key})
+        writes = [2]
+        wrap = Wrapping(
+            store=lambda inner: SealedAtWrite(inner, lambda: server.ask("PUT", "sys/seal"), writes)
+        )
+        outcome = world.apply(wrap=wrap)
+        assert any("it is sealed" in diagnostic.summary for diagnostic in outcome.failed)
+        server.ask("PUT", "sys/unseal", {"key": server.unseal_key})
+        assert len(world.live()) == outcome.done == 1, "what could not be stored was revoked again"
+        assert not world.apply().failed
+        assert len(world.live()) == 3
+        for address in ("keys.one", "keys.two", "keys.three"):
+            assert world.stored(address) is not None
 
 
 def test_no_log_of_any_library_shows_a_secret_or_a_token(
