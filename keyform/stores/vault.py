@@ -9,6 +9,7 @@ Sources: https://developer.hashicorp.com/vault/api-docs/secret/kv and https://op
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import re
@@ -16,19 +17,17 @@ import secrets as _random
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import hvac
-from hvac.exceptions import Forbidden
 
 from keyform.errors import StoreError
 from keyform.model import Place, Secret
 from keyform.ports import ANYTHING, Held, Over
 from keyform.stores.over import allow
 from keyform.stores.turns import turn
-from keyform.stores.vault_client import Grant, Server, VaultClient
+from keyform.stores.vault_client import CANARY, Denied, Grant, Server, VaultClient
 from keyform.stores.vault_kv import Beaten, Document, Engine, engine_at
 from keyform.stores.vault_labels import label_entries, label_removals, labels_of
 from keyform.stores.vault_login import credentials_of
@@ -135,7 +134,7 @@ class VaultStore:
 
     def probe(self) -> None:
         """See :class:`~keyform.ports.Store`."""
-        place = Place(self.name, f"keyform-canary-{_random.token_hex(8)}")
+        place = Place(self.name, f"{CANARY}{_random.token_hex(8)}")
         path = self._path(place)
         canary = Secret(_random.token_urlsafe(32))
         self.put(place, canary, {}, None)
@@ -152,18 +151,17 @@ class VaultStore:
     def access(self) -> str:
         """See :class:`~keyform.ports.Store`."""
         engine = self._engine
-        path = f"{self._prefix}keyform-canary-{'0' * 16}"
+        path = f"{self._prefix}{CANARY}{'0' * 16}"
         wanted = engine.needs(path)
         labelled = engine.describes(path)
         asked = [grant.path for grant in (*wanted, *([labelled] if labelled else []))]
 
-        def act(vault: hvac.Client) -> Mapping[str, list[str]] | None:
-            try:
-                return dict(vault.adapter.post("/v1/sys/capabilities-self", json={"paths": asked})["data"])
-            except Forbidden:
-                return None
+        def act(vault: hvac.Client) -> Mapping[str, list[str]]:
+            return dict(vault.adapter.post("/v1/sys/capabilities-self", json={"paths": asked})["data"])
 
-        told = self._client.call("ask what it may do", act)
+        told = None
+        with contextlib.suppress(Denied):
+            told = self._client.call("ask what it may do", act)
         what = f"KV version {engine.number} in {self._mount!r} at {self._client.where}, by {self._client.who}"
         if told is None:
             return f"{what}: it may not be told what it may do (sys/capabilities-self)"
@@ -175,10 +173,10 @@ class VaultStore:
                 f"A policy of it has to say, for the paths of your keys and keyform's canary: "
                 f"{' '.join(map(str, missing))}",
             )
-        labels = "no labels" if labelled is None else "and labels"
+        labels = "labels are not kept" if labelled is None else "labels are kept"
         if labelled is not None and not _allowed(labelled, told):
-            labels = f"but no labels, which takes: {labelled}"
-        return f"{what}: secrets can be written, read and deleted, {labels}"
+            labels = f"labels are not kept, which takes: {labelled}"
+        return f"{what}: secrets can be written, read and deleted; {labels}"
 
     def put(
         self, place: Place, secret: Secret, labels: Mapping[str, str], over: Over = ANYTHING
@@ -265,7 +263,7 @@ class VaultStore:
     def _name(self, place: Place) -> str:
         return place.field or self._field
 
-    def _turn(self, path: str) -> AbstractContextManager[object]:
+    def _turn(self, path: str) -> contextlib.AbstractContextManager[object]:
         """Without check-and-set, keyform's own processes take turns; with it, its threads alone, which spares
         requests that would come too late."""
         what = (self._client.where, self._mount, path)

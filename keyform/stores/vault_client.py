@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -37,6 +38,10 @@ _RETRIES = Retry(
 )
 
 
+CANARY = "keyform-canary-"
+"""What the names of canaries begin with; the rest is another one each time."""
+
+
 class Denied(StoreError):
     """The token is good, and may not do this."""
 
@@ -50,7 +55,8 @@ class Grant:
 
     def __str__(self) -> str:
         named = ", ".join(f'"{capability}"' for capability in self.capabilities)
-        return f'path "{self.path}" {{ capabilities = [{named}] }}'
+        path = re.sub(f"{CANARY}[0-9a-f]+$", f"{CANARY}*", self.path)
+        return f'path "{path}" {{ capabilities = [{named}] }}'
 
 
 @dataclass(frozen=True, slots=True)

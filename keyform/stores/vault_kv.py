@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import hvac
 from hvac import utils
-from hvac.exceptions import Forbidden, InvalidPath, InvalidRequest, UnexpectedError
+from hvac.exceptions import InvalidPath, InvalidRequest, UnexpectedError
 
 from keyform.errors import StoreError
 from keyform.stores.vault_client import Denied, Grant, VaultClient
@@ -216,7 +216,10 @@ class KvOne:
 def engine_at(store: str, client: VaultClient, mount: str, number: int | None) -> Engine:
     """The engine mounted at ``mount``: of the generation ``number``, or else as the server tells."""
     if number is None:
-        number = client.call(f"find the secrets engine {mount!r}", lambda vault: _generation(vault, mount))
+        with contextlib.suppress(Denied):  # as it also answers for a mount that is not there
+            number = client.call(
+                f"find the secrets engine {mount!r}", lambda vault: _generation(vault, mount)
+            )
         if number is None:
             raise StoreError(
                 f"Store {store!r}: {mount!r} at {client.where} is no KV engine that {client.who} may see",
@@ -230,7 +233,7 @@ def _generation(vault: hvac.Client, mount: str) -> int | None:
     # What `vault kv` asks too: any token may, that is granted something below the mount.
     try:
         about = vault.adapter.get(utils.format_url("/v1/sys/internal/ui/mounts/{mount}", mount=mount))["data"]
-    except (Forbidden, InvalidPath):
+    except InvalidPath:
         return None
     if about["type"] not in ("kv", "generic"):
         return None

@@ -283,6 +283,7 @@ def test_a_read_only_token_is_told_what_it_lacks(server: Vault, base: str, opene
         message = told(act)
         assert f'path "secret/data/{base}/' in message
         assert '"create"' in message
+        assert ("keyform-canary-*" in message) == ("canary" in message)
     server.ask("POST", f"secret/data/{base}/a", {"data": {"value": "theirs"}})
     message = told(lambda: store.delete(at("a")))
     assert f'path "secret/delete/{base}/a" {{ capabilities = ["update"] }}' in message
@@ -298,7 +299,9 @@ def test_without_metadata_in_the_policy_labels_are_left_out(server: Vault, base:
         'path "secret/metadata/*" { capabilities = ["delete"] }',
     )
     store = opened(server.token("unlabelled"), prefix=base)
-    assert "no labels" in store.access()
+    assert (
+        f'labels are not kept, which takes: path "secret/metadata/{base}/keyform-canary-*"' in store.access()
+    )
     store.put(at("a"), Secret("one"), LABELS)
     held = store.look(at("a"))
     assert held is not None
@@ -401,6 +404,14 @@ def test_a_plain_token_that_dies_says_what_to_do(server: Vault, base: str, opene
             store.put(at(f"p{number}"), Secret(TEXT), {})
             written.append(number)
 
+    revoked = server.token("writer")
+    server.ask("POST", "auth/token/revoke", {"token": revoked})
+    for act in (
+        opened(revoked).access,
+        opened(revoked).probe,
+        lambda: opened(revoked, kv_version=2).get(at("a")),
+    ):
+        assert "the token from VAULT_TOKEN is not valid" in told(act)
     message = told(go_on)
     assert 0 < len(written) < 10
     assert "the token from VAULT_TOKEN is not valid: it has expired, or was revoked" in message
