@@ -6,6 +6,7 @@ in between is lost; fields of other managers are not forced, except the very fie
 
 from __future__ import annotations
 
+import contextlib
 import secrets as _random
 import threading
 import time
@@ -19,11 +20,10 @@ from keyform.model import Place, Secret
 from keyform.ports import ANYTHING, Held, Over
 from keyform.stores.age_identity import home
 from keyform.stores.kubernetes_client import CONFLICT, NOT_FOUND, Answer, Cluster, find_access
+from keyform.stores.kubernetes_refusals import refuse_contested, refuse_too_large, refuse_unfit
 from keyform.stores.kubernetes_rights import lacks
 from keyform.stores.kubernetes_secret import (
     CANARY,
-    FIELDS,
-    LARGEST,
     MANAGER,
     Found,
     Spot,
@@ -35,6 +35,7 @@ from keyform.stores.over import allow, taken
 
 _APPLY, _MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
 _AS_KEYFORM = ("fieldManager", MANAGER)
+_MOVED = (CONFLICT, NOT_FOUND)  # what a write meets that goes out from a state which is no more
 _TURNS = 40  # how often a write is tried again after somebody else's came between
 
 
@@ -124,9 +125,12 @@ class KubernetesStore:
             try:
                 self._write(where, place, written, {}, ANYTHING, wanted)
                 found = self._read(where, f"read {place}")
-                raw = found.raw(where.field) if found else None
-            finally:
-                self._erase(where, place)
+            except StoreError:
+                with contextlib.suppress(StoreError):
+                    self._erase(where, place)  # the write may have been carried out
+                raise
+            self._erase(where, place)
+            raw = found.raw(where.field) if found else None
             if raw != written.reveal().encode():
                 raise self._cluster.failed(
                     f"keep {place}",
@@ -188,39 +192,45 @@ class KubernetesStore:
         doing, value = f"write {place}", secret.reveal().encode()
         for _ in self._turn(where, doing):
             found = self._read(where, doing)
-            self._refuse_too_large(doing, found.size_with(where.field, value) if found else len(value))
+            refuse_too_large(
+                self._cluster, doing, found.size_with(where.field, value) if found else len(value)
+            )
+            raw = found.raw(where.field) if found else None
+            if found and raw == value and over != ANYTHING:
+                return found.version(where.field)
+            self._allow(place, over, raw)
             if found is None:
-                allow(self.name, place, over, None)
-                body = created(where, secret, labels, wanted)
-                answer = self._cluster.call(doing, "POST", where.collection, body, query=(_AS_KEYFORM,))
-                if answer.status == NOT_FOUND:
-                    raise self._cluster.failed(
-                        doing,
-                        f"there is no namespace {where.namespace}",
-                        f"Create it (`kubectl create namespace {where.namespace}`), or correct the path or "
-                        "the store's `namespace`.",
-                    )
+                answer = self._create(doing, where, created(where, secret, labels, wanted))
             else:
-                raw = found.raw(where.field)
-                if over != ANYTHING:
-                    if raw == value:
-                        return found.version(where.field)
-                    self._allow(place, over, raw)
-                self._refuse_unfit(doing, where, found, wanted)
+                refuse_unfit(self._cluster, doing, where, found, wanted)
                 tidy = found.as_applied()
                 if tidy is not None:
                     answer = self._patch(doing, where, tidy, _MERGE)
-                    if answer.status in (CONFLICT, NOT_FOUND):
+                    if answer.status in _MOVED:
                         continue
                     found = Found(answer.body)
-                body = found.with_field(where, secret, labels, wanted)
-                answer = self._patch(doing, where, body, _APPLY)
-                if answer.contested:
-                    self._refuse_contested(doing, where, answer)
-                    answer = self._patch(doing, where, body, _APPLY, ("force", "true"))
-            if answer.status not in (CONFLICT, NOT_FOUND):
+                answer = self._apply(doing, where, found.with_field(where, secret, labels, wanted))
+            if answer.status not in _MOVED:
                 return Found(answer.body).version(where.field)
         raise self._overrun(doing)
+
+    def _create(self, doing: str, where: Spot, body: dict[str, Any]) -> Answer:
+        answer = self._cluster.call(doing, "POST", where.collection, body, query=(_AS_KEYFORM,))
+        if answer.status == NOT_FOUND:
+            raise self._cluster.failed(
+                doing,
+                f"there is no namespace {where.namespace}",
+                f"Create it (`kubectl create namespace {where.namespace}`), or correct the path or "
+                "the store's `namespace`.",
+            )
+        return answer
+
+    def _apply(self, doing: str, where: Spot, body: dict[str, Any]) -> Answer:
+        answer = self._patch(doing, where, body, _APPLY)
+        if answer.contested:
+            refuse_contested(self._cluster, doing, where, answer)
+            answer = self._patch(doing, where, body, _APPLY, ("force", "true"))
+        return answer
 
     def _erase(self, where: Spot, place: Place) -> None:
         doing = f"delete {place}"
@@ -232,7 +242,7 @@ class KubernetesStore:
                 body = {"preconditions": found.preconditions()}
                 answer = self._cluster.call(doing, "DELETE", where.path, body)
             else:
-                self._refuse_unfit(doing, where, found, Wanted())
+                refuse_unfit(self._cluster, doing, where, found, Wanted())
                 answer = self._patch(doing, where, found.without_field(where.field), _MERGE)
             if answer.status != CONFLICT:
                 return
@@ -264,8 +274,6 @@ class KubernetesStore:
             doing, "PATCH", where.path, body, content=content, query=(_AS_KEYFORM, *query)
         )
 
-    # Refusals
-
     def _allow(self, place: Place, over: Over, raw: bytes | None) -> None:
         try:
             present = None if raw is None else Secret(raw.decode())
@@ -274,44 +282,3 @@ class KubernetesStore:
             if over is None:
                 raise taken(self.name, place) from None
         allow(self.name, place, over, present)
-
-    def _refuse_too_large(self, doing: str, size: int) -> None:
-        if size > LARGEST:
-            raise self._cluster.failed(
-                doing,
-                f"the Secret would hold {size:,} bytes",
-                f"The values of a Secret have room for {LARGEST:,} bytes together. Use another Secret.",
-            )
-
-    def _refuse_unfit(self, doing: str, where: Spot, found: Found, wanted: Wanted) -> None:
-        named = f"-n {where.namespace} {where.name}"
-        if found.going:
-            raise self._cluster.failed(
-                doing,
-                "the Secret is being deleted and waits for a finalizer",
-                f"See `kubectl get secret {named} -o yaml`; run this again once it is gone.",
-            )
-        if found.immutable:
-            raise self._cluster.failed(
-                doing,
-                "the Secret is immutable",
-                f"Its values cannot change. Delete it (`kubectl delete secret {named}`), or let the key's "
-                "`secret` name another Secret.",
-            )
-        if wanted.type and wanted.type != found.type:
-            raise self._cluster.failed(
-                doing,
-                f"the Secret is of type {found.type}, and the store's are of type {wanted.type}",
-                "A Secret cannot change its type. Name another Secret, or correct `secret_type`.",
-            )
-
-    def _refuse_contested(self, doing: str, where: Spot, answer: Answer) -> None:
-        """Let pass the field that the caller may replace, and keyform's own note."""
-        mine = (f".data.{where.field}", f".metadata.annotations.{FIELDS}")
-        others = [f"{field} ({said})" for field, said in answer.contested if field not in mine]
-        if others:
-            raise self._cluster.failed(
-                doing,
-                f"others manage what it would change: {'; '.join(others)}",
-                "Take it out of `labels` or `annotations` of the store, or let the other manager give it up.",
-            )

@@ -7,7 +7,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,16 @@ class Access:
             f"{f'context {self.context!r}' if self.context else 'the current context'} of {self.kubeconfig}"
         )
 
+    @property
+    def advice(self) -> str:
+        """What to do where it gives no credential."""
+        if self.kubeconfig is None:
+            return "See that the pod mounts its service account's token (`automountServiceAccountToken`)."
+        return (
+            "See that `kubectl auth whoami` works with the same kubeconfig and context, and check "
+            "`kubeconfig` and `context` in the store's options."
+        )
+
     def load(self) -> Configuration:
         """Read the credential, running the context's exec plugin where it has one. Raises
         ``ConfigException``, ``OSError`` and what else the client lets through."""
@@ -57,7 +67,7 @@ class Answer:
     """What the server said: the HTTP status and the JSON object, a ``Status`` where it said no."""
 
     status: int
-    body: Mapping[str, Any]
+    body: Mapping[str, Any] = field(repr=False)
 
     @property
     def message(self) -> str:
@@ -146,8 +156,7 @@ class Cluster:
             raise self.failed(
                 doing,
                 f"no credential could be had from {self._access}: {quoted(problem)}",
-                "See that `kubectl auth whoami` works with the same kubeconfig and context, and check "
-                "`kubeconfig` and `context` in the store's options.",
+                self._access.advice,
             )
         loaded.retries = urllib3.Retry(
             total=3,
@@ -201,7 +210,7 @@ class Cluster:
     def _refused(self, doing: str, answer: Answer) -> StoreError:
         if answer.status == UNAUTHORIZED or "system:anonymous" in answer.message:
             why = f"the cluster does not accept the credential of {self._access}: {answer.message}"
-            do = "It has expired or was withdrawn. Sign in again, until `kubectl auth whoami` works."
+            do = f"It has expired or was withdrawn. Sign in again. {self._access.advice}"
         elif answer.status == FORBIDDEN:
             why = answer.message
             do = "If a right is missing, bind the role that docs/stores/kubernetes.md shows."

