@@ -18,7 +18,7 @@ from keyform.errors import StoreError, Taken
 from keyform.model import Place, Secret
 from keyform.registry import open_store
 from keyform.stores.kubernetes import KubernetesStore
-from keyform.stores.kubernetes_client import Access, Cluster
+from keyform.stores.kubernetes_client import Access, Answer, Cluster
 from keyform.stores.kubernetes_secret import Wanted
 from tests.servers.kubernetes import ADMIN, KEYFORM, NOBODY, READER, KubernetesServer, kubernetes
 from tests.stores.whole_run import check_whole_run
@@ -248,6 +248,54 @@ def test_a_note_that_was_spoilt_does_no_harm(space: Space) -> None:
     held = store.look(PLACE)
     assert held is not None
     assert held.labels == {"generation": "2"}
+
+
+class Between(Cluster):
+    """A cluster where somebody else is faster: ``meddle`` comes between what was read and the first write."""
+
+    def __init__(self, access: Access, meddle: Callable[[], object]) -> None:
+        super().__init__("prod", access)
+        self._meddle: Callable[[], object] | None = meddle
+
+    def call(self, doing: str, method: str, path: str, *arguments: Any, **named: Any) -> Answer:
+        meddle = self._meddle
+        if method != "GET" and meddle:
+            self._meddle = None
+            meddle()
+        return super().call(doing, method, path, *arguments, **named)
+
+
+def between(space: Space, meddle: Callable[[], object]) -> KubernetesStore:
+    access = Access(str(space.server.kubeconfig(f"{space.name}-between", {"token": KEYFORM})))
+    return KubernetesStore("prod", Between(access, meddle), namespace=space.name)
+
+
+def test_a_write_that_somebody_came_before_is_not_carried_out(space: Space) -> None:
+    other = space.open()
+    first = between(space, lambda: other.put(PLACE, Secret("theirs"), {}))
+    said(lambda: first.put(PLACE, Secret("mine"), {}, None), Taken)
+    assert space.data() == {"token": "theirs"}
+    other.put(PLACE, Secret("seen"), {})  # an apply, so that no later write begins by tidying up
+    second = between(space, lambda: other.put(PLACE, Secret("theirs"), {}))
+    said(lambda: second.put(PLACE, Secret("mine"), {}, Secret("seen")), Taken)
+    assert space.data() == {"token": "theirs"}
+    third = between(space, lambda: other.put(Place("prod", "checkout", "other"), Secret("new"), {"a": "b"}))
+    third.put(PLACE, Secret("mine"), {}, Secret("theirs"))
+    assert space.data() == {"token": "mine", "other": "new"}
+
+
+def test_a_deletion_that_somebody_came_before_takes_no_more_than_its_field(space: Space) -> None:
+    other, beside = space.open(), Place("prod", "checkout", "other")
+    other.put(PLACE, Secret("x"), {})
+    between(space, lambda: space.edit(data={"theirs": b64("y")})).delete(PLACE)
+    assert space.data() == {"theirs": "y"}, "the Secret was no longer only keyform's"
+    other.put(PLACE, Secret("x"), {})
+    between(space, lambda: other.put(beside, Secret("z"), {"generation": "1"})).delete(PLACE)
+    held = other.look(beside)
+    assert held is not None
+    assert held.labels == {"generation": "1"}, "the note of the other field stays"
+    between(space, lambda: other.delete(beside)).delete(beside)
+    assert space.data() == {"theirs": "y"}
 
 
 # Rules of the cluster
