@@ -62,6 +62,22 @@ def id_reader(entry: Any, what: str = "key") -> Reader:
     return read
 
 
+def told_id_reader(path: str) -> Callable[[Any], str | None]:
+    """The id of the key that an answer speaks of, as a text or a whole number; None where it names none."""
+    get = compile_path(path)
+
+    def read(raw: Any) -> str | None:
+        value = get(raw)
+        if value is None:
+            return None
+        text = str(value) if type(value) is int else value
+        if type(text) is not str or not text or not text.isprintable():
+            raise Unintelligible("something else than an id where it names the key")
+        return text
+
+    return read
+
+
 def nothing(raw: Any) -> None:
     """Reads what no answer shows."""
 

@@ -114,10 +114,10 @@ class Http:
         except (ValueError, TypeError):
             return None
 
-    def within(self, link: str) -> str:
-        """The address of a next page, in full. Raises ``ServiceError`` when it leads to another host, where
-        the credential must not go."""
-        base = httpx.URL(self._base + "/")
+    def within(self, link: str, page: str) -> str:
+        """The address of a next page, in full; ``page`` is the path or address of the one before. Raises
+        ``ServiceError`` when it leads to another host, where the credential must not go."""
+        base = httpx.URL(page if "://" in page else self._base + page)
         try:
             url = base.join(link)
         except (httpx.InvalidURL, ValueError):

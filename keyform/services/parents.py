@@ -14,8 +14,8 @@ from keyform.diagnostics import Diagnostic, error
 from keyform.errors import Refused, ServiceError, Unreachable
 from keyform.model import LiveKey
 from keyform.services.dialect import Operation
+from keyform.services.fields import told_id_reader
 from keyform.services.paging import MOST_ENTRIES
-from keyform.services.paths import compile_path
 from keyform.services.readers import project_reader
 
 if TYPE_CHECKING:
@@ -73,11 +73,9 @@ class Parents:
         return {"project": project.replace("%2F", "/").replace("%25", "%"), "id": own_id}
 
     def id_in(self, tree: Mapping[str, Any], body: Any) -> str | None:
-        """The id of the key that an answer tells of, where it says the project too."""
-        if "parent" not in tree:
-            return None
-        own_id, project = compile_path(tree["id"])(body), compile_path(tree["parent"])(body)
-        return joined(project, own_id) if isinstance(own_id, str) and isinstance(project, str) else None
+        """The id of the key that an answer speaks of, with its project."""
+        own_id, project = told_id_reader(tree["id"])(body), told_id_reader(tree["parent"])(body)
+        return None if own_id is None or project is None else joined(project, own_id)
 
 
 def inside(project: str, key: LiveKey) -> LiveKey:

@@ -60,7 +60,15 @@ def prove(
         if "refused_if" in tree and conditions(tree["refused_if"])(body):
             raise Refused(summary, _STEPS[401], status=200)
         raise ServiceError(summary, "Check that the service's `endpoint` is a key service.")
-    return service.told_id(operation, body) if "id" in tree else None
+    if not service.names_keys(operation):
+        return None
+    proved = service.told_id(operation, doing, body)
+    if proved is None:
+        raise ServiceError(
+            f"service {service.name!r}: {doing} failed: the answer does not say whose secret it is",
+            "Check `prove.id` of the profile: it says where the answer names the key.",
+        )
+    return proved
 
 
 def _applies(when: Mapping[str, Any], spec: KeySpec) -> bool:

@@ -16,7 +16,7 @@ from keyform.ports import Clock, Listing, Minted
 from keyform.profile import Profile
 from keyform.services.calls import CREATE, READ, WRITE, Answer
 from keyform.services.dialect import Operation
-from keyform.services.fields import Unintelligible, conditions
+from keyform.services.fields import Unintelligible, conditions, told_id_reader
 from keyform.services.http import Http
 from keyform.services.origins import Origins
 from keyform.services.paging import Entry, Pages
@@ -154,10 +154,11 @@ class RestService:
         self._origins.set(project, origins)
 
     def own_key(self) -> str | None:
-        if "own_key" not in self._operations:
+        operation = self._operations.get("own_key")
+        if operation is None or not self.names_keys(operation):
             return None
-        operation = self.operation("own_key")
-        return self.told_id(operation, self.send(operation, "asking for keyform's own key", {}, READ))
+        doing = "asking for keyform's own key"
+        return self.told_id(operation, doing, self.send(operation, doing, {}, READ))
 
     def clock_skew(self) -> timedelta | None:
         return self._http.clock_skew()
@@ -194,10 +195,14 @@ class RestService:
         """Every entry of a listing, in the service's order, and why some may be missing. ``given``: what
         placeholders stand for beside those of a page."""
 
+        page = ""  # where the page before was had, which a link may be relative to
+
         def fetch(values: Mapping[str, Any], link: str | None) -> Answer:
+            nonlocal page
             call = operation.call(self.name, doing, {**self._options, **given, **values})
             if link is not None:
-                call = replace(call, path=self._http.within(link), params=None)
+                call = replace(call, path=self._http.within(link, page), params=None)
+            page = call.path
             return self._http.call(call)
 
         where = conditions(operation.tree["where"]) if "where" in operation.tree else lambda raw: True
@@ -214,12 +219,23 @@ class RestService:
         """What stands for a key in a call: its ``id``, and its ``project`` if that counts."""
         return {"id": key_id} if self._parents is None else self._parents.parts(key_id)
 
-    def told_id(self, operation: Operation, body: Any) -> str | None:
-        """The id of the key that an answer tells of; None where it does not."""
-        if self._parents is not None:
-            return self._parents.id_in(operation.tree, body)
-        key_id = compile_path(operation.tree["id"])(body)
-        return key_id if isinstance(key_id, str) else None
+    def names_keys(self, operation: Operation) -> bool:
+        """Whether the answer to an operation says which key it is about, in full."""
+        return "id" in operation.tree and (self._parents is None or "parent" in operation.tree)
+
+    def told_id(self, operation: Operation, doing: str, body: Any) -> str | None:
+        """The id of the key that an answer speaks of; None where it names none. Raises ``ServiceError`` where
+        it names something else."""
+        try:
+            if self._parents is not None:
+                return self._parents.id_in(operation.tree, body)
+            return told_id_reader(operation.tree["id"])(body)
+        except Unintelligible as problem:
+            what = str(problem)
+        raise ServiceError(
+            f"service {self.name!r}: {doing} failed: the answer holds {what}",
+            f"Check `{operation.name}.id` of the profile: it says where the answer names the key.",
+        )
 
     def understood(self, doing: str, read: Callable[[object], _R], body: Any) -> _R:
         """What an answer to a change says. Raises ``AnswerLost`` when it makes no sense."""

@@ -73,6 +73,10 @@ OFFSET = 'query: {offset: "{offset}", n: "{limit}"}, paging: {by: offset, size: 
             "paging: {by: link, next: links.next}",
             serving(lambda s, e: {"links": {"next": f"/keys?offset={e}"} if e < 7 else {}}),
         ),
+        (
+            "paging: {by: link, next: next}",  # relative to the page that it stands in, as RFC 3986 has it
+            serving(lambda s, e: {"next": f"?offset={e}" if e < 7 else None}),
+        ),
         (PAGED + "}", serving(lambda s, e: {})),
         (PAGED + ", more: more}", serving(lambda s, e: {"more": e < 7})),
         (PAGED + ", total: total}", serving(lambda s, e: {"total": 7})),
