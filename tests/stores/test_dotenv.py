@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from keyform.conformance.store import StoreConformance
-from keyform.errors import StoreError
+from keyform.errors import StoreError, Taken
 from keyform.model import Place, Secret
 from keyform.stores.dotenv import DotenvStore, open_store
 from keyform.stores.dotenv_text import Unwritable, quoted_value, value_of, with_value
@@ -216,3 +217,37 @@ def test_keys_arrive_and_go(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
 
     check_whole_run(tmp_path, "{type: dotenv}", "ONE", "TWO", read, capfd)
     assert not (tmp_path / ".env").exists()
+
+
+def test_a_full_disk_keeps_the_old_file(tmp_path: Path) -> None:
+    put(tmp_path, "KEY", "old")
+    before = (tmp_path / ".env").read_bytes()
+    code = f"""
+import os, resource, signal
+from pathlib import Path
+from keyform.errors import StoreError, Taken
+from keyform.model import Place, Secret
+from keyform.stores.dotenv import open_store
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+try:
+    store = open_store("dev", {{}}, Path({str(tmp_path)!r}), os.environ)
+    store.put(Place("dev", "KEY"), Secret("x" * 200), {{}})
+except StoreError as refused:
+    print(refused.diagnostics[0].summary, refused.diagnostics[0].detail)
+"""
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert "dev:KEY" in told
+    assert "ulimit -f" in told
+    assert "xxx" not in told
+    assert (tmp_path / ".env").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [".env"]
+
+
+def test_somebody_elses_value_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("KEY=theirs\n")
+    for over in (None, Secret("mine")):
+        with pytest.raises(Taken, match="somebody else") as taken:
+            store_in(tmp_path).put(Place("dev", "KEY"), Secret("new"), {}, over)
+        assert "theirs" not in f"{taken.value.diagnostics}"
+    assert (tmp_path / ".env").read_text() == "KEY=theirs\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +16,8 @@ from keyform.conformance.write_only_store import WriteOnlyConformance
 from keyform.errors import StoreError
 from keyform.model import Place, Secret
 from keyform.stores.exec import ExecStore, open_store
+from tests.conftest import Figures
+from tests.promises.matrix import Matrix, StoreKind
 from tests.stores.whole_run import check_whole_run
 
 CANARY = "sk_live_must-not-appear-anywhere"
@@ -255,3 +258,29 @@ def test_commands_that_do_not_make_a_store_are_refused(folder: Path, given: Mapp
     with pytest.raises(StoreError, match="Store 'own'") as refused:
         store_of(folder, given)
     assert refused.value.diagnostics[0].detail
+
+
+PARTS = 4
+
+
+@pytest.mark.integration  # minutes
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_crash_over_it_costs_nothing(tmp_path: Path, figures: Figures, part: int) -> None:
+    kept = tmp_path / "kept"
+    write_tool(tmp_path, TOOL.replace("kept/", f"{kept}/"))
+
+    def entries(prefix: str) -> set[Place]:
+        found = (str(file.relative_to(kept)) for file in kept.rglob("*.secret"))
+        return {Place("local", path.removesuffix(".secret")) for path in found if path.startswith(prefix)}
+
+    commands = ", ".join(
+        f"{verb}: [{tmp_path}/tool, {verb}, '{{path}}']" for verb in ("put", "get", "delete")
+    )
+    matrix = Matrix(tmp_path, StoreKind(f"{{type: exec, {commands}}}", entries))
+    try:
+        failures = matrix.every_point(part, PARTS)
+    finally:
+        shutil.rmtree(kept)  # in clear text, which the search for leaks must not find
+    what = f"crash matrix over commands, part {part + 1} of {PARTS}"
+    figures(what, f"{matrix.points} points, {len(failures)} failures")
+    assert failures == []
