@@ -7,12 +7,12 @@ Each rule stands here once and is used three times: to check the configuration, 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from keyform import patterns
 from keyform.dashboard import GENERAL, Dashboard
 from keyform.model import SPEC_FIELDS
 
@@ -82,7 +82,7 @@ class TextRule:
             return f"has {len(text):,} characters, and at most {self.longest:,} are allowed"
         if len(text) < self.shortest:
             return f"has {len(text):,} characters, and at least {self.shortest:,} are needed"
-        if self.pattern and not re.fullmatch(self.pattern, text):
+        if self.pattern and not patterns.matches(self.pattern, text):
             return f"holds something else than {self.takes or 'what matches ' + self.pattern}"
         return ""
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from keyform import patterns
 from keyform.errors import Refused, ServiceError
 from keyform.model import KeySpec, LiveKey, Secret
 from keyform.ports import Clock, Desk, Listing, Minted, Service
@@ -153,8 +154,7 @@ def open_assisted(
 def hint_of(profile: Profile, secret: Secret) -> str:
     """What may be shown of a secret by its profile, or nothing where that would be most of it."""
     text = secret.reveal()
-    found = re.search(profile.dashboard.hint, text)
-    hint = found[1] if found else ""
+    hint = patterns.first_group(profile.dashboard.hint, text)
     return hint if hint.isascii() and len(text) - len(hint) >= _HIDDEN_AT_LEAST else ""
 
 
@@ -174,7 +174,7 @@ def fault_finder(profile: Profile, spec: KeySpec) -> Callable[[Secret], str | No
             other = next((k for k in profile.kinds.values() if k.prefix and text.startswith(k.prefix)), None)
             named = f"this looks like a key of kind {other.name}; " if other else ""
             return f"{named}a {profile.title} key of kind {spec.kind} begins with {prefix}"
-        if pattern and not re.fullmatch(pattern, text):
+        if pattern and not patterns.matches(pattern, text):
             return f"a {profile.title} key looks like {pattern} (a regular expression)"
         environment = re.match(r"[a-z]+_([a-z]+)_", text)
         if environment and environment[1] in profile.environments and environment[1] != spec.environment:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from keyform import patterns
 from keyform.dashboard import GENERAL, PLACEHOLDERS, Dashboard, Line
 
 Path = tuple[str | int, ...]
@@ -41,14 +42,12 @@ def dashboard_problems(tree: Mapping[str, Any]) -> Iterator[tuple[Path, str, str
             for name in _PLACE.findall(text):
                 if name not in PLACEHOLDERS:
                     yield (*path, index), f"there is no {{{name}}}", f"Known: {', '.join(PLACEHOLDERS)}."
-    if "hint" in block:
-        try:
-            groups = re.compile(block["hint"]).groups
-        except re.error as problem:
-            yield ("dashboard", "hint"), f"is no regular expression: {problem}", "Mend it."
-        else:
-            if groups != 1:
-                yield ("dashboard", "hint"), "needs one group", "Put what may be shown in ( )."
+    if "hint" in block and (wrong := patterns.fault(block["hint"], groups=1)):
+        yield (
+            ("dashboard", "hint"),
+            f"this pattern {wrong}",
+            f"Put what may be shown into ( ). {patterns.SYNTAX}",
+        )
 
 
 _LISTS = ("create", "revoke", "origins")

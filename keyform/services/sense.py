@@ -5,11 +5,11 @@ Each finding is a path in the file, what is wrong there, and what to do.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from keyform import patterns
 from keyform.model import DAILY, MONTHLY, SPEC_FIELDS, STATUSES, parse_instant
 from keyform.options import is_of_type
 from keyform.profile import DOCUMENTED, FIELDS_OF_A_SERVICE, TEXT
@@ -70,12 +70,12 @@ def _rules(tree: Mapping[str, Any]) -> Iterator[Problem]:
             if name not in known:
                 yield (part, name), f"`{name}` has no length or count", f"It is one of {_listed(known)}."
     for name, rule in tree.get("texts", {}).items():
-        if wrong := _bad_pattern(rule.get("pattern", "")):
-            yield ("texts", name, "pattern"), f"no regular expression: {wrong}", "Mend it."
+        if wrong := patterns.fault(rule.get("pattern", "")):
+            yield ("texts", name, "pattern"), f"this pattern {wrong}", patterns.SYNTAX
     if "latest" in tree.get("expiry", {}) and not _is_time(tree["expiry"]["latest"]):
         yield ("expiry", "latest"), "this is no time", 'Write it in UTC, like "2100-01-01T00:00:00Z".'
-    if tree.get("key_format") and (wrong := _bad_pattern(tree["key_format"])):
-        yield ("key_format",), f"no regular expression: {wrong}", "Mend it."
+    if tree.get("key_format") and (wrong := patterns.fault(tree["key_format"])):
+        yield ("key_format",), f"this pattern {wrong}", patterns.SYNTAX
 
 
 def _kinds(tree: Mapping[str, Any]) -> Iterator[Problem]:
@@ -96,8 +96,8 @@ def _kinds(tree: Mapping[str, Any]) -> Iterator[Problem]:
             if other != kind:
                 yield (("kinds", kind, "prefix"), f"{other} keys begin in the same way",
                        "Two kinds with one prefix cannot be told apart.")  # fmt: skip
-        if rules.get("key_format") and (wrong := _bad_pattern(rules["key_format"])):
-            yield ("kinds", kind, "key_format"), f"no regular expression: {wrong}", "Mend it."
+        if rules.get("key_format") and (wrong := patterns.fault(rules["key_format"])):
+            yield ("kinds", kind, "key_format"), f"this pattern {wrong}", patterns.SYNTAX
 
 
 def _addresses(tree: Mapping[str, Any]) -> Iterator[Problem]:
@@ -248,14 +248,6 @@ def _updates(tree: Mapping[str, Any]) -> Iterator[Problem]:
 def _marker_place(tree: Mapping[str, Any]) -> str | None:
     marker = tree.get("marker")
     return marker["in"] if isinstance(marker, dict) else marker
-
-
-def _bad_pattern(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except re.error as problem:
-        return str(problem)
-    return ""
 
 
 def _is_time(text: str) -> bool:
