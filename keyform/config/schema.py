@@ -39,7 +39,7 @@ _NOUNS = {
     "removed": "removal",
 }
 
-_SPANS = ("expires_in", "every", "overlap", "stale_after")
+_SPANS = ("expires_in", "every", "overlap", "recovery_window", "stale_after")
 
 Path = tuple[str | int, ...]
 
@@ -96,6 +96,9 @@ def _sentences(failure: Any, path: Path) -> Iterable[tuple[str, Path, bool, str,
     thing = _thing(path)
     if "propertyNames" in failure.absolute_schema_path:
         noun = _NOUNS.get(str(path[0]), "entry") if path else "entry"
+        if len(path) > 1:
+            said = failure.schema.get("description", "")
+            return [("bad-name", (*path, str(found)), True, f"`{found}` cannot be a name in {thing}", said)]
         return [
             (
                 "bad-name",
@@ -169,6 +172,10 @@ def _sentences(failure: Any, path: Path) -> Iterable[tuple[str, Path, bool, str,
     if rule in ("minimum", "maximum"):
         bound = "at least" if rule == "minimum" else "at most"
         return [("bad-value", path, False, f"{thing} must be {bound} {wanted:,}", "")]
+    if rule == "pattern" and not any(is_sensitive(part) for part in path if isinstance(part, str)):
+        said = failure.schema.get("description", "")
+        hint = f"{said} {_example_hint(path, failure.schema)}".strip()
+        return [("bad-value", path, False, f"{thing} cannot be `{found}`", hint)]
     return [("invalid", path, False, f"{thing} is not valid here", "")]
 
 
@@ -225,6 +232,10 @@ def _type_hint(wanted: str | list[str], found: Any, path: Path, schema: Mapping[
         return "Write `true` or `false` without quotes."
     if not path:
         return "Write `version: 1`, and below it sections like `services:` and `keys:`."
+    return _example_hint(path, schema)
+
+
+def _example_hint(path: Path, schema: Mapping[str, Any]) -> str:
     example = next(iter(schema.get("examples", ())), None)
     if example is None:
         return ""

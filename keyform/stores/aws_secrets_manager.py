@@ -47,8 +47,8 @@ def open_store(
     """The store that a configuration declares.
 
     Options: ``region``, ``profile``, ``endpoint_url``, ``role_arn`` (each as the SDK finds it unless given),
-    ``prefix``, ``kms_key``, ``tags``, and ``recovery_window`` (``7d`` to ``30d``; 0, the default: deleted at
-    once). Does no I/O.
+    ``prefix``, ``kms_key``, ``tags``, and ``recovery_window`` (``7d`` to ``30d``; the default ``0d``: deleted
+    at once). Does no I/O.
     """
     return AwsSecretsManager(name, options)
 
@@ -64,7 +64,7 @@ class AwsSecretsManager:
         self._secrets = AwsSecrets(
             name, self._aws, options.get("prefix"), dict(options.get("tags", {})), options.get("kms_key")
         )
-        self._window = int(str(options.get("recovery_window", 0)).removesuffix("d"))  # days
+        self._window = int(options.get("recovery_window", "0d").removesuffix("d"))  # days
 
     def check(self, place: Place) -> None:
         """See :class:`~keyform.ports.Store`."""

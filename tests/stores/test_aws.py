@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from keyform.errors import StoreError, Taken
+from keyform.clock import SystemClock
+from keyform.errors import ConfigError, StoreError, Taken
 from keyform.model import Place, Secret
 from keyform.ports import Store
-from keyform.registry import open_store
+from keyform.registry import load_config, open_store
 from keyform.stores.aws_secrets_manager import AwsSecretsManager
 from keyform.stores.aws_session import Limits
 from keyform.stores.aws_ssm import AwsSsm
@@ -504,9 +505,122 @@ def test_no_log_of_the_sdk_shows_a_secret_or_the_credential(
 
 def test_the_store_is_opened_by_its_type_without_any_call() -> None:
     for kind, options in (
-        ("aws-secrets-manager", {"recovery_window": 0}),
+        ("aws-secrets-manager", {"recovery_window": "0d"}),
         ("aws-ssm", {"tier": "advanced"}),
     ):
         store = open_store("aws", kind, {"region": "eu-west-1", **options}, Path())
         store.check(PLACE)
         store.close()
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("regoin: eu-west-1", ["unknown field `regoin`", "Did you mean `region`?"]),
+        ("recovery_window: 3d", ["cannot be `3d`", "7d to 30d", "`recovery_window: 7d`"]),
+        ("recovery_window: 0", ["must be text", "`0d`"]),
+        ('tags: {"keyform:x": y}', ["`keyform:x` cannot be a name in `tags`", "keyform: are taken"]),
+        ("endpoint_url: localhost", ["cannot be `localhost`", "`endpoint_url: https://"]),
+        ("secret_access_key: x", ["unknown field", "is a credential"]),
+    ],
+)
+def test_a_wrong_option_is_told_with_the_right_one(tmp_path: Path, option: str, words: list[str]) -> None:
+    (tmp_path / "keyform.yaml").write_text(
+        "version: 1\nservices: {s: {type: embedded}}\n"
+        f"stores: {{aws: {{type: aws-secrets-manager, {option}}}}}\nkeys: {{}}\n"
+    )
+    with pytest.raises(ConfigError) as refused:
+        load_config(tmp_path, SystemClock(), offline=True)
+    told = " ".join(f"{d.summary} {d.detail}" for d in refused.value.diagnostics)
+    for word in words:
+        assert word in told
+
+
+# Crashes inside a write
+
+
+class Dies:
+    """Answers until call ``at``, which is carried out (``after``) or not, and whose sender gets no answer to
+    it or to any later one: for AWS, as if it had died there."""
+
+    def __init__(self, secrets: Secrets, at: int, after: bool) -> None:
+        self.secrets, self.at, self.after = secrets, at, after
+        self.calls = 0
+
+    def __call__(self, operation: str, request: dict[str, Any]) -> Answer:
+        self.calls += 1
+        if self.calls < self.at or (self.calls == self.at and self.after):
+            told = self.secrets(operation, request)
+            if self.calls < self.at:
+                return told
+        return Failure("InternalFailure", status=500)
+
+
+class Line:
+    """Where a store's calls go."""
+
+    def __init__(self) -> None:
+        self.end: Callable[[str, dict[str, Any]], Answer] = Secrets()
+
+    def __call__(self, operation: str, request: dict[str, Any]) -> Answer:
+        return self.end(operation, request)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("place", [PLACE, FIELD], ids=str)
+@pytest.mark.parametrize("start", ["nothing", "a value", "deleted", "no value"])
+def test_a_writer_that_dies_at_any_call_leaves_the_old_value_or_the_new(
+    serve: Serve, start: str, place: Place, after: bool
+) -> None:
+    line = Line()
+    store = manager(serve(line), recovery_window="7d")
+    old = Secret("old") if start == "a value" else None
+    new = {**LABELS, "generation": "2"}
+    for at in count(1):
+        line.end = secrets = Secrets(None, {"made-by": "terraform"} if start == "no value" else None)
+        if start in ("a value", "deleted"):
+            store.put(place, Secret("old"), LABELS)
+        if start == "deleted":
+            store.delete(place)
+        line.end = dies = Dies(secrets, at, after)
+        try:
+            store.put(place, Secret("new"), new, old)
+        except StoreError:
+            line.end = secrets
+        else:
+            break
+        found, held = store.get(place), store.look(place)
+        assert found in (old, Secret("new"))
+        assert held is None or held.labels.get("generation") in (None, "1" if found == old else "2")
+        store.put(place, Secret("new"), new, old)
+        held = store.look(place)
+        assert held is not None
+        assert (store.get(place), held.labels["generation"]) == (Secret("new"), "2")
+    assert dies.calls == at - 1 >= 2
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("window", ["0d", "7d"])
+@pytest.mark.parametrize("place", [PLACE, FIELD], ids=str)
+def test_a_delete_that_dies_at_any_call_can_be_repeated(
+    serve: Serve, place: Place, window: str, after: bool
+) -> None:
+    line = Line()
+    store = manager(serve(line), recovery_window=window)
+    for at in count(1):
+        line.end = secrets = Secrets()
+        store.put(place, Secret("old"), LABELS)
+        line.end = dies = Dies(secrets, at, after)
+        try:
+            store.delete(place)
+        except StoreError:
+            line.end = secrets
+        else:
+            break
+        assert store.get(place) in (Secret("old"), None)
+        store.delete(place)
+        assert store.get(place) is None
+        assert secrets.deleted or not secrets.exists
+        store.put(place, Secret("new"), LABELS, None)
+        assert store.get(place) == Secret("new")
+    assert dies.calls == at - 1 >= 2
