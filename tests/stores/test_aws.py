@@ -49,12 +49,12 @@ def serve() -> Iterator[Serve]:
 
 def manager(url: str, attempts: int = 1, **more: Any) -> AwsSecretsManager:
     options = {"region": "eu-west-1", "endpoint_url": url, **more}
-    return AwsSecretsManager("aws", options, Limits(connect=2, answer=2, attempts=attempts))
+    return AwsSecretsManager("aws", options, Limits(connect=30, answer=60, attempts=attempts))
 
 
 def parameters(url: str, **more: Any) -> AwsSsm:
     options = {"region": "eu-west-1", "endpoint_url": url, **more}
-    return AwsSsm("aws", options, Limits(connect=2, answer=2, attempts=1))
+    return AwsSsm("aws", options, Limits(connect=30, answer=60, attempts=1))
 
 
 def refusal(act: Callable[[], object]) -> str:
