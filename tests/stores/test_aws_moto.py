@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from keyform.stores.aws_secrets_manager import AwsSecretsManager
 from keyform.stores.aws_session import Limits
 from keyform.stores.aws_ssm import AwsSsm
 from tests.servers.moto import moto
-from tests.stores.aws_answers import CREDENTIAL, Failure, answering
+from tests.stores.aws_answers import CREDENTIAL, Answer, Failure, answering
+from tests.world import World
 
 pytestmark = pytest.mark.integration
 
@@ -142,6 +143,12 @@ def put_as_somebody_else(url: str, path: str, text: str) -> None:
     )
 
 
+def names(url: str) -> list[str]:
+    """What there is in Secrets Manager, canaries included."""
+    told = client(url, "secretsmanager").list_secrets(IncludePlannedDeletion=True)
+    return [secret["Name"] for secret in told["SecretList"]]
+
+
 PLACE = Place("aws", "prod/checkout")
 FIELD = Place("aws", "prod/checkout", "key")
 
@@ -199,8 +206,7 @@ def test_without_a_recovery_window_nothing_stays(aws: str) -> None:
     for place in (PLACE, FIELD):
         store.put(place, Secret("value"), LABELS)
         store.delete(place)
-        told = client(aws, "secretsmanager").list_secrets(IncludePlannedDeletion=True)
-        assert told["SecretList"] == []
+        assert names(aws) == []
 
 
 def test_parameters_are_encrypted_and_tagged_and_have_versions(aws: str) -> None:
@@ -227,26 +233,41 @@ def test_a_parameter_of_another_type_is_left_alone(aws: str) -> None:
         store.put(PLACE, Secret("value"), LABELS)
 
 
-def test_a_parameter_that_changes_right_before_the_write_is_given_back(aws: str) -> None:
-    theirs = client(aws, "ssm")
+@contextmanager
+def in_front(url: str, service: str, intercept: Callable[[str, dict[str, Any]], Answer]) -> Iterator[str]:
+    """A server that hands on what ``intercept`` answers with ``{}``."""
 
-    def answer(operation: str, request: dict[str, Any]) -> Any:
-        if operation == "PutParameter" and request["Value"] == "mine again":
-            theirs.put_parameter(Name="/prod/checkout", Value="theirs", Type="SecureString", Overwrite=True)
-        told = httpx.post(
-            aws,
+    def answer(operation: str, request: dict[str, Any]) -> Answer:
+        if (told := intercept(operation, request)) != {}:
+            return told
+        target = {"ssm": "AmazonSSM"}.get(service, service)
+        answered = httpx.post(
+            url,
             json=request,
             headers={
-                "X-Amz-Target": f"AmazonSSM.{operation}",
+                "X-Amz-Target": f"{target}.{operation}",
                 "Content-Type": "application/x-amz-json-1.1",
-                "Authorization": f"AWS4-HMAC-SHA256 Credential=x/20261120/{REGION}/ssm/aws4_request",
+                "Authorization": f"AWS4-HMAC-SHA256 Credential=x/20261120/{REGION}/{service}/aws4_request",
             },
             trust_env=False,
         )
-        return Failure(told.json()["__type"]) if told.is_error else told.json()
+        body: dict[str, Any] = answered.json()
+        return Failure(body["__type"], body.get("message", "")) if answered.is_error else body
 
-    with answering(answer) as between:
-        store = AwsSsm("aws", options(between))
+    with answering(answer) as front:
+        yield front
+
+
+def test_a_parameter_that_changes_right_before_the_write_is_given_back(aws: str) -> None:
+    theirs = client(aws, "ssm")
+
+    def intercept(operation: str, request: dict[str, Any]) -> Answer:
+        if operation == "PutParameter" and request["Value"] == "mine again":
+            theirs.put_parameter(Name="/prod/checkout", Value="theirs", Type="SecureString", Overwrite=True)
+        return {}
+
+    with in_front(aws, "ssm", intercept) as url:
+        store = AwsSsm("aws", options(url))
         store.put(PLACE, Secret("mine"), LABELS)
         with pytest.raises(Taken):
             store.put(PLACE, Secret("mine again"), LABELS, Secret("mine"))
@@ -314,5 +335,46 @@ def test_keys_go_from_a_service_into_aws_and_leave_nothing(
     for text in texts:
         assert minted.reveal() not in text
         assert CREDENTIAL["AWS_SECRET_ACCESS_KEY"] not in text
-    assert client(aws, "secretsmanager").list_secrets(IncludePlannedDeletion=True)["SecretList"] == []
+    assert names(aws) == []
     assert client(aws, "ssm").describe_parameters()["Parameters"] == []
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("AccessDeniedException", "lacks secretsmanager:CreateSecret"),
+        ("ThrottlingException", "throttled CreateSecret"),
+    ],
+)
+def test_nothing_is_minted_that_could_not_be_stored(
+    aws: str, world: World, code: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *asked: 0)
+    with in_front(
+        aws, "secretsmanager", lambda asked, _: Failure(code) if asked == "CreateSecret" else {}
+    ) as url:
+        world.write(KEYS.format(type="aws-secrets-manager", url=url, secret='"r/${each.key}"'))
+        with pytest.raises(StoreError, match=words):
+            world.apply()
+        assert world.live() == {}
+
+
+def test_a_credential_that_expires_in_the_run_costs_nothing(aws: str, world: World) -> None:
+    expired = Failure("ExpiredTokenException", "The security token included in the request is expired")
+    created: list[str] = []
+    good: list[bool] = []
+
+    def intercept(operation: str, request: dict[str, Any]) -> Answer:
+        if operation == "CreateSecret":
+            created.append(request["Name"])
+        return expired if len(created) > 2 and not good else {}
+
+    with in_front(aws, "secretsmanager", intercept) as url:
+        world.write(KEYS.format(type="aws-secrets-manager", url=url, secret='"r/${each.key}"'))
+        outcome = world.apply()
+        assert outcome.failed
+        assert any("has expired" in problem.summary for problem in outcome.failed)
+        assert len(world.live()) == len(names(aws)) == 1, "what could not be stored was revoked again"
+        good.append(True)
+        assert not world.apply().failed
+        assert len(world.live()) == len(names(aws)) == 3
