@@ -115,7 +115,7 @@ def _place_check(folder: Path) -> Callable[[StoreConfig, Place], None]:
     def check(declared: StoreConfig, place: Place) -> None:
         if declared.name not in opened:
             opened[declared.name] = None
-            with suppress(StoreError):
+            with suppress(StoreError) if declared.known else suppress(StoreError, KeyError):
                 opened[declared.name] = open_store(declared.name, declared.type, declared.options, folder)
         store = opened[declared.name]
         if store is not None:

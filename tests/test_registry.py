@@ -98,3 +98,20 @@ def test_each_of_a_for_each_is_asked_for(tmp_path: Path) -> None:
         tmp_path, 'keys: {k: {service: s, for_each: [a, b.age, c], secret: "${each.key}/x"}}\n'
     )
     assert found.address == 'keys.k["b.age"]'
+
+
+@pytest.mark.parametrize(
+    "store",
+    [
+        "type: gcp-secret-manager, project:",
+        "type: azure-key-vault, vault_url:",
+        "type: doppler, config: prd, project:",
+        "type: onepassword, endpoint: 'https://connect.example', vault:",
+        "type: infisical, environment: prod, project_id:",
+        "type: vault, address:",
+    ],
+)
+def test_a_store_whose_options_need_what_is_not_set_here_can_be_checked(tmp_path: Path, store: str) -> None:
+    declared = f'stores: {{one: {{{store} "${{env:KEYFORM_NOT_SET}}"}}}}\n'
+    loaded = load(tmp_path, declared + "keys: {k: {service: s, secret: {store: one, path: a/b}}}\n")
+    assert not loaded.stores["one"].known

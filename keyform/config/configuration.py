@@ -44,12 +44,13 @@ class ServiceConfig:
 @dataclass(frozen=True, slots=True)
 class StoreConfig:
     """A declared store. ``options`` are the fields of its type; those that are credentials are
-    :class:`Secret`.
+    :class:`Secret`. ``known`` False: some of them need a variable that is not set here, and are missing.
     """
 
     name: str
     type: str
     options: Mapping[str, Any]
+    known: bool = True
 
 
 @dataclass(frozen=True, slots=True)

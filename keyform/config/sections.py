@@ -62,7 +62,9 @@ class Sections:
                     f"there is no store type `{kind}`",
                     did_you_mean(kind, types),
                 )
-            stores[name] = StoreConfig(name, str(kind), MappingProxyType(self._options(entry, ("type",))))
+            options = self._options(entry, ("type",))
+            known = is_known(entry.body.keys() - {"type"}, options)
+            stores[name] = StoreConfig(name, str(kind), MappingProxyType(options), known)
         if "local" not in stores and "local" not in merged.unusable["stores"]:
             stores["local"] = StoreConfig("local", "age", MappingProxyType({"path": ".keyform/secrets"}))
         return stores

@@ -7,7 +7,9 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +165,63 @@ def test_a_writer_that_died_after_its_claim_holds_nobody_up_for_good(
     )
     assert next_one.put(PLACE, Secret("second"), LABELS, Secret("first")) == "2"
     assert next_one.get(PLACE) == Secret("second")
+
+
+def test_while_one_keyform_writes_another_waits_and_then_sees_it(
+    store: GoogleSecretManagerStore, served: SecretManager, address: str
+) -> None:
+    outcome = []
+
+    def put_too() -> None:
+        try:
+            opened(address).put(PLACE, Secret("late"), LABELS, None)
+        except Taken:
+            outcome.append("taken")
+
+    rival = threading.Thread(target=put_too)
+    looked = threading.Semaphore(0)
+
+    def hook(method: str) -> None:
+        if method == "AddSecretVersion" and not rival.ident:
+            rival.start()
+            for _ in range(3):
+                looked.acquire(timeout=20)
+        elif rival.ident:
+            looked.release()
+
+    served.fault = hook
+    store.put(PLACE, Secret("first"), LABELS, None)
+    rival.join()
+    assert outcome == ["taken"]
+    assert served.calls.count("AddSecretVersion") == 1
+    assert store.get(PLACE) == Secret("first")
+
+
+def test_of_two_keyforms_that_saw_the_same_one_writes(
+    store: GoogleSecretManagerStore, served: SecretManager, address: str
+) -> None:
+    store.put(PLACE, Secret("old"), LABELS)
+    both = threading.Barrier(2)
+
+    def hook(method: str) -> None:
+        if method == "UpdateSecret" and served.calls.count("UpdateSecret") <= 2:
+            both.wait(20)
+
+    def put(text: str) -> str:
+        try:
+            opened(address).put(PLACE, Secret(text), LABELS, Secret("old"))
+        except Taken:
+            return "taken"
+        return text
+
+    served.fault = hook
+    with ThreadPoolExecutor(2) as threads:
+        outcome = set(threads.map(put, ("one", "two")))
+    assert "taken" in outcome
+    assert served.calls.count("AddSecretVersion") == 2, "the old value, and that of the one who went first"
+    kept = store.get(PLACE)
+    assert kept is not None
+    assert kept.reveal() in outcome
 
 
 def test_what_somebody_else_adds_in_between_is_the_latest_again(
