@@ -39,7 +39,7 @@ class Kind:
     key or on its project. ``key_format`` is a regular expression that the whole text of such a key
     matches, or empty. ``gate`` names the plan that the service asks for. ``hint`` is said for least
     privilege to whoever declares such a key, or, where there are ``hint_words``, one that is named or
-    described with one of them.
+    described with one of them. ``unscoped_is_all``: a key of it that names no scopes has all of them.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Kind:
     gate: str = ""
     hint: str = ""
     hint_words: tuple[str, ...] = ()
+    unscoped_is_all: bool = False
 
 
 @dataclass(frozen=True, slots=True)

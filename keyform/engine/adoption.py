@@ -40,7 +40,7 @@ def plan_import(
     changed = changed_fields(have, spec)
     fixed = changed - view.profile.mutable
     if fixed:
-        differences = "; ".join(sentence(d) for d in explain(live.spec, spec, fixed))
+        differences = "; ".join(sentence(d) for d in explain(live.spec, spec, fixed, view.profile))
         return Verdict(
             None,
             (
@@ -83,7 +83,7 @@ def plan_import(
         view.name,
         key_id,
         1,
-        explain(have, spec, changed) if altered else (),
+        explain(have, spec, changed, view.profile) if altered else (),
         seen=seen_digest(view.keys.get(key_id)),
         backing=view.backing("update") if altered else None,
         steps=tuple(steps),

@@ -37,6 +37,7 @@ from keyform.model import (
     format_duration,
     instant,
 )
+from keyform.profile import Profile
 from keyform.state import Generation, KeyRecord
 
 NO_OVERLAP = timedelta(0)
@@ -80,7 +81,7 @@ def plan_new(want: DesiredKey, view: ServiceView, generation: int = 1) -> Change
         f"declared, and not yet at {view.name}",
         service=view.name,
         generation=generation,
-        diff=whole(want),
+        diff=whole(want, view.profile),
         backing=view.backing("create"),
         steps=(_mint(want, generation),),
     )
@@ -104,7 +105,10 @@ def plan_known(
                 REPLACE,
                 f"service changed from {current.service} to {view.name}; a new key replaces it",
                 view,
-                (FieldDiff("service", current.service, view.name), *_other_fields(want, record)),
+                (
+                    FieldDiff("service", current.service, view.name),
+                    *_other_fields(want, record, view.profile),
+                ),
             )
         )
     found = presence(view, current, now)
@@ -147,7 +151,7 @@ def plan_known(
                 REPLACE if fixed else ROTATE,
                 "; ".join(reasons),
                 view,
-                explain(found.live.spec, wanted, changed),
+                explain(found.live.spec, wanted, changed, view.profile),
                 found,
             )
         )
@@ -175,7 +179,7 @@ def _in_place(
     if not changed and terms == old_terms and not moved and not left:
         return UNCHANGED
     steps: list[Step] = []
-    diff = list(explain(live.spec, wanted, changed))
+    diff = list(explain(live.spec, wanted, changed, view.profile))
     span = _span_diff(want, record)
     if span is not None:
         diff.insert(0, span)
@@ -241,13 +245,13 @@ def _span_diff(want: DesiredKey, record: KeyRecord) -> FieldDiff | None:
     return span
 
 
-def _other_fields(want: DesiredKey, record: KeyRecord) -> tuple[FieldDiff, ...]:
+def _other_fields(want: DesiredKey, record: KeyRecord, profile: Profile) -> tuple[FieldDiff, ...]:
     """What a key at another service will be that the one before it is not."""
     have, spec = record.current.spec, want.spec
     if want.expires_in is not None:
         spec = replace(spec, expires_at=have.expires_at)  # it follows from the span
     span = _span_diff(want, record)
-    return (*explain(have, spec, changed_fields(have, spec)), *((span,) if span else ()))
+    return (*explain(have, spec, changed_fields(have, spec), profile), *((span,) if span else ()))
 
 
 def _kept_diff(want: DesiredKey, record: KeyRecord) -> list[FieldDiff]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from keyform.engine.plan import FieldDiff
 from keyform.model import SPEC_FIELDS, KeySpec, format_duration
+from keyform.profile import Profile
 from keyform.state import spec_to_json
 
 
@@ -21,10 +22,16 @@ def changed_fields(have: KeySpec, want: KeySpec, among: Iterable[str] = SPEC_FIE
     return frozenset(name for name in among if getattr(have, name) != getattr(want, name))
 
 
-def explain(have: KeySpec | None, want: KeySpec | None, fields: Iterable[str]) -> tuple[FieldDiff, ...]:
+EVERYTHING = "everything"
+"""Stands for the scopes of a key that names none where that means all of them."""
+
+
+def explain(
+    have: KeySpec | None, want: KeySpec | None, fields: Iterable[str], profile: Profile
+) -> tuple[FieldDiff, ...]:
     """Field by field before and after; a field that holds a mapping is explained entry by entry."""
-    before = spec_to_json(have) if have else {}
-    after = spec_to_json(want) if want else {}
+    before = _as_shown(have, profile) if have else {}
+    after = _as_shown(want, profile) if want else {}
     out: list[FieldDiff] = []
     for name in SPEC_FIELDS:
         if name not in fields:
@@ -37,6 +44,14 @@ def explain(have: KeySpec | None, want: KeySpec | None, fields: Iterable[str]) -
         else:
             out.append(FieldDiff(name, old, new))
     return tuple(out)
+
+
+def _as_shown(spec: KeySpec, profile: Profile) -> dict[str, Any]:
+    kind = profile.kinds.get(spec.kind or "")
+    shown = spec_to_json(spec)
+    if not spec.scopes and kind is not None and kind.unscoped_is_all:
+        shown["scopes"] = EVERYTHING
+    return shown
 
 
 def _entries(name: str, old: dict[str, Any], new: dict[str, Any]) -> list[FieldDiff]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from keyform.diagnostics import Diagnostic, note, warning
+from keyform.engine.diff import EVERYTHING
 from keyform.engine.idle import idle_keys
 from keyform.engine.plan import DROP, END, MINT, REFRESH, Change
 from keyform.engine.sight import ServiceView, Sight
@@ -42,6 +43,14 @@ def notes(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
                 "origins-removed",
                 f"{change.address}: {', '.join(lost)} will lose access, as if the keys there were revoked",
                 f"Browsers at {these} are refused as soon as this is applied. {rule}".rstrip(),
+                address=change.address,
+            )
+        if any((d.path, d.after) == ("scopes", EVERYTHING) for d in change.diff):
+            rule = sight.services[change.service or ""].profile.cite("scopes")
+            yield warning(
+                "full-access",
+                f"{change.address}: without scopes the key may do everything",
+                f"Name the scopes that it needs. {rule}".rstrip(),
                 address=change.address,
             )
         if credits_lost(change):

@@ -29,7 +29,7 @@ def plan_refresh(sight: Sight) -> Iterator[Change | Diagnostic]:
                 address=address,
             )
         elif found.known and found.live.spec != record.current.spec:
-            differences = explain(record.current.spec, found.live.spec, SPEC_FIELDS)
+            differences = explain(record.current.spec, found.live.spec, SPEC_FIELDS, view.profile)
             terms = None
             if found.live.spec.expires_at != record.current.spec.expires_at:
                 # What is recorded is no longer what the span came to, so the next plan compares anew.

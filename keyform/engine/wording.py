@@ -6,12 +6,13 @@ from keyform.engine.diff import explain, sentence
 from keyform.engine.plan import FieldDiff, Terms
 from keyform.engine.sight import ServiceView, terms_of
 from keyform.model import SPEC_FIELDS, DesiredKey, LiveKey, Place, Rotation, format_duration
+from keyform.profile import Profile
 from keyform.state import KeyRecord
 
 
-def whole(want: DesiredKey) -> tuple[FieldDiff, ...]:
+def whole(want: DesiredKey, profile: Profile) -> tuple[FieldDiff, ...]:
     """Everything a new key will be."""
-    diff = list(explain(None, want.spec, SPEC_FIELDS))
+    diff = list(explain(None, want.spec, SPEC_FIELDS, profile))
     if want.expires_in is not None:
         diff.append(FieldDiff("expires_in", None, format_duration(want.expires_in)))
     diff.append(FieldDiff("secret", None, [worded(place) for place in want.places]))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from keyform.engine.diff import EVERYTHING
 from keyform.engine.notes import origins_lost
 from keyform.engine.plan import (
     CREATE,
@@ -237,6 +238,8 @@ def _remark(difference: FieldDiff, change: Change) -> str:
         return "wider: the key lives longer" if after else "wider: the key never expires"
     if path == "expires_in" and after == "never":
         return "wider: new keys never expire"
+    if path == "scopes" and after == EVERYTHING:
+        return "wider: the key may do everything" if before is not None else "no scopes are named"
     if path == "protect" and before is True:
         return "no longer protected"
     if path.startswith("rate_limit") and before is not None and after is None:

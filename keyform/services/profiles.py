@@ -152,6 +152,7 @@ def _kind(name: str, rules: Mapping[str, Any]) -> Kind:
         gate=rules.get("gate", ""),
         hint=rules.get("hint", ""),
         hint_words=tuple(rules.get("hint_words", ())),
+        unscoped_is_all=rules.get("no_scopes") == "all",
     )
 
 

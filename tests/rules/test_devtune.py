@@ -7,6 +7,8 @@ from datetime import timedelta
 
 import pytest
 
+from keyform.report.style import Style
+from keyform.report.text import plan_text
 from tests.rules.conftest import Rule, Rules, code_of
 from tests.world import START
 
@@ -135,6 +137,23 @@ def test_scopes_change_in_place(it: Rules) -> None:
     it.apply(wider, PLUS)
     (after,) = it.live().values()
     assert (after.id, after.spec.scopes) == (before.id, ("actions.write", "visibility.read"))
+
+
+def test_no_scopes_are_shown_as_the_full_access_that_they_are(it: Rules) -> None:
+    narrow, full = key("project: acme, scopes: [visibility.read]"), key("project: acme")
+    first = it.plan(full, PLUS)
+    (created,) = (change for change in first.changes if change.address == "keys.k")
+    assert ("scopes", "everything") in [(d.path, d.after) for d in created.diff]
+    assert "full-access" in {d.code for d in first.diagnostics}
+    it.apply(narrow, PLUS)
+    widened = it.plan(full, PLUS)
+    assert [(d.before, d.after) for d in widened.changes[0].diff] == [(["visibility.read"], "everything")]
+    assert "(wider: the key may do everything)" in plan_text(widened, Style())
+    assert "keys.k: without scopes the key may do everything" in [d.summary for d in widened.diagnostics]
+    it.apply(full, PLUS)
+    narrowed = it.plan(narrow, PLUS)
+    assert "wider" not in plan_text(narrowed, Style())
+    assert "full-access" not in {d.code for d in narrowed.diagnostics}
 
 
 @pytest.mark.parametrize(
