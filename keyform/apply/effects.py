@@ -9,7 +9,7 @@ from keyform.apply.assist import turn
 from keyform.apply.journal import Intent, JournalWriter
 from keyform.apply.mint import granted_otherwise, mint
 from keyform.apply.places import copy_secret, erase_secret, labels_of
-from keyform.apply.seen import Seen, written_by
+from keyform.apply.seen import Seen, unread_of, written_by
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, warning
 from keyform.engine import events as ev
@@ -71,6 +71,9 @@ class Effects:
                 self._generations[(step.service or "", event.generation.id)] = event.generation
             self._hold(step.address, step.places)
             return event, warnings
+        unread = unread_of(self._ws, written_by(step, self._generations), self._seen)
+        if unread:
+            self._journal.copying(index, unread)
         event, warnings = self._effect(step)
         self._journal.event(index, event)
         return event, warnings
@@ -111,6 +114,10 @@ class Effects:
                 versions = self._relocate(step)
                 self._hold(step.address, step.places)
                 return Event(ev.RELOCATED, step.address, places=step.places, versions=versions), ()
+            case pl.RESTORE:
+                kept = self._generations[(step.service or "", step.key_id or "")].places
+                versions = self._relocate(step)
+                return Event(ev.RELOCATED, step.address, places=kept, versions=versions), ()
             case pl.RECORD if step.project is not None:
                 return self._origins_event(step), ()
             case pl.RECORD if step.spec is not None:

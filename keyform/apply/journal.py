@@ -25,6 +25,10 @@ from keyform.state import State, place_from_json, place_to_json, spec_from_json,
 VERSION = 1
 
 
+Unread = tuple[tuple[Place, Held | None], ...]
+"""Places whose values cannot be read back, and what was told of them before a write."""
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """A key that a service said it minted. ``unread``: what its places held before, of those whose values
@@ -34,7 +38,7 @@ class Receipt:
     spec: KeySpec
     created_at: datetime
     fingerprint: str
-    unread: tuple[tuple[Place, Held | None], ...] = ()
+    unread: Unread = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +122,12 @@ class JournalWriter:
             "fingerprint": receipt.fingerprint,
         }
         if receipt.unread:
-            record["unread"] = [
-                {**place_to_json(place), "held": held is not None, "version": held and held.version}
-                for place, held in receipt.unread
-            ]
+            record["unread"] = _unread_to_json(receipt.unread)
         self._write(record)
+
+    def copying(self, index: int, unread: Unread) -> None:
+        """Step ``index`` is about to copy a secret to places whose values cannot be read back."""
+        self._write({"record": "copying", "index": index, "unread": _unread_to_json(unread)})
 
     def void(self, *markers: str) -> None:
         """The intents came to nothing: no live key carries their markers."""
@@ -152,6 +157,7 @@ class Section:
     done: tuple[int, ...] = ()
     events: tuple[tuple[int, Event], ...] = ()
     where: Whereabouts = field(default_factory=Whereabouts)
+    copying: Mapping[int, Unread] = field(default_factory=dict)
 
     def completed(self) -> tuple[int, ...]:
         """The plan's steps that have come true by the end of the section."""
@@ -164,6 +170,16 @@ class Replay:
 
     sections: tuple[Section, ...] = ()
     open: tuple[Intent, ...] = ()
+
+    def half_copied(self) -> Unread:
+        """Places that cannot be read and that a copy may have reached of which no event tells."""
+        return tuple(
+            entry
+            for section in self.sections
+            for index, unread in section.copying.items()
+            if all(index != done for done, _ in section.events)
+            for entry in unread
+        )
 
     def is_of(self, plan: str) -> bool:
         """Whether it is the journal of the plan with this digest."""
@@ -242,7 +258,9 @@ def _replay(
         case "begin":
             done = tuple(record.get("done", ()))
             where = Whereabouts(record["services"], record["stores"])
-            heads.append(Section(record["run"], record["lineage"], record["plan"], done, where=where))
+            heads.append(
+                Section(record["run"], record["lineage"], record["plan"], done, where=where, copying={})
+            )
             events.append([])
         case "intent":
             intents[record["marker"]] = Intent(
@@ -263,11 +281,13 @@ def _replay(
                     spec_from_json(record["spec"]),
                     parse_instant(record["created_at"]),
                     record["fingerprint"],
-                    tuple(
-                        (place_from_json(entry), Held(entry["version"]) if entry["held"] else None)
-                        for entry in record.get("unread", ())
-                    ),
+                    _unread_from_json(record.get("unread", ())),
                 ),
+            )
+        case "copying":
+            heads[-1] = replace(
+                heads[-1],
+                copying={**heads[-1].copying, record["index"]: _unread_from_json(record["unread"])},
             )
         case "void":
             intents.pop(record["marker"], None)
@@ -276,6 +296,19 @@ def _replay(
             events[-1].append((record["index"], Event.from_json(record["event"])))
         case other:
             raise ValueError(f"unknown record {other!r}")
+
+
+def _unread_to_json(unread: Unread) -> list[dict[str, Any]]:
+    return [
+        {**place_to_json(place), "held": held is not None, "version": held and held.version}
+        for place, held in unread
+    ]
+
+
+def _unread_from_json(data: Iterable[Mapping[str, Any]]) -> Unread:
+    return tuple(
+        (place_from_json(entry), Held(entry["version"]) if entry["held"] else None) for entry in data
+    )
 
 
 def _intent_to_json(intent: Intent) -> dict[str, Any]:

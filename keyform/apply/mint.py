@@ -14,7 +14,7 @@ from datetime import timedelta
 from keyform.apply.assist import undoing
 from keyform.apply.journal import Intent, JournalWriter, Receipt, Sent
 from keyform.apply.places import Written, known_versions, labels_of, put_secret, take_back
-from keyform.apply.seen import Seen
+from keyform.apply.seen import Seen, unread_of
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error, warning
 from keyform.engine.events import MINTED, Event
@@ -22,8 +22,8 @@ from keyform.engine.plan import Step
 from keyform.engine.sight import with_balance_of
 from keyform.errors import AnswerLost, KeyformError, Pending, ServiceError
 from keyform.masking import gives_away, mask_diagnostics, mask_error
-from keyform.model import KeySpec, LiveKey, Place, Secret, fingerprint, ownership_label
-from keyform.ports import Held, Minted, Service
+from keyform.model import KeySpec, LiveKey, Secret, fingerprint, ownership_label
+from keyform.ports import Minted, Service
 from keyform.state import Generation, Versions, spec_from_json, spec_to_json
 
 MINT_ATTEMPTS = 3
@@ -57,7 +57,11 @@ def mint(
                 "Nothing of that answer was kept. Tell whoever runs the service.",
             )
         receipt = Receipt(
-            key.id, key.spec, key.created_at or ws.clock.now(), fingerprint(secret), _unread(ws, step, seen)
+            key.id,
+            key.spec,
+            key.created_at or ws.clock.now(),
+            fingerprint(secret),
+            unread_of(ws, step.places, seen),
         )
         journal.receipt(intent.marker, receipt)
         if service.profile.proves:
@@ -180,13 +184,6 @@ def _prove(service: Service, secret: Secret, key: LiveKey) -> None:
             f"service {service.name!r}: the secret that came with {key.id} is that of {proved}",
             "The service, or something before it, mixes up its answers. Ask whoever runs it.",
         )
-
-
-def _unread(ws: Workspace, step: Step, seen: Seen) -> tuple[tuple[Place, Held | None], ...]:
-    """What was told of the places whose values cannot be read, for a recovery to compare with."""
-    places = (place for place in step.places if not ws.store(place.store).readable)
-    found = ((place, seen[place].found) for place in places)
-    return tuple((place, held if isinstance(held, Held) else None) for place, held in found)
 
 
 def _undo(

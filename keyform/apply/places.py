@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
-from keyform.apply.seen import Before, Seen
+from keyform.apply.seen import Before, Seen, is_of_write
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic
 from keyform.errors import StoreError, Taken
@@ -98,6 +98,21 @@ def value_at(ws: Workspace, place: Place) -> Secret | None:
     return store.get(place) if store.readable else None
 
 
+def _recorded(ws: Workspace, places: tuple[Place, ...], generation: Generation) -> Secret | None:
+    """The secret of a generation from a place that holds it or, failing that, from one whose store still
+    keeps the version that was written there."""
+    found = find_secret(ws, places, generation.fingerprint or "")
+    if found is not None:
+        return found
+    for place in places:
+        version = generation.version_at(place)
+        if version is not None and ws.store(place.store).readable:
+            found = ws.store(place.store).get(place, version)
+            if found is not None and fingerprint_matches(found, generation.fingerprint or ""):
+                return found
+    return None
+
+
 def erase_secret(ws: Workspace, place: Place, generation: Generation | None) -> str | None:
     """Delete what keyform wrote, as told by its fingerprint (or by the version of the write, where no value
     can be read), except where the place says to keep it. Returns why the place was left as it is although it
@@ -113,8 +128,8 @@ def erase_secret(ws: Workspace, place: Place, generation: Generation | None) -> 
         ours = value is not None and recorded is not None and fingerprint_matches(value, recorded)
     else:
         held = store.look(place)
-        gone, version = held is None, generation.version_at(place) if generation else None
-        ours = held is not None and version is not None and held.version == version
+        gone = held is None
+        ours = held is not None and generation is not None and is_of_write(held, place, generation)
     if gone:
         return None
     if not ours:
@@ -244,7 +259,7 @@ def copy_secret(
             f"the secret cannot be moved out of {', '.join(missing)}, which is no longer declared",
             "Declare the store again until the secret has moved.",
         )
-    secret = find_secret(ws, (*places, *sources), generation.fingerprint or "")
+    secret = _recorded(ws, (*places, *sources), generation)
     if secret is None:
         raise StoreError(
             f"the secret cannot be moved: {', '.join(map(str, sources))} does not hold what keyform "
@@ -252,8 +267,21 @@ def copy_secret(
             "Put `secret` back as it was, or replace the key so that a new secret is stored.",
         )
     written: Written = {}
-    put_secret(ws, places, secret, labels, seen, written)
+    try:
+        put_secret(ws, places, secret, labels, seen, written)
+    except StoreError:
+        with suppress(StoreError):  # what is told is why it could not be copied
+            take_back_unread(ws, {place: before.found for place, before in seen.items()}, written)
+        raise
     return known_versions(written)
+
+
+def take_back_unread(ws: Workspace, before: Mapping[Place, Secret | Held | None], written: Written) -> None:
+    """Take copies out of those places that cannot be read and where they may have arrived: nothing else could
+    tell later whose value that is. Raises ``StoreError``."""
+    for place, version in written.items():
+        if place.store in ws.config.stores and not ws.store(place.store).readable:
+            _take_back_unread(ws, place, Before(before[place], ANYTHING), version, restore=False)
 
 
 def probe_stores(ws: Workspace, names: Iterable[str]) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
+from keyform.apply.holdings import look_at_stores
 from keyform.apply.workspace import Workspace
-from keyform.engine.sight import ServiceView, Sight
+from keyform.engine.sight import Options, ServiceView, Sight
 from keyform.engine.whereabouts import Whereabouts
+from keyform.model import Place
 from keyform.registry import store_whereabouts
 from keyform.services import service_whereabouts
 from keyform.state import State
@@ -37,10 +39,21 @@ def view_services(ws: Workspace, names: Iterable[str]) -> dict[str, ServiceView]
         return dict(zip(ordered, pool.map(view, ordered), strict=True))
 
 
-def look(ws: Workspace, state: State, pending: frozenset[str] = frozenset()) -> Sight:
-    """Everything that a plan is made from, as it is now. ``pending``: see :class:`Sight`."""
-    views = view_services(ws, touched_services(ws, state))
-    return Sight(ws.desired, state, views, ws.clock.now(), ws.config.digest, whereabouts(ws), pending)
+def look(
+    ws: Workspace,
+    state: State,
+    options: Options,
+    pending: frozenset[str] = frozenset(),
+    unsettled: frozenset[Place] = frozenset(),
+) -> Sight:
+    """Everything that a plan is made from, as it is now. ``pending``: see :class:`Sight`; ``unsettled``:
+    places that an interrupted apply may have written to."""
+    with ThreadPoolExecutor(1, thread_name_prefix="look") as pool:
+        stores = pool.submit(look_at_stores, ws, state, options, unsettled)
+        views = view_services(ws, touched_services(ws, state))
+        held = stores.result()
+    now, where = ws.clock.now(), whereabouts(ws)
+    return Sight(ws.desired, state, views, now, ws.config.digest, where, pending, held)
 
 
 def whereabouts(ws: Workspace) -> Whereabouts:

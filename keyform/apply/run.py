@@ -13,7 +13,7 @@ from keyform.apply.execute import Executor, Report, Results
 from keyform.apply.journal import JournalWriter, Replay, read_journal
 from keyform.apply.mint import new_intent
 from keyform.apply.order import Chain, chains
-from keyform.apply.places import probe_stores
+from keyform.apply.places import probe_stores, take_back_unread
 from keyform.apply.read import look, whereabouts
 from keyform.apply.recover import Resolved, resolve
 from keyform.apply.seen import see_places
@@ -21,12 +21,12 @@ from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error, warning
 from keyform.engine.events import REVOKED, fold
 from keyform.engine.notes import still_working
-from keyform.engine.plan import MINT, READDRESS, RELOCATE, Plan, digest_of
+from keyform.engine.plan import MINT, READDRESS, RELOCATE, RESTORE, Plan, digest_of
 from keyform.engine.planner import make_plan
 from keyform.engine.sight import Options, Sight
 from keyform.engine.whereabouts import Whereabouts, refused, with_whereabouts
 from keyform.errors import KeyformError, PlanError
-from keyform.model import instant, ownership_label
+from keyform.model import Place, instant, ownership_label
 from keyform.ports import LockRecord
 from keyform.state import State, dump_state
 
@@ -52,9 +52,12 @@ def plan_now(ws: Workspace, options: Options) -> Plan:
     running = ws.backend.holder()
     state, _, replay = _read(ws)
     pending: frozenset[str] = frozenset()
+    unsettled: frozenset[Place] = frozenset()
     if replay is not None:
         state, pending = replay.folded_into(state), _pending(replay, state.lineage)
-    plan = make_plan(look(ws, state, pending), options)
+        unsettled = frozenset(place for intent in replay.open for place in intent.step.places)
+        unsettled |= {place for place, _ in replay.half_copied()}
+    plan = make_plan(look(ws, state, options, pending, unsettled), options)
     if running is not None:
         told = _about_running(running)
     elif replay is not None:
@@ -103,7 +106,7 @@ def apply(
             state, version, completed = _recover(ws, state, version, replay, on_event)
             if resumed:
                 done = completed
-        sight = look(ws, state)
+        sight = look(ws, state, options if plan is None else Options(plan.mode, plan.targets))
         if plan is None:
             plan = make_plan(sight, options)
             if plan.failed:
@@ -114,7 +117,7 @@ def apply(
             if plan.empty or not approve(plan):
                 return Outcome(plan, declined=not plan.empty)
             if ws.clock.monotonic() - asked > SHORT_WHILE:
-                sight = look(ws, state)
+                sight = look(ws, state, options)
                 check_unmoved(plan, sight)
         else:
             state = check_saved_plan(plan, sight, version is None, done)
@@ -171,6 +174,8 @@ def _recover(
             raise KeyformError(tuple(d for problem in resolved.problems for d in problem.diagnostics))
         after = fold(after, (event for _, event in resolved.events))
         completed += [index for index, _ in resolved.events]
+    copied = dict(replay.half_copied())
+    take_back_unread(ws, copied, dict.fromkeys(copied))
     if after != state:
         state, version = _commit(ws, after, version, journal.run)
     ws.backend.journal.clear()
@@ -192,7 +197,7 @@ def _carry_out(
 ) -> Outcome:
     todo = chains(plan.changes, done)
     steps = [(index, step) for chain in todo for _, numbered in chain.changes for index, step in numbered]
-    written = [step for _, step in steps if step.op in (MINT, RELOCATE)]
+    written = [step for _, step in steps if step.op in (MINT, RELOCATE, RESTORE)]
     check_fit(ws, written)
     probe_stores(ws, (place.store for step in written for place in step.places))
     seen = see_places(ws, sight, state, written, parallelism, overwrite)

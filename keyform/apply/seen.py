@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error
-from keyform.engine.plan import MINT, RELOCATE, Step
+from keyform.engine.plan import MINT, RELOCATE, RESTORE, Step
 from keyform.engine.sight import Sight
 from keyform.errors import PlanError, Refused, StoreError
 from keyform.model import Place, Secret, fingerprint_matches
@@ -36,7 +36,7 @@ Generations = Mapping[tuple[str, str], Generation]
 
 def written_by(step: Step, generations: Generations) -> tuple[Place, ...]:
     """The places that a step writes a secret to."""
-    if step.op == MINT:
+    if step.op in (MINT, RESTORE):
         return step.places
     if step.op != RELOCATE or not step.sources:  # without sources, keyform never saw that secret
         return ()
@@ -96,11 +96,26 @@ def _foreign(place: Place, step: Step, found: Secret | Held) -> Diagnostic:
     )
 
 
+def unread_of(ws: Workspace, places: Iterable[Place], seen: Seen) -> tuple[tuple[Place, Held | None], ...]:
+    """What was told of those of the places whose values cannot be read, for a recovery to compare with."""
+    found = ((place, seen[place].found) for place in places if not ws.store(place.store).readable)
+    return tuple((place, held if isinstance(held, Held) else None) for place, held in found)
+
+
+def is_of_write(held: Held, place: Place, generation: Generation) -> bool:
+    """Whether what a store tells without giving the value is what keyform wrote: the version tells, or else
+    the labels."""
+    version = generation.version_at(place)
+    if version is not None:
+        return held.version == version
+    return held.labels.get("key_id") == generation.id
+
+
 def _is_of(ws: Workspace, sight: Sight, place: Place, found: Secret | Held, generation: Generation) -> bool:
     """Whether what a place holds is the secret of this generation. Of an adopted one only its service can
-    tell; what cannot be read is known by the version of its write."""
+    tell."""
     if isinstance(found, Held):
-        return found.version is not None and found.version == generation.version_at(place)
+        return is_of_write(found, place, generation)
     if generation.fingerprint is not None:
         return fingerprint_matches(found, generation.fingerprint)
     view = sight.services.get(generation.service)

@@ -10,21 +10,21 @@ from types import MappingProxyType
 from keyform.diagnostics import Diagnostic
 from keyform.engine.diff import changed_fields, duration_diff, explain, sentence
 from keyform.engine.due import no_longer_stored, resolve_expiry, rotation_due
-from keyform.engine.moving import relocation
+from keyform.engine.holding import Amends, Holdings, amends
+from keyform.engine.moving import secret_moves
 from keyform.engine.plan import (
     ALTER,
     CREATE,
     END,
-    ERASE,
     MINT,
     RECORD,
-    RELOCATE,
     REPLACE,
     ROTATE,
     UPDATE,
     Change,
     FieldDiff,
     Step,
+    Stored,
 )
 from keyform.engine.sight import Presence, ServiceView, presence, recorded_terms, seen_digest, terms_of
 from keyform.engine.single import rerolled, taken
@@ -41,6 +41,7 @@ from keyform.profile import Profile
 from keyform.state import Generation, KeyRecord
 
 NO_OVERLAP = timedelta(0)
+NO_HOLDINGS = Holdings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +94,25 @@ def plan_known(
     view: ServiceView,
     now: datetime,
     holders: Mapping[Place, str] = MappingProxyType({}),
+    stores: Holdings = NO_HOLDINGS,
 ) -> Verdict:
     """A declared key that the state knows: nothing, an update, a replacement, a rotation, or a new mint
-    for one that was revoked outside keyform. ``holders`` says whose secret is at a place."""
+    for one that was revoked outside keyform. ``holders`` says whose secret is at a place, ``stores`` what
+    is there."""
+    verdict = _plan_known(want, record, view, now, holders, stores)
+    if verdict.change is None:
+        return verdict
+    return replace(verdict, change=replace(verdict.change, held=stores.digest_of(record.current)))
+
+
+def _plan_known(
+    want: DesiredKey,
+    record: KeyRecord,
+    view: ServiceView,
+    now: datetime,
+    holders: Mapping[Place, str],
+    stores: Holdings,
+) -> Verdict:
     current = record.current
     if current.service != view.name:
         return Verdict(
@@ -136,8 +153,11 @@ def plan_known(
         return Verdict(_successor(want, record, ROTATE, f"{current.id} expired{when}", view, (), found))
     if too_short:
         return Verdict(_successor(want, record, ROTATE, too_short, view, (), found))
+    amiss = amends(want, current, stores)
+    if amiss.problem is not None:
+        return Verdict(None, (amiss.problem,))
     # Somebody switched a disabled key off; a new one that came about by itself would undo that.
-    due = None if found.disabled else _due(want, record, found.live, now, holders)
+    due = None if found.disabled else amiss.rotate or _due(want, record, found.live, now, holders)
     changed = changed_fields(found.live.spec, wanted)
     fixed = changed - view.profile.mutable
     if fixed or due:
@@ -153,9 +173,10 @@ def plan_known(
                 view,
                 explain(found.live.spec, wanted, changed, view.profile),
                 found,
+                amiss.stored,
             )
         )
-    return _in_place(want, record, view, found.live, wanted, changed)
+    return _in_place(want, record, view, found.live, wanted, changed, amiss, stores)
 
 
 def _due(
@@ -171,12 +192,15 @@ def _in_place(
     live: LiveKey,
     wanted: KeySpec,
     changed: frozenset[str],
+    amiss: Amends,
+    stores: Holdings,
 ) -> Verdict:
     terms, old_terms = terms_of(want), recorded_terms(record)
-    places, old_places = want.places, record.current.places
-    moved = with_on_revoke(places) != with_on_revoke(old_places)
-    left = record.current.moved_to(places).leftovers
-    if not changed and terms == old_terms and not moved and not left:
+    gives = tuple(place for place in record.current.places if stores.gives(place))
+    why, moves, left = secret_moves(want, record.current, amiss, gives)
+    if amiss.rotate is not None:  # of a disabled key: nothing is copied, and nothing takes its place
+        why, moves, left = [], [], []
+    if not changed and terms == old_terms and not moves:
         return UNCHANGED
     steps: list[Step] = []
     diff = list(explain(live.spec, wanted, changed, view.profile))
@@ -203,18 +227,9 @@ def _in_place(
     kept = _kept_diff(want, record)
     diff += kept
     reasons += [f"{sentence(d)} (kept by keyform; no call)" for d in kept if d.path != "secret"]
-    if moved:
-        reason, sources = relocation(record.current, places)
-        reasons.append(reason)
-        steps.append(
-            Step(RELOCATE, want.address, view.name, record.current.id, places=places, sources=sources)
-        )
-    if left:
-        steps.append(Step(ERASE, want.address, view.name, record.current.id, places=left))
-        earlier = [str(place) for place in left if place in record.current.leftovers]
-        if earlier:
-            reasons.append(f"what is left of its secret at {', '.join(earlier)} is erased")
-            diff.append(FieldDiff("leftovers", earlier, None))
+    reasons += why
+    steps += moves
+    diff += left
     drift = any(getattr(live.spec, f) != getattr(record.current.spec, f) for f in changed)
     return Verdict(
         Change(
@@ -225,10 +240,11 @@ def _in_place(
             record.current.id,
             record.current.number,
             tuple(diff),
-            drift,
+            drift or bool(amiss.stored),
             seen_digest(live),
             view.backing("update") if changed else None,
             tuple(steps),
+            amiss.stored,
         )
     )
 
@@ -271,6 +287,7 @@ def _successor(
     view: ServiceView,
     diff: tuple[FieldDiff, ...],
     found: Presence | None = None,
+    stored: tuple[Stored, ...] = (),
 ) -> Change:
     """A new generation: minted and stored first, the old one revoked last, after its overlap."""
     old = record.current
@@ -298,10 +315,11 @@ def _successor(
         old.id,
         old.number + 1,
         diff,
-        drift,
+        drift or bool(stored),
         seen_digest(live) if live else None,
         view.backing(operation),
         tuple(steps),
+        stored,
     )
 
 

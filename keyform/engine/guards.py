@@ -224,17 +224,20 @@ def _mass_change(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnost
         if change.address in owned
         and (
             change.action in (REPLACE, CREATE)  # one that is created again has vanished from its service
+            or (change.action == ROTATE and change.stored)  # its secret has vanished from its store
             or (change.action == REVOKE and _ends(change, owned[change.address].current))
         )
     ]
     if len(owned) < MASS_FROM or len(ending) <= MASS_SHARE * len(owned):
         return
     vanished = sum(change.action == CREATE for change in ending)
+    lost = sum(bool(change.stored) for change in ending)
     yield error(
         "mass-change",
         f"this plan revokes, replaces or mints again {len(ending)} of the {len(owned)} keys that the state "
         f"owns, which is more than {MASS_SHARE:.0%}"
-        + (f"; {vanished} of them are no longer at their service" if vanished else ""),
+        + (f"; {vanished} of them are no longer at their service" if vanished else "")
+        + (f"; the secrets of {lost} are no longer in their stores" if lost else ""),
         "If that is what you want, say so with --allow-mass-change. If not, look for a wrong folder, "
-        "variable file, state, endpoint or credential.",
+        "variable file, state, store, endpoint or credential.",
     )

@@ -26,7 +26,7 @@ CREATE, UPDATE, REPLACE, ROTATE = "create", "update", "replace", "rotate"
 REVOKE, IMPORT, MOVE, FORGET, REFRESH = "revoke", "import", "move", "forget", "refresh"
 ACTIONS = (CREATE, UPDATE, REPLACE, ROTATE, REVOKE, IMPORT, MOVE, FORGET, REFRESH)
 
-MINT, ALTER, END, ADOPT, DROP, RENAME, RELOCATE, ERASE, RECORD, SET_ORIGINS, DROP_PROJECT, READDRESS = (
+MINT, ALTER, END, ADOPT, DROP, RENAME, RELOCATE, RESTORE, ERASE, RECORD = (
     "mint",
     "update",
     "revoke",
@@ -34,12 +34,11 @@ MINT, ALTER, END, ADOPT, DROP, RENAME, RELOCATE, ERASE, RECORD, SET_ORIGINS, DRO
     "forget",
     "rename",
     "relocate",
+    "restore",
     "erase",
     "record",
-    "set_origins",
-    "forget_project",
-    "readdress",
 )
+SET_ORIGINS, DROP_PROJECT, READDRESS = "set_origins", "forget_project", "readdress"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +100,10 @@ class Step:
     ``key_id`` and erases ``places``; when ``gone``, the service has ended it itself, and is not asked.
     ``adopt`` records the live key ``key_id``. ``forget`` drops the address from the state and erases
     ``places``. ``rename`` moves the record from ``before``. ``relocate`` moves the secret from ``sources``
-    to ``places``, and ``erase`` deletes what is left of it at ``places``. ``record`` writes ``terms`` (and
-    ``spec``, where given) to the state. ``set_origins`` makes ``project``'s allowlist exactly ``origins``.
-    ``forget_project`` drops it. ``readdress`` records that a service or store is at ``where`` now.
+    to ``places``, ``restore`` brings it back to ``places`` from ``sources`` (from a place itself: the version
+    that keyform wrote there), and ``erase`` deletes what is left of it at ``places``. ``record`` writes
+    ``terms`` (and ``spec``, where given) to the state. ``set_origins`` makes ``project``'s allowlist exactly
+    ``origins``. ``forget_project`` drops it. ``readdress`` records that a service or store is ``where`` now.
     ``checklist``: what a person does to bring it about, where the service is worked by hand.
     """
 
@@ -177,13 +177,35 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """A place that does not hold what keyform wrote there: what was ``found`` (``missing``, ``other-value``,
+    ``changed``, ``other-generation``), and the ``remedy`` in words."""
+
+    place: Place
+    found: str
+    remedy: str
+    generation: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON form; absent parts are left out."""
+        more = {} if self.generation is None else {"generation": self.generation}
+        return {**place_to_json(self.place), "found": self.found, "remedy": self.remedy, **more}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Stored:
+        """The inverse of :meth:`as_json`."""
+        return Stored(place_from_json(data), data["found"], data["remedy"], data.get("generation"))
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """One planned change of one address.
 
-    ``drift`` says that the service was changed outside keyform. ``seen`` is a digest of what the
+    ``drift`` says that the service or a store was changed outside keyform. ``seen`` is a digest of what the
     service showed of the key or project when the plan was made; apply refuses if it has moved.
     ``backing`` says how the service's operations are backed: ``documented``, ``contract``,
-    ``assisted``, or None where no service is called.
+    ``assisted``, or None where no service is called. ``stored`` are the places that do not hold what they
+    should, and ``held`` a digest of what the stores held; apply refuses if that has moved.
     """
 
     address: str
@@ -197,6 +219,8 @@ class Change:
     seen: str | None = None
     backing: str | None = None
     steps: tuple[Step, ...] = ()
+    stored: tuple[Stored, ...] = ()
+    held: str | None = None
 
     @property
     def by_hand(self) -> bool:
@@ -206,10 +230,12 @@ class Change:
     def as_json(self) -> dict[str, Any]:
         """JSON form without the steps, which stand in the plan's own list."""
         out: dict[str, Any] = {"address": self.address, "action": self.action, "reason": self.reason}
-        for name in ("service", "key_id", "generation", "seen", "backing"):
+        for name in ("service", "key_id", "generation", "seen", "held", "backing"):
             if (value := getattr(self, name)) is not None:
                 out[name] = value
         out["drift"] = self.drift
+        if self.stored:
+            out["stored"] = [one.as_json() for one in self.stored]
         out["diff"] = [{"path": d.path, "before": d.before, "after": d.after} for d in self.diff]
         return out
 

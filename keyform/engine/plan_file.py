@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from keyform.diagnostics import Diagnostic
-from keyform.engine.plan import FORMAT, VERSION, Change, FieldDiff, Plan, Step, digest_of
+from keyform.engine.plan import FORMAT, VERSION, Change, FieldDiff, Plan, Step, Stored, digest_of
 from keyform.errors import PlanError
 from keyform.model import Location, digest, parse_instant
 from keyform.schemas_location import schema_text
@@ -88,6 +88,8 @@ def _plan_from_json(raw: Mapping[str, Any]) -> Plan:
             drift=entry["drift"],
             seen=entry.get("seen"),
             backing=entry.get("backing"),
+            stored=tuple(Stored.from_json(one) for one in entry.get("stored", ())),
+            held=entry.get("held"),
         )
         for entry in raw["changes"]
     ]

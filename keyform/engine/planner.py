@@ -10,6 +10,7 @@ from keyform.engine.adoption import plan_import
 from keyform.engine.checklist import with_checklists
 from keyform.engine.declared import plan_first, plan_known
 from keyform.engine.guards import guard
+from keyform.engine.holding import about_stores, drift_notes
 from keyform.engine.listings import about_listings, unmanaged_keys
 from keyform.engine.notes import notes
 from keyform.engine.plan import (
@@ -62,6 +63,7 @@ def make_plan(sight: Sight, options: Options) -> Plan:
     planned: list[Planned] = []
     if options.mode == REFRESH_ONLY:
         planned += plan_refresh(sight)
+        planned += drift_notes(sight.state, sight.stores)
     else:
         moved, state = _moves(sight)
         planned += moved
@@ -70,7 +72,7 @@ def make_plan(sight: Sight, options: Options) -> Plan:
         planned += _declared_keys(sight, options)
         planned += _undeclared_keys(sight, options.mode == DESTROY, protected)
     if options.targets:
-        planned = [p for p in planned if p.address is None or _targeted(p.address, options, sight)]
+        planned = [p for p in planned if p.address is None or is_targeted(p.address, options, sight.desired)]
     if options.mode == IMPORT_ONLY:
         planned = [p for p in planned if not isinstance(p, Change) or p.action == IMPORT]
     changes = _spare_claimed(tuple(p for p in planned if isinstance(p, Change)))
@@ -80,6 +82,8 @@ def make_plan(sight: Sight, options: Options) -> Plan:
     diagnostics += strays
     diagnostics += about_listings(sight)
     diagnostics += notes(sight, changes)
+    declared = frozenset(want.address for want in sight.desired.keys)
+    diagnostics += about_stores(sight.state, declared, sight.stores, changes)
     diagnostics += guard(sight, options, changes)
     return _plan_of(sight, options, changes, _unchanged(sight, options, planned), unmanaged, diagnostics)
 
@@ -113,7 +117,7 @@ def _unchanged(sight: Sight, options: Options, planned: list[Planned]) -> int:
         known |= {want.address for want in sight.desired.keys}
         known |= {project.address for project in sight.desired.projects}
     if options.targets:
-        known = {address for address in known if _targeted(address, options, sight)}
+        known = {address for address in known if is_targeted(address, options, sight.desired)}
     told = {p.address for p in planned if isinstance(p, Change) or p.severity == ERROR}
     return len(known - told)
 
@@ -202,7 +206,7 @@ def _declared_keys(sight: Sight, options: Options) -> list[Planned]:
         if record is not None and record.current.service not in sight.services:
             out.append(service_gone(want.address, record.current))
         elif record is not None:
-            verdict = plan_known(want, record, view, sight.now, holders)
+            verdict = plan_known(want, record, view, sight.now, holders, sight.stores)
             out += [p for p in (verdict.change, *verdict.diagnostics) if p is not None]
             if record.deposed:
                 out += plan_deposed(record, want, sight.services, sight.now)
@@ -252,14 +256,15 @@ def _view_of(sight: Sight, record: KeyRecord) -> ServiceView | None:
     return sight.services.get(record.current.service)
 
 
-def _targeted(address: str, options: Options, sight: Sight) -> bool:
+def is_targeted(address: str, options: Options, desired: Desired) -> bool:
+    """Whether the plan is about this address, where it is limited to some."""
     wanted = set(options.targets)
     if address in wanted or address.partition("[")[0] in wanted:
         return True
     # A key's project has to be there before the key is, so it comes along.
-    projects = {(p.service, p.id): p.address for p in sight.desired.projects}
+    projects = {(p.service, p.id): p.address for p in desired.projects}
     return address.startswith("projects.") and any(
         projects.get((want.service, want.spec.project or "")) == address
-        for want in sight.desired.keys
+        for want in desired.keys
         if want.address in wanted or want.address.partition("[")[0] in wanted
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from keyform.engine.holding import Holdings
 from keyform.engine.plan import Terms
 from keyform.engine.whereabouts import Whereabouts
 from keyform.model import (
@@ -92,7 +93,7 @@ class ServiceView:
 class Sight:
     """Everything that a plan is made from. ``services`` holds every service that could be read, ``where``
     says which services and stores are declared. ``pending`` are the labels and ids of keys that an apply
-    which is running, or was interrupted, has still to account for."""
+    which is running, or was interrupted, has still to account for. ``stores`` is what they hold."""
 
     desired: Desired
     state: State
@@ -101,6 +102,7 @@ class Sight:
     config_digest: str = ""
     where: Whereabouts = field(default_factory=Whereabouts)
     pending: frozenset[str] = frozenset()
+    stores: Holdings = field(default_factory=Holdings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from keyform.state import State, spec_to_json
 
 _OPS = {
     pl.CREATE: {pl.MINT, pl.END, pl.SET_ORIGINS},
-    pl.UPDATE: {pl.ALTER, pl.RECORD, pl.RELOCATE, pl.ERASE, pl.SET_ORIGINS},
+    pl.UPDATE: {pl.ALTER, pl.RECORD, pl.RELOCATE, pl.RESTORE, pl.ERASE, pl.SET_ORIGINS},
     pl.REPLACE: {pl.MINT, pl.END},
     pl.ROTATE: {pl.MINT, pl.END},
     pl.REVOKE: {pl.END},
@@ -120,7 +120,7 @@ class _Vetting:
     def _undeclared(self, step: Step) -> str | None:
         if step.service is not None and step.service not in self._where.services and step.op != pl.DROP:
             return f"the service {step.service!r} is not declared"
-        used = (*step.places, *step.sources) if step.op in (pl.MINT, pl.RELOCATE) else ()
+        used = (*step.places, *step.sources) if step.op in (pl.MINT, pl.RELOCATE, pl.RESTORE) else ()
         missing = [place.store for place in used if place.store not in self._where.stores]
         return f"the store {missing[0]!r} is not declared" if missing else None
 
@@ -156,7 +156,7 @@ class _Vetting:
                 return self._adopting(step)
             case pl.ALTER if (step.service, step.key_id) in adopted:
                 return None
-            case pl.ALTER | pl.END | pl.RELOCATE | pl.ERASE:
+            case pl.ALTER | pl.END | pl.RELOCATE | pl.RESTORE | pl.ERASE:
                 return self._owned(step)
             case pl.DROP | pl.RECORD if step.key_id is not None:
                 return self._owned(step)
@@ -199,9 +199,13 @@ class _Vetting:
             return f"{step.key_id} is passed over, and not revoked"
         if step.op == pl.RELOCATE and (want is None or want.places != step.places):
             return "a place that is not declared"
+        if step.op == pl.RESTORE:
+            apart = [p for p in step.places if p not in generation.places or not want or p not in want.places]
+            if apart or record is None or generation is not record.current:
+                return "a place where the secret is not to be"
         if step.op == pl.ERASE and (want is None or not set(want.places).isdisjoint(step.places)):
             return "the place where the secret is to be"
-        left = step.sources if step.op == pl.RELOCATE else step.places
+        left = step.sources if step.op in (pl.RELOCATE, pl.RESTORE) else step.places
         strange = [place for place in left if place not in generation.written and place not in self._taken]
         return f"{strange[0]} is no place of {step.key_id}" if strange else None
 

@@ -70,6 +70,14 @@ DONE = {
 }
 
 
+_FOUND = {
+    "missing": "missing",
+    "other-value": "another value than keyform wrote",
+    "changed": "changed since keyform wrote it; its value cannot be read",
+    "other-generation": "the secret of generation {generation}",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One line: ``mark`` is ``+``, ``-``, ``~`` or a space, ``depth`` the level, ``remark`` a warning
@@ -110,6 +118,9 @@ def rows(change: Change) -> Iterator[Row]:
         else:
             text = f"{padded(path, width)}{value(before)} -> {value(after)}"
             yield Row("~", text, remark=_remark(difference, change))
+    for one in change.stored:
+        found = _FOUND[one.found].format(generation=one.generation)
+        yield Row("~", f"secret at {visible(str(one.place))}: {found}", remark=one.remedy)
     for step in change.steps:
         if step.op == END and (change.action != REVOKE or step.key_id != change.key_id):
             ended = f"{visible(step.key_id or '')} at {visible(step.service or '')}"

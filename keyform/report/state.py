@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from keyform.engine.plan import FieldDiff, Terms
 from keyform.engine.sight import recorded_terms
 from keyform.engine.wording import terms_diff
-from keyform.model import format_duration, instant
+from keyform.model import Place, format_duration, instant
 from keyform.report.changes import value
 from keyform.report.safe import code_span, padded, visible
 from keyform.report.style import Style
@@ -84,12 +84,17 @@ def _generation(generation: Generation) -> list[tuple[str, object]]:
         ("id", generation.id),
         ("created_at", instant(generation.created_at)),
         *spec_to_json(generation.spec).items(),
-        ("secret", [str(place) for place in generation.places]),
+        ("secret", [_place(generation, place) for place in generation.places]),
         ("fingerprint", generation.fingerprint or "unknown: the key was adopted"),
     ]
     if generation.revoke_at:
         out.append(("revoke_at", instant(generation.revoke_at)))
     return out
+
+
+def _place(generation: Generation, place: Place) -> str:
+    version = generation.version_at(place)
+    return str(place) if version is None else f"{place} (version {version})"
 
 
 def _fields(fields: Sequence[tuple[str, object]], indent: int) -> list[str]:

@@ -349,11 +349,25 @@ def test_the_value_of_a_vanished_key_goes_although_a_crash_comes_between(world: 
     assert not inspect(world)
 
 
-def test_a_secret_that_is_not_where_it_was_cannot_move(moved: World) -> None:
+def test_a_secret_that_is_not_where_it_was_cannot_move_and_is_rotated(moved: World) -> None:
     with moved.open(Wrapping()) as ws:
         ws.store("local").delete(Place("local", "old"))
-    outcome = moved.apply()
-    assert "cannot be moved" in summaries(outcome)
+    (change,) = moved.plan().changes
+    assert change.action == "rotate"
+    assert change.reason == (
+        "its secret is to be at local:new, and local:old no longer holds its secret, so it cannot be copied"
+    )
+    assert not moved.apply().failed
+    assert moved.state().keys["keys.a"].current.places == (Place("local", "new"),)
+    assert not inspect(moved)
+
+
+def test_a_secret_that_goes_missing_after_the_plan_does_not_move(moved: World) -> None:
+    plan = moved.plan()
+    with moved.open(Wrapping()) as ws:
+        ws.store("local").delete(Place("local", "old"))
+    with pytest.raises(PlanError, match="what the stores hold of"):
+        moved.apply(plan=plan)
     assert moved.state().keys["keys.a"].current.places == (Place("local", "old"),)
 
 
@@ -368,10 +382,12 @@ def test_a_secret_that_was_in_a_store_no_longer_declared_says_so(world: World, t
     more = 'stores: {{{}: {{type: age, path: "{}"}}}}'
     world.write(declare(a="secret: {store: one, path: a}", rest=more.format("one", "one"))).apply()
     world.write(declare(a="secret: {store: two, path: a}", rest=more.format("two", "two")))
-    outcome = world.apply()
-    assert codes(outcome) == ["store"]
-    assert "one" in summaries(outcome)
-    assert "no longer declared" in summaries(outcome)
+    (problem,) = world.plan().diagnostics
+    assert problem.code == "store-not-declared"
+    assert "in the store 'one', which is no longer declared" in problem.summary
+    assert problem.detail.startswith("Declare 'one' again until the secret has moved")
+    with pytest.raises(PlanError, match="no longer declared"):
+        world.apply()
 
 
 def test_the_place_of_an_adopted_key_is_recorded_whatever_it_holds(world: World) -> None:

@@ -4,11 +4,14 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 
+from keyform.apply import Wrapping
 from keyform.engine.plan_file import load_plan
+from keyform.ports import Store
 from keyform.schemas_location import schema_text
 
 from .conftest import Keyform
@@ -319,6 +322,10 @@ def test_doctor_finds_nothing_wrong_and_then_something(
     well = keyform("doctor")
     assert well.code == 0
     assert "fail" not in well.out
+    assert "canary" not in well.out
+    proven = keyform("doctor", "--write-canary")
+    assert proven.code == 0
+    assert "a canary was written, read back and deleted" in proven.out
     monkeypatch.setenv("KEYFORM_TEST_TOKEN", "canary-of-the-doctor")
     edit(
         "{type: embedded}",
@@ -328,6 +335,25 @@ def test_doctor_finds_nothing_wrong_and_then_something(
     assert ill.code == 1
     assert "service sandbox  fail" in ill.out
     assert "canary-of-the-doctor" not in ill.out + ill.err
+
+
+def test_doctor_writes_nothing_unless_it_is_asked_to(keyform: Keyform, one_key: Path) -> None:
+    written = []
+
+    class Watched:
+        def __init__(self, inner: Store) -> None:
+            self._inner = inner
+
+        def __getattr__(self, name: str) -> Any:
+            if name in ("put", "delete", "probe"):
+                written.append(name)
+            return getattr(self._inner, name)
+
+    wrap = Wrapping(store=Watched)
+    assert keyform("doctor", wrap=wrap).code == 0
+    assert written == []
+    assert keyform("doctor", "--write-canary", wrap=wrap).code == 0
+    assert written == ["probe"]
 
 
 def test_a_log_ends_with_its_run(keyform: Keyform, one_key: Path) -> None:

@@ -40,13 +40,15 @@ UNMANAGED = frozenset({"somebody else's"})
 class Scenario:
     """A configuration that is applied, and the edit whose apply dies at each of its effects. ``@`` stands
     for the prefix of the world's paths; ``imported`` says that there is a key to import, with the id
-    IMPORTED. ``replaced`` are names of keys that must be alive at every instant."""
+    IMPORTED. ``replaced`` are names of keys that must be alive at every instant, ``spoilt`` places of the
+    store ``second`` whose values somebody deletes in between."""
 
     before: str
     after: str
     summary: dict[str, int]
     replaced: tuple[str, ...]
     imported: bool = True
+    spoilt: tuple[Place, ...] = ()
 
 
 CLASSIC = Scenario(
@@ -88,6 +90,8 @@ keys:
     {service: sandbox, name: replaced, environment: live, secret: ["@one", {store: second, path: two}]}
   narrowed: {service: sandbox, name: narrowed, secret: ["@three", {store: second, path: four}]}
   alone: {service: sandbox, name: alone, environment: live, secret: {store: second, path: five}}
+  mended: {service: sandbox, name: mended, secret: ["@nine", {store: second, path: ten}]}
+  lost: {service: sandbox, name: lost, secret: {store: second, path: eleven}}
 """,
     """
 keys:
@@ -96,10 +100,13 @@ keys:
     {service: sandbox, name: replaced, environment: test, secret: ["@one", {store: second, path: two}]}
   narrowed: {service: sandbox, name: narrowed, secret: ["@three", "@eight"]}
   alone: {service: sandbox, name: alone, environment: test, secret: {store: second, path: five}}
+  mended: {service: sandbox, name: mended, secret: ["@nine", {store: second, path: ten}]}
+  lost: {service: sandbox, name: lost, secret: {store: second, path: eleven}}
 """,
-    {"create": 1, "update": 1, "replace": 2},
-    ("replaced", "narrowed", "alone"),
+    {"create": 1, "update": 2, "replace": 2, "rotate": 1, "drift": 2},
+    ("replaced", "narrowed", "alone", "mended", "lost"),
     imported=False,
+    spoilt=(Place("second", "ten"), Place("second", "eleven")),
 )
 """Keys in two stores; ``second`` is always an age store, wrapped or not."""
 
@@ -241,6 +248,9 @@ class Matrix:
             after = after.replace("IMPORTED", imported.id)
         service.create(replace(spec, name="somebody else's"), "other/2")
         service.close()
+        with world.open(Wrapping()) as ws:
+            for place in self._scenario.spoilt:
+                ws.store(place.store).delete(place)
         world.write(self._text(after, prefix))
         return world
 
@@ -261,8 +271,12 @@ class Matrix:
         world = self.fresh()
         outcome = world.apply(wrap=self.wrapping(steps))
         assert not outcome.failed
-        done = {action: count for action, count in outcome.plan.summary.items() if count}
-        assert done == {**self._scenario.summary, **{k: done[k] for k in done if k == "unchanged"}}
+        counts = outcome.plan.summary
+        expected = self._scenario.summary
+        assert {name: counts[name] for name in counts if name != "unchanged"} == {
+            **dict.fromkeys(counts.keys() - {"unchanged"}, 0),
+            **expected,
+        }
         assert not inspect(world, UNMANAGED)
         return steps.count
 

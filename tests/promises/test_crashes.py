@@ -50,12 +50,18 @@ def test_a_crash_before_or_after_any_effect_costs_nothing(
     assert failures == []
 
 
-@pytest.mark.parametrize("unread", [(), ("second",)], ids=["two", "one unread"])
+@pytest.mark.parametrize(
+    ("unread", "counts"),
+    [((), {}), (("second",), {}), (("local", "second"), {"update": 0, "rotate": 3})],
+    ids=["two", "one unread", "unread"],
+)
 def test_a_crash_costs_nothing_where_keys_have_several_places(
-    tmp_path: Path, figures: Figures, unread: tuple[str, ...]
+    tmp_path: Path, figures: Figures, unread: tuple[str, ...], counts: dict[str, int]
 ) -> None:
-    """In two stores; in one whose values can be read back and one where they cannot."""
-    matrix = Matrix(tmp_path, StoreKind(wrap=write_only(*unread)), SEVERAL)
+    """In two stores; in one whose values can be read back and one where they cannot; and where none can, and
+    so a secret is rotated into its new place."""
+    scenario = replace(SEVERAL, summary={**SEVERAL.summary, **counts})
+    matrix = Matrix(tmp_path, StoreKind(wrap=write_only(*unread)), scenario)
     failures = matrix.every_point()
     what = f"crash matrix, two stores, {len(unread)} of them write-only"
     figures(what, f"{matrix.points} points, {len(failures)} failures")

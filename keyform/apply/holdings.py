@@ -1,0 +1,153 @@
+"""Looking at the stores: whether each place still holds what was written to it. Nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from keyform.apply.seen import is_of_write
+from keyform.apply.workspace import Workspace
+from keyform.diagnostics import Diagnostic
+from keyform.engine.holding import ANOTHER, AS_RECORDED, CHANGED, MISSING, NOT_SEEN, OTHER, Found, Holdings
+from keyform.engine.planner import is_targeted
+from keyform.engine.sight import DESTROY, IMPORT_ONLY, Options
+from keyform.errors import StoreError
+from keyform.model import Place, fingerprint_matches
+from keyform.ports import Store
+from keyform.state import KeyRecord, State
+
+FIRST = 16
+QUICK = 0.002
+"""Seconds: after ``FIRST`` looks, a store that took longer for each is asked by ``THREADS`` threads."""
+THREADS = 16
+GIVE_UP = 3
+"""Failures after which a store is taken for one that cannot be looked at."""
+
+Wanted = tuple[Place, KeyRecord]
+
+
+def look_at_stores(ws: Workspace, state: State, options: Options, unsettled: frozenset[Place]) -> Holdings:
+    """What the places of all declared keys hold. ``unsettled`` are places that an interrupted apply may have
+    written to; they are left out. A store that fails makes a diagnostic, and no error."""
+    by_store: dict[str, list[Wanted]] = {}
+    for place, record in _wanted(ws, state, options):
+        if place not in unsettled:
+            by_store.setdefault(place.store, []).append((place, record))
+    recorded = {place.store for r in state.keys.values() for g in r.generations() for place in g.written}
+    used = recorded | {place.store for want in ws.desired.keys for place in want.places}
+    looks = [_Look(ws, name, tuple(wanted)) for name, wanted in by_store.items() if name in ws.config.stores]
+    if len(looks) > 1:
+        with ThreadPoolExecutor(len(looks), thread_name_prefix="look") as pool:
+            list(pool.map(_Look.run, looks))
+    else:
+        for look in looks:
+            look.run()
+    places: dict[Place, Found] = {}
+    for look in looks:
+        places |= look.found
+    return Holdings(
+        places,
+        frozenset(_unread(ws, used)),
+        frozenset(recorded - set(ws.config.stores)),
+        {look.name: look.problem for look in looks if look.problem is not None},
+    )
+
+
+def _wanted(ws: Workspace, state: State, options: Options) -> Iterator[Wanted]:
+    if options.mode in (DESTROY, IMPORT_ONLY):
+        return
+    declared = {want.address for want in ws.desired.keys} | {move.before for move in ws.desired.moves}
+    for address, record in state.keys.items():
+        known = address in declared and record.current.fingerprint is not None
+        if known and (not options.targets or is_targeted(address, options, ws.desired)):
+            for place in record.current.places:
+                yield place, record
+
+
+def _unread(ws: Workspace, names: set[str]) -> Iterator[str]:
+    """Those of the stores whose values cannot be read back. One that cannot be opened has told why."""
+    for name in names & set(ws.config.stores):
+        with suppress(StoreError):
+            if not ws.store(name).readable:
+                yield name
+
+
+@dataclass(slots=True)
+class _Look:
+    """At one store."""
+
+    ws: Workspace
+    name: str
+    wanted: tuple[Wanted, ...]
+    found: dict[Place, Found] = field(default_factory=dict)
+    problem: Diagnostic | None = None
+    failures: int = 0
+
+    def run(self) -> None:
+        try:
+            store = self.ws.store(self.name)
+        except StoreError as problem:
+            self.problem = problem.diagnostics[0]
+            return
+        begun = self.ws.clock.monotonic()
+        for entry in self.wanted[:FIRST]:
+            self._one(store, entry)
+        rest = self.wanted[FIRST:]
+        if self.ws.clock.monotonic() - begun <= QUICK * FIRST:
+            for entry in rest:
+                self._one(store, entry)
+        elif rest:
+            with ThreadPoolExecutor(THREADS, thread_name_prefix="look") as pool:
+                list(pool.map(lambda entry: self._one(store, entry), rest))
+
+    def _one(self, store: Store, entry: Wanted) -> None:
+        place, record = entry
+        if self.failures >= GIVE_UP:
+            return
+        try:
+            self.found[place] = _found(store, place, record)
+        except StoreError as problem:
+            self.failures += 1
+            self.problem = self.problem or problem.diagnostics[0]
+
+
+def _found(store: Store, place: Place, record: KeyRecord) -> Found:
+    """Raises ``StoreError`` where nothing can be told."""
+    held = store.look(place)
+    if held is None:
+        return Found(MISSING)
+    recorded = record.current.version_at(place)
+    if recorded is not None and held.version == recorded:
+        return AS_RECORDED
+    if not store.readable:
+        if is_of_write(held, place, record.current):
+            return AS_RECORDED
+        return NOT_SEEN if recorded is None else Found(CHANGED, held.version)
+    try:
+        value = store.get(place)
+    except StoreError:
+        if recorded is None:
+            raise
+        return Found(CHANGED, held.version, kept=_kept(store, place, record, recorded))
+    if value is None:
+        return Found(MISSING)
+    for generation in (record.current, *record.deposed):
+        if generation.fingerprint is not None and fingerprint_matches(value, generation.fingerprint):
+            if generation is record.current:
+                return AS_RECORDED
+            kept = _kept(store, place, record, recorded)
+            return Found(ANOTHER, held.version, generation.number, kept)
+    return Found(OTHER, held.version, kept=_kept(store, place, record, recorded))
+
+
+def _kept(store: Store, place: Place, record: KeyRecord, version: str | None) -> bool:
+    """Whether the store still gives what keyform wrote there."""
+    if version is None:
+        return False
+    try:
+        value = store.get(place, version)
+    except StoreError:
+        return False
+    return value is not None and fingerprint_matches(value, record.current.fingerprint or "")
