@@ -33,15 +33,18 @@ def new_fields(name: str, secret: Secret, labels: Mapping[str, str]) -> list[dic
 
 def value_of(item: Mapping[str, Any], name: str) -> Secret | None:
     """What a field holds; one that was never filled in holds nothing."""
-    text = next((f.get("value") for f in item.get("fields", ()) if f.get("label") == name), None)
+    text = _text_of(item, name)
     return Secret(text) if text else None
+
+
+def _text_of(item: Mapping[str, Any], name: str) -> str | None:
+    return next((f.get("value") for f in item.get("fields", ()) if f.get("label") == name), None)
 
 
 def labels_of(item: Mapping[str, Any], name: str) -> dict[str, str]:
     """What keyform noted about a field."""
-    kept = value_of(item, LABELS + name)
     try:
-        labels = json.loads(kept.reveal()) if kept else {}
+        labels = json.loads(_text_of(item, LABELS + name) or "{}")
     except ValueError:
         labels = {}
     return {str(key): str(value) for key, value in labels.items()} if isinstance(labels, dict) else {}
