@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from keyform.stores.quoting import quoted
 CONNECT, ANSWER = 10.0, 30.0  # seconds
 OK, CREATED, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, CONFLICT = 200, 201, 401, 403, 404, 409
 _BUSY = (429, 500, 502, 503, 504)
+_CONNECTION = re.compile(r"\AHTTPS?Connection(Pool)?\([^)]*\): ")
 _HANDLED = (OK, CREATED, NOT_FOUND, CONFLICT)
 
 
@@ -203,7 +205,7 @@ class Cluster:
             return Answer(status, told if isinstance(told, dict) else {})
         raise self.failed(
             doing,
-            f"no answer from {client.configuration.host}: {quoted(str(problem))}",
+            f"no answer from {client.configuration.host}: {quoted(_CONNECTION.sub('', str(problem)))}",
             f"Check the network, the proxy and the server's certificate. It is the server of {self._access}.",
         )
 

@@ -19,6 +19,7 @@ from keyform.model import Place, Secret
 from keyform.registry import load_config, open_store
 from keyform.stores.kubernetes import KubernetesStore
 from keyform.stores.kubernetes_client import Access, Cluster, find_access
+from tests.servers import free_port
 from tests.world import MovedClock
 
 CANARY = Secret("sk_live_" + "must-not-appear")
@@ -215,6 +216,16 @@ print(json.dumps({{"apiVersion": "client.authentication.k8s.io/{version}", "kind
 
 
 # Servers that misbehave
+
+
+def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
+    access = Access(str(kubeconfig(tmp_path, {"token": "good"}, free_port())))
+    store = KubernetesStore("prod", Cluster("prod", access, pause=0.02), namespace="pay", field="token")
+    with pytest.raises(StoreError) as refused:
+        store.put(Place("prod", "checkout"), CANARY, {})
+    assert "could not write prod:checkout: no answer from http://127.0.0.1:" in said(refused.value)
+    assert ": Failed to establish a new connection" in said(refused.value)
+    assert "HTTPConnection" not in said(refused.value)
 
 
 def test_a_busy_server_is_asked_again(tmp_path: Path, api: ThreadingHTTPServer) -> None:
