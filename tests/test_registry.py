@@ -109,9 +109,30 @@ def test_each_of_a_for_each_is_asked_for(tmp_path: Path) -> None:
         "type: onepassword, endpoint: 'https://connect.example', vault:",
         "type: infisical, environment: prod, project_id:",
         "type: vault, address:",
+        "type: github-actions, repository:",
+        "type: github-actions, organization:",
+        "type: keyring, backend:",
+        "type: aws-secrets-manager, role_arn:",
+        "type: pass, path:",
     ],
 )
 def test_a_store_whose_options_need_what_is_not_set_here_can_be_checked(tmp_path: Path, store: str) -> None:
     declared = f'stores: {{one: {{{store} "${{env:KEYFORM_NOT_SET}}"}}}}\n'
     loaded = load(tmp_path, declared + "keys: {k: {service: s, secret: {store: one, path: a/b}}}\n")
     assert not loaded.stores["one"].known
+
+
+@pytest.mark.parametrize(
+    ("declared", "advice"),
+    [
+        ("{type: exec, put: [a], delete: [b]}", "get: [./secrets, read"),
+        ("{type: github-actions}", "repository: acme/web"),
+        ("{type: github-actions, repository: web}", "repository: acme/web"),
+    ],
+)
+def test_options_of_a_store_that_do_not_make_one_are_shown_as_they_should_be(
+    tmp_path: Path, declared: str, advice: str
+) -> None:
+    (found,) = refused(tmp_path, f"stores: {{one: {declared}}}\nkeys: {{k: {{service: s, secret: K}}}}\n")
+    assert "store `one`" in found.summary
+    assert advice in found.detail

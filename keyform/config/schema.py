@@ -176,7 +176,7 @@ def _sentences(failure: Any, path: Path) -> Iterable[tuple[str, Path, bool, str,
         said = failure.schema.get("description", "")
         hint = f"{said} {_example_hint(path, failure.schema)}".strip()
         return [("bad-value", path, False, f"{thing} cannot be `{found}`", hint)]
-    return [("invalid", path, False, f"{thing} is not valid here", "")]
+    return [("invalid", path, False, f"{thing} is not valid here", _example_hint(path, failure.schema))]
 
 
 def _unknown_hint(name: str, known: Mapping[str, Any], path: Path) -> str:
@@ -236,8 +236,9 @@ def _type_hint(wanted: str | list[str], found: Any, path: Path, schema: Mapping[
 
 
 def _example_hint(path: Path, schema: Mapping[str, Any]) -> str:
+    """How the schema itself would write it, where it says."""
     example = next(iter(schema.get("examples", ())), None)
-    if example is None:
+    if example is None or not path:
         return ""
     named = "" if isinstance(path[-1], int) else f"{path[-1]}: "
     return f"Write it like `{named}{_flow(example)}`."

@@ -23,6 +23,7 @@ from keyform.model import Place, Secret
 from keyform.ports import ANYTHING, Held, Over
 from keyform.stores import age_identity, age_names
 from keyform.stores.age_keys import LARGEST, AgeKeys
+from keyform.stores.canary import keeps
 from keyform.stores.over import allow, taken
 
 _T = TypeVar("_T")
@@ -108,13 +109,7 @@ class AgeStore:
             with contextlib.suppress(OSError):
                 files.sweep(Path(folder))
         place = Place(self.name, f"keyform-canary-{_random.token_hex(8)}")
-        canary = Secret(_random.token_urlsafe(32))
-        self.put(place, canary, {})
-        try:
-            found = self.get(place)
-        finally:
-            self.delete(place)
-        if found != canary:
+        if not keeps(self, place):
             raise StoreError(
                 f"Store {self.name!r} gave back something else than was written to {self._folder}",
                 "Check the disk, and that no other program rewrites files there.",

@@ -17,6 +17,7 @@ from keyform import files
 from keyform.errors import StoreError
 from keyform.model import Place, Secret
 from keyform.ports import ANYTHING, Held, Over
+from keyform.stores.canary import keeps
 from keyform.stores.dotenv_text import Unwritable, unreadable_line, value_of, with_value
 from keyform.stores.over import allow
 from keyform.stores.programs import run, small_environment
@@ -91,13 +92,7 @@ class DotenvStore:
     def probe(self) -> None:
         """See :class:`~keyform.ports.Store`."""
         place = Place(self.name, f"KEYFORM_CANARY_{_random.token_hex(8).upper()}")
-        canary = Secret(_random.token_urlsafe(32))
-        self.put(place, canary, {})
-        try:
-            found = self.get(place)
-        finally:
-            self.delete(place)
-        if found != canary:
+        if not keeps(self, place):
             raise StoreError(
                 f"Store {self.name!r} gave back something else than was written to {self._file}",
                 "Check that no other program rewrites the file.",

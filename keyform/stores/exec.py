@@ -18,6 +18,7 @@ from typing import Any
 from keyform.errors import StoreError
 from keyform.model import Place, Secret
 from keyform.ports import ANYTHING, Held, Over
+from keyform.stores.canary import keeps
 from keyform.stores.over import allow, allow_held
 from keyform.stores.programs import Ended, run, small_environment
 from keyform.stores.quoting import quoted
@@ -126,13 +127,8 @@ class ExecStore:
 
     def probe(self) -> None:
         """See :class:`~keyform.ports.Store`."""
-        place, canary = self._canary(), Secret(_random.token_urlsafe(32))
-        try:
-            self.put(place, canary, {})
-            found = self.get(place) if self.readable else None
-        finally:
-            self.delete(place)
-        if self.readable and found != canary:
+        place = self._canary()
+        if not keeps(self, place):
             raise StoreError(
                 f"Store {self.name!r}: `get` gave something else than `put` was given",
                 "Both must pass the secret on as it is. If a line end comes behind it, set `line_end: true`.",

@@ -25,6 +25,7 @@ from nacl.public import PublicKey, SealedBox
 from keyform.errors import StoreError
 from keyform.model import Place, Secret
 from keyform.ports import ANYTHING, Held, Over
+from keyform.stores.canary import keeps
 from keyform.stores.github_api import GitHubApi
 from keyform.stores.http_access import checked_address, credential
 from keyform.stores.over import allow_held
@@ -32,6 +33,7 @@ from keyform.stores.quoting import quoted
 
 LARGEST = 48 * 1024
 """Bytes; "Secrets are limited to 48 KB in size"."""
+_REPOSITORY = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+\Z")
 _NAME = re.compile(r"[A-Z_][A-Z0-9_]*\Z")
 _WRITES = 4
 
@@ -113,11 +115,7 @@ class GitHubActionsStore:
 
     def probe(self) -> None:
         """See :class:`~keyform.ports.Store`."""
-        place = Place(self.name, f"KEYFORM_CANARY_{_random.token_hex(8).upper()}")
-        try:
-            self.put(place, Secret(_random.token_urlsafe(32)), {})
-        finally:
-            self.delete(place)
+        keeps(self, Place(self.name, f"KEYFORM_CANARY_{_random.token_hex(8).upper()}"))
 
     def look(self, place: Place) -> Held | None:
         """See :class:`~keyform.ports.Store`. The version is ``updated_at``."""
@@ -260,6 +258,10 @@ def _locate(name: str, options: Mapping[str, Any]) -> tuple[str, str, str]:
         raise refuse(
             "secrets belong to a repository or an organisation",
             "Give one of `repository` and `organization`.",
+        )
+    if repository is not None and not _REPOSITORY.match(repository):
+        raise refuse(
+            f"`{quoted(repository)}` is not a repository", "Write it as OWNER/NAME, such as acme/web."
         )
     if environment is not None and (repository is None or app != "actions"):
         raise refuse("environments belong to a repository and to Actions", "Leave out `environment`.")

@@ -55,7 +55,7 @@ class GitHubApi:
         """Send. ``also``: statuses beside 2xx that are an answer and no error. Raises ``StoreError``."""
         if self._token is None:
             raise StoreError(
-                f"Store {self._store!r} has no token to {doing} with",
+                f"Store {self._store!r} could not {doing}: it has no token",
                 'Set GITHUB_TOKEN, or `token: "${env:NAME}"` in the store\'s options.',
             )
         shape = dict if method == "GET" else object

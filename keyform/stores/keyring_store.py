@@ -20,6 +20,7 @@ from keyring.backends.chainer import ChainerBackend
 from keyform.errors import StoreError
 from keyform.model import Place, Secret
 from keyform.ports import ANYTHING, Held, Over
+from keyform.stores.canary import keeps
 from keyform.stores.over import allow
 from keyform.stores.quoting import quoted
 from keyform.stores.turns import turn
@@ -89,13 +90,8 @@ class KeyringStore:
 
     def probe(self) -> None:
         """See :class:`~keyform.ports.Store`."""
-        place, canary = self._canary(), Secret(_random.token_urlsafe(32))
-        try:
-            self.put(place, canary, {})
-            found = self.get(place)
-        finally:
-            self.delete(place)
-        if found != canary or self.get(place) is not None:
+        place = self._canary()
+        if not keeps(self, place) or self.get(place) is not None:
             raise StoreError(
                 f"Store {self.name!r}: {_kind(self._opened())} did not keep and delete what it was given",
                 "Choose another `backend`; `keyring --list-backends` shows those that are there.",

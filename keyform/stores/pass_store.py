@@ -19,6 +19,7 @@ from keyform import files
 from keyform.errors import StoreError
 from keyform.model import Place, Secret
 from keyform.ports import ANYTHING, Held, Over
+from keyform.stores.canary import keeps
 from keyform.stores.over import allow
 from keyform.stores.pass_entry import SUFFIX, check_place, labels_in, secret_in, written
 from keyform.stores.programs import Ended, run, small_environment
@@ -107,13 +108,7 @@ class PassStore:
                 entry = str(left.relative_to(self._folder)).removesuffix(SUFFIX)
                 self._pass("clear away a half-done write", "rm", "-f", "--", entry)
         place = Place(self.name, f"keyform-canary-{_random.token_hex(8)}")
-        canary = Secret(_random.token_urlsafe(32))
-        try:
-            self.put(place, canary, {})
-            found = self.get(place)
-        finally:
-            self.delete(place)
-        if found != canary or self._file(place).exists():
+        if not keeps(self, place) or self._file(place).exists():
             raise StoreError(
                 f"Store {self.name!r}: pass did not keep and delete what it was given in {self._folder}",
                 "Try `pass insert`, `pass show` and `pass rm` by hand.",

@@ -147,6 +147,7 @@ def test_a_token_that_may_only_read_is_told_what_it_lacks(github: GitHub, url: s
     with pytest.raises(StoreError) as told:
         store.probe()
     [said] = told.value.diagnostics
+    assert "could not write" in said.summary, "the first problem is told, and not that of the deletion"
     assert "403" in said.summary
     assert "secrets=write" in said.detail
 
@@ -261,6 +262,8 @@ def test_an_organizations_secrets_reach_the_repositories_that_are_named(github: 
     [
         {},
         {"repository": "acme/web", "organization": "acme"},
+        {"repository": "web"},
+        {"repository": "acme/../web"},
         {"organization": "acme", "environment": "prod"},
         {"repository": "acme/web", "environment": "prod", "app": "dependabot"},
         {"repository": "acme/web", "visibility": "all"},
@@ -278,7 +281,7 @@ def test_options_that_do_not_fit_together_are_refused(options: Mapping[str, Any]
 def test_a_missing_token_is_told_when_it_is_needed(url: str, tmp_path: Path) -> None:
     store = open_store("hub", {**REPOSITORY, "endpoint": url}, tmp_path, {})
     store.check(Place("hub", "CHECKOUT"))
-    with pytest.raises(StoreError, match="no token") as told:
+    with pytest.raises(StoreError, match="has no token") as told:
         store.access()
     assert "GITHUB_TOKEN" in told.value.diagnostics[0].detail
     with closing(
