@@ -126,6 +126,22 @@ def test_a_moved_secret_has_the_version_of_its_new_place(world: World) -> None:
     assert world.state().keys["keys.a"].current.versions == ((Place("local", "new"), found.version),)
 
 
+def test_a_new_key_costs_its_store_one_write_and_two_reads(world: World) -> None:
+    """One look before anything is minted, and one at what arrived."""
+    calls: list[str] = []
+
+    def counted(name: str) -> Any:
+        def hook(real: Any, place: Place, *args: Any) -> Any:
+            if "canary" not in place.path:
+                calls.append(name)
+            return real(place, *args)
+
+        return hook
+
+    world.write(declare("a")).apply(wrap=stores(**{n: counted(n) for n in ("get", "look", "put", "delete")}))
+    assert calls == ["get", "put", "get"]
+
+
 # a store that cannot be read
 
 

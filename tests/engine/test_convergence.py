@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from keyform.engine.events import Event, fold
+from keyform.engine.holding import ANOTHER, CHANGED, HELD, MISSING, OTHER, UNKNOWN, Found, Holdings
 from keyform.engine.plan import Plan, Step
 from keyform.engine.plan_file import dump_plan, load_plan
 from keyform.engine.planner import make_plan
@@ -56,6 +57,11 @@ rotations = st.none() | st.builds(
 )
 
 
+def seconds(name: str) -> st.SearchStrategy[tuple[Place, ...]]:
+    """The second places that a secret may have."""
+    return st.sampled_from(((), (), (Place("second", f"{name}/1"),)))
+
+
 @st.composite
 def wants(draw: Any, name: str) -> DesiredKey:
     span = draw(spans)
@@ -69,7 +75,10 @@ def wants(draw: Any, name: str) -> DesiredKey:
         f"keys.{name}",
         draw(st.sampled_from(SERVICES)),
         replace(spec, expires_at=None) if span else spec,
-        (Place("local", path, on_revoke=draw(st.sampled_from(("delete", "keep")))),),
+        (
+            Place("local", path, on_revoke=draw(st.sampled_from(("delete", "keep")))),
+            *draw(seconds(name)),
+        ),
         span,
         rotation,
         owner=draw(st.sampled_from((None, "team"))),
@@ -85,7 +94,7 @@ def generations(draw: Any, name: str, number: int, deposed: bool) -> Generation:
         f"id-{name}-{number}",
         draw(specs),
         NOW - draw(st.sampled_from((0, 4, 10))) * DAY,
-        (Place("local", f"{name}/{draw(st.sampled_from((1, 2)))}"),),
+        (Place("local", f"{name}/{draw(st.sampled_from((1, 2)))}"), *draw(seconds(name))),
         draw(st.sampled_from((None, "hmac-sha256:00:00"))),
         "m",
         NOW + draw(st.sampled_from((-1, 1))) * DAY if deposed else None,
@@ -115,6 +124,19 @@ def lives(draw: Any, generation: Generation) -> LiveKey | None:
     if draw(st.integers(0, 5)) == 0:
         return None
     return LiveKey(generation.id, spec, status, None, generation.created_at, used)
+
+
+@st.composite
+def holdings(draw: Any, known: tuple[KeyRecord, ...]) -> Holdings:
+    """What the stores hold of the recorded secrets: the secrets mostly, or nothing, or something else."""
+    kinds = st.sampled_from((HELD, HELD, HELD, UNKNOWN, MISSING, OTHER, CHANGED, ANOTHER))
+    places = {place for record in known for place in record.current.places}
+    found = {
+        place: Found(kind, "v", 1 if kind == ANOTHER else None, kind != HELD and draw(st.booleans()))
+        for place in sorted(places)
+        if (kind := draw(kinds)) != UNKNOWN
+    }
+    return Holdings(found, draw(st.sampled_from((frozenset(), frozenset(), frozenset({"local"})))))
 
 
 @st.composite
@@ -168,23 +190,27 @@ def sights(draw: Any) -> Sight:
         ),
         services,
         NOW,
+        stores=draw(holdings(known)),
     )
 
 
 class Model:
-    """Services in memory, and the state as the events make it."""
+    """Services and stores in memory, and the state as the events make it."""
 
     def __init__(self, sight: Sight) -> None:
         self.sight = sight
         self.state = sight.state
         self.live = {name: dict(view.keys) for name, view in sight.services.items()}
         self.projects = {name: dict(view.projects) for name, view in sight.services.items()}
+        self.found = dict(sight.stores.found)
         self.minted = 0
 
     def apply(self, plan: Plan) -> None:
         for change in plan.changes:
             for step in change.steps:
                 self.state = fold(self.state, [self._take(step)])
+                if step.op in ("mint", "relocate", "restore"):
+                    self.found |= {place: Found(HELD) for place in step.places}
 
     def _take(self, step: Step) -> Event:
         service, address = step.service or "", step.address
@@ -224,6 +250,8 @@ class Model:
                 return Event("renamed", address, before=step.before)
             case "relocate":
                 return Event("relocated", address, places=step.places)
+            case "restore":
+                return Event("relocated", address, places=self.state.keys[address].current.places)
             case "erase":
                 return Event("erased", address, places=step.places)
             case "record" if step.spec is not None:
@@ -253,7 +281,8 @@ class Model:
             )
             for name, view in self.sight.services.items()
         }
-        return replace(self.sight, state=self.state, services=services)
+        stores = replace(self.sight.stores, found=self.found)
+        return replace(self.sight, state=self.state, services=services, stores=stores)
 
 
 COMMON = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -284,7 +313,7 @@ def test_a_plan_can_be_made_and_written_and_its_steps_are_safe(sight: Sight, mod
                     assert shown.listing.complete or shown.keys[step.key_id or ""].status == REVOKED
     written, erased = (
         [(c.address, p) for c in plan.changes for s in c.steps if s.op in ops for p in s.places]
-        for ops in (("mint", "relocate"), ("revoke", "forget", "erase"))
+        for ops in (("mint", "relocate", "restore"), ("revoke", "forget", "erase"))
     )
     assert not set(erased) & set(written)
     assert len(erased) == len(set(erased))
