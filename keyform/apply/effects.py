@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from keyform.apply.assist import turn
 from keyform.apply.journal import Intent, JournalWriter
-from keyform.apply.mint import granted_otherwise, mint
+from keyform.apply.mint import Owned, granted_otherwise, mint
 from keyform.apply.places import copy_secret, erase_secret, labels_of
 from keyform.apply.seen import Seen, unread_of, written_by
 from keyform.apply.workspace import Workspace
@@ -44,6 +44,7 @@ class Effects:
             for record in state.keys.values()
             for generation in record.generations()
         }
+        self._owned = Owned(self._generations)
 
         # Whose secret each place holds, by the state and by what this run has written.
         self._holders: dict[Place, set[str]] = {}
@@ -65,8 +66,7 @@ class Effects:
         self, index: int, step: Step, intent: Intent | None
     ) -> tuple[Event, tuple[Diagnostic, ...]]:
         if intent is not None:
-            owned = self._generations.keys()
-            event, warnings = mint(self._ws, self._journal, self._lineage, intent, owned, self._seen)
+            event, warnings = mint(self._ws, self._journal, self._lineage, intent, self._owned, self._seen)
             if event.generation is not None:
                 self._generations[(step.service or "", event.generation.id)] = event.generation
             self._hold(step.address, step.places)

@@ -6,8 +6,9 @@ value of one that does.
 
 from __future__ import annotations
 
+import threading
 import uuid
-from collections.abc import Container
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -28,8 +29,21 @@ from keyform.state import Generation, Versions, spec_from_json, spec_to_json
 
 MINT_ATTEMPTS = 3
 
-Owned = Container[tuple[str, str]]
-"""The keys that the state knows: names of services with ids."""
+
+class Owned:
+    """The keys that are somebody's, by their service and id: those that the state knows, and each one that
+    is minted. For several threads at once."""
+
+    def __init__(self, known: Iterable[tuple[str, str]]) -> None:
+        self._keys = set(known)
+        self._turn = threading.Lock()
+
+    def take(self, service: str, key_id: str) -> bool:
+        """Whether the key was nobody's until now."""
+        with self._turn:
+            taken = (service, key_id) in self._keys
+            self._keys.add((service, key_id))
+            return not taken
 
 
 def new_intent(index: int, step: Step) -> Intent:
@@ -89,7 +103,7 @@ def create(service: Service, step: Step, spec: KeySpec, label: str, owned: Owned
     what = None
     if service.profile.marks and minted.key.label != label:
         what = "does not carry the label that was sent"
-    elif (service.name, minted.key.id) in owned:
+    elif not owned.take(service.name, minted.key.id):
         what = "was there before"
     if what is not None:
         problem = AnswerLost(
@@ -162,8 +176,10 @@ def _create(
         journal.intent(intent)
     journal.void(intent.marker)
     raise AnswerLost(
-        f"{service.name} lost the answer to {MINT_ATTEMPTS} creates of {intent.step.address} in a row",
-        "Nothing is left behind: each of those keys was revoked. Look into the connection and apply again.",
+        f"{service.name} answered {MINT_ATTEMPTS} creates of {intent.step.address} in a row without a secret",
+        "Nothing is left behind: each of those keys was revoked. Either answers are lost on their way, and "
+        "the service does not show a secret twice; or `create.secret` in its profile is not where the answer "
+        "has the secret (`keyform services check FILE --endpoint URL` tries it out).",
     )
 
 

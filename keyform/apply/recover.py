@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from keyform.apply.assist import settle_unseen, undoing
 from keyform.apply.journal import Intent, JournalWriter, Receipt
-from keyform.apply.mint import create, minted_event
+from keyform.apply.mint import Owned, create, minted_event
 from keyform.apply.places import Written, finish_secret, labels_of, take_back, value_at
 from keyform.apply.read import view_services
 from keyform.apply.seen import Before
@@ -229,7 +229,7 @@ class _Recovery:
             return False
         label = ownership_label(self._lineage, intent.marker)
         try:
-            minted = create(service, intent.step, intent.sent.spec, label, self._owned)
+            minted = create(service, intent.step, intent.sent.spec, label, Owned(self._owned))
         except Refused:
             return False
         service.revoke(minted.key.id)

@@ -39,6 +39,11 @@ def prove(
     values = service.values(operation, key.spec, key.label)
     values |= {**service.parts_of(key.id), "secret": secret.reveal(), "origin": origin}
     shown_by = tree.get("auth", "key")
+    if shown_by == "key" and not _fits_header(secret.reveal()):
+        raise ServiceError(
+            f"service {service.name!r}: {doing} failed: the secret does not fit into an HTTP header",
+            "Check `create.secret` of the profile: it may not be where the answer has the secret.",
+        )
     # The secret itself is what is tried: no credential, and the key's own rate limit counts.
     call = operation.call(
         service.name,
@@ -75,6 +80,10 @@ def _applies(when: Mapping[str, Any], spec: KeySpec) -> bool:
     """Whether a proof is possible for this key: its kind is one of ``kinds``, it has one of ``scopes``."""
     kinds, scopes = when.get("kinds"), when.get("scopes")
     return (kinds is None or spec.kind in kinds) and (scopes is None or bool(set(scopes) & set(spec.scopes)))
+
+
+def _fits_header(text: str) -> bool:
+    return text.isascii() and text.isprintable()
 
 
 def _headers(profile: Profile, secret: Secret) -> dict[str, str]:

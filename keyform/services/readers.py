@@ -110,6 +110,10 @@ def read_id(path: str) -> Reader:
     return id_reader(path, "answer")
 
 
+LARGEST_SECRET = 64 << 10
+"""Bytes. No secrets manager of note keeps more in one value."""
+
+
 def secret_reader(path: str) -> Reader:
     """The secret in the answer to a create, or None when there is none. (Half a character is not mended here:
     it would be another secret.)"""
@@ -120,9 +124,11 @@ def secret_reader(path: str) -> Reader:
         if type(value) is not str or not value:
             return None
         try:
-            value.encode()
+            size = len(value.encode())
         except UnicodeEncodeError:
             raise Unintelligible("a secret that is no text") from None
+        if size > LARGEST_SECRET:
+            raise Unintelligible(f"a secret of {size:,} bytes, where {LARGEST_SECRET:,} are the most")
         return Secret(value)
 
     return read

@@ -243,6 +243,57 @@ def test_a_key_that_the_state_knows_is_not_taken_for_a_new_one(tmp_path: Path) -
     finishes(world)
 
 
+def test_two_creates_answered_with_one_id_are_not_both_believed(world: World) -> None:
+    world.write(declare("a", "b"))
+    spec = KeySpec(kind="secret", environment="live", name="theirs", scopes=("events:write",))
+    other = world.service().create(spec, "other/1")
+    assert other.secret is not None
+    secret = other.secret.reveal()
+
+    def answer(request: httpx.Request, send: Any) -> httpx.Response:
+        response = send(request)
+        if (request.method, request.url.path) != ("POST", "/v1/keys"):
+            return response  # type: ignore[no-any-return]
+        body = json.loads(response.read())
+        return httpx.Response(201, json={"key": {**body["key"], "id": other.key.id}, "secret": secret})
+
+    outcome = world.apply(wrap=requests(answer))
+    assert outcome.done == 1
+    assert any("was there before" in diagnostic.summary for diagnostic in outcome.failed)
+    ids = [record.current.id for record in world.state().keys.values()]
+    assert ids == [other.key.id]
+
+
+@pytest.mark.parametrize("text", ["sk_live_aaaaaaaa_x\nFOO=CANARY", "sk_live_\u00e4\u00e4\u00e4\u00e4CANARY"])
+def test_a_secret_that_no_header_can_hold_is_not_kept_and_not_shown(world: World, text: str) -> None:
+    world.write(declare("a"))
+
+    def answer(request: httpx.Request, send: Any) -> httpx.Response:
+        response = send(request)
+        if (request.method, request.url.path) != ("POST", "/v1/keys"):
+            return response  # type: ignore[no-any-return]
+        return httpx.Response(201, json={**json.loads(response.read()), "secret": text})
+
+    outcome = world.apply(wrap=requests(answer))
+    assert outcome.failed
+    assert "CANARY" not in f"{outcome.failed}"
+    assert world.live() == {}
+
+
+def test_a_secret_beyond_all_measure_is_refused(world: World) -> None:
+    world.write(declare("a"))
+
+    def answer(request: httpx.Request, send: Any) -> httpx.Response:
+        response = send(request)
+        if (request.method, request.url.path) != ("POST", "/v1/keys"):
+            return response  # type: ignore[no-any-return]
+        return httpx.Response(201, json={**json.loads(response.read()), "secret": "x" * (1 << 20)})
+
+    outcome = world.apply(wrap=requests(answer))
+    assert "a secret of 1,048,576 bytes" in outcome.failed[0].summary
+    finishes(world)
+
+
 def test_a_secret_that_proves_to_be_another_keys_is_not_kept(world: World) -> None:
     world.write(declare("a"))
     spec = KeySpec(kind="secret", environment="live", name="theirs", scopes=("events:write",))
