@@ -20,6 +20,9 @@ _SPEC_FIELDS = frozenset(SPEC_FIELDS)
 
 DOCUMENTED, CONTRACT, ASSISTED = "documented", "contract", "assisted"
 
+PROFILE_WORDS = ("title", "fields", "operations")
+"""What every profile has at its top beside ``version``, which other files have too."""
+
 ON_KEY, ON_PROJECT = "key", "project"
 
 FORBIDDEN, OPTIONAL, REQUIRED = "forbidden", "optional", "required"
@@ -27,6 +30,11 @@ FORBIDDEN, OPTIONAL, REQUIRED = "forbidden", "optional", "required"
 _NOT_IN_CONTRACT = frozenset({"credits"})
 _CONTRACT_ORDER = ("list", "create", "update", "revoke", "prove", "get_origins", "set_origins", "own_key")
 _ALWAYS = ("list", "create", "revoke", "prove", "own_key")
+
+
+def looks_like_profile(tree: object) -> bool:
+    """Whether the contents of a file are a profile, sound or not, and not something else."""
+    return isinstance(tree, Mapping) and sum(word in tree for word in PROFILE_WORDS) > 1
 
 
 @dataclass(frozen=True, slots=True)

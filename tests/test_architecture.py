@@ -27,10 +27,11 @@ MAY_IMPORT = {
     "engine": {
         "dashboard", "model", "diagnostics", "errors", "profile", "ports", "state", "schemas_location",
     },
-    "config": {"model", "diagnostics", "errors", "profile", "options", "schemas_location"},
+    "documents": {"model", "diagnostics"},
+    "config": {"documents", "model", "diagnostics", "errors", "profile", "options", "schemas_location"},
     "services": {
-        "", "dashboard", "model", "diagnostics", "errors", "masking", "patterns", "profile", "options",
-        "ports", "schemas_location", "reference",
+        "", "dashboard", "documents", "model", "diagnostics", "errors", "masking", "patterns", "profile",
+        "options", "ports", "schemas_location", "reference",
     },
     "stores": {"", "model", "diagnostics", "errors", "masking", "ports", "files"},
     "states": {"model", "diagnostics", "errors", "ports", "files"},

@@ -11,8 +11,7 @@ from click.shell_completion import CompletionItem
 
 from keyform.cli import complete
 from keyform.cli.main import ERROR, OK
-from keyform.cli.session import read_bytes
-from keyform.errors import ConfigError, KeyformError
+from keyform.errors import KeyformError
 from keyform.profile import FORBIDDEN
 from keyform.report.profile import profile_text, profiles_text
 from keyform.report.table import table
@@ -92,18 +91,12 @@ def check(
     With --endpoint it is also tried there: a canary key is minted, listed, proven, renamed where that can be
     done, and revoked. Its secret is never shown or stored.
     """
-    from keyform.config.sensitive import is_sensitive
-    from keyform.services.check import check_profile
-    from keyform.services.profiles import load_profile
+    from keyform.documents.sensitive import is_sensitive
+    from keyform.services.profiles import profile_in
     from keyform.services.trial import FAILED, try_profile
 
-    problems = check_profile(read_bytes(session.path(file), "the profile"), file)
-    if problems:
-        raise ConfigError(problems)
     path = file if "/" in file else f"./{file}"
-    profile = load_profile(path, session.folder)
-    if profile is None:
-        raise KeyformError(f"{file} is no profile file", "Its name ends in .yaml, .yml or .json.")
+    profile = profile_in(file, session.folder)
     operations = ", ".join(f"{name} ({how})" for name, how in profile.operations.items())
     session.console.data(f"The profile {file} is sound: {operations}.\n")
     if endpoint is None:

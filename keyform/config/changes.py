@@ -8,9 +8,9 @@ from typing import Any
 
 from keyform.config.interpolate import UNRESOLVED, Interpolator
 from keyform.config.merge import Entry, Merged
-from keyform.config.problems import Problems
 from keyform.config.values import has_control
 from keyform.diagnostics import did_you_mean
+from keyform.documents.problems import Problems
 from keyform.model import Import, Move, Removal, SourceRef, normal_address
 
 _ADDRESS = re.compile(r'keys\.[A-Za-z_][A-Za-z0-9_-]{0,127}(\["(?:[^"\\]|\\.){1,1000}"\])?\Z')

@@ -8,8 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from keyform.config.locate import Sources
 from keyform.diagnostics import Diagnostic
+from keyform.documents.locate import Sources
 from keyform.model import Desired, Location, Secret, SourceRef
 from keyform.profile import Profile
 

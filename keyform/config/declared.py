@@ -8,7 +8,7 @@ from typing import Any
 
 from keyform.config.interpolate import UNRESOLVED, Each, Interpolator, is_plain
 from keyform.config.merge import Entry
-from keyform.config.problems import Problems
+from keyform.documents.problems import Problems
 from keyform.model import SourceRef
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from keyform.config.interpolate import UNRESOLVED, Interpolator
 from keyform.config.merge import Entry, Merged
-from keyform.config.problems import Problems
 from keyform.config.values import Bad, duration
 from keyform.diagnostics import did_you_mean
+from keyform.documents.problems import Problems
 from keyform.model import LABEL, RateLimit, SourceRef
 
 DEPENDS_ON_SERVICE = ("environment", "expires_in", "rate_limit", "metadata")

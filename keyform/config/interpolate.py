@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from keyform.config.problems import Problems
 from keyform.config.values import has_control
 from keyform.diagnostics import did_you_mean
+from keyform.documents.problems import Problems
 from keyform.model import SourceRef
 
 LONGEST_TEXT = 65536

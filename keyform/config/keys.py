@@ -11,11 +11,11 @@ from keyform.config.defaults import DEPENDS_ON_SERVICE, Defaults, Values
 from keyform.config.interpolate import UNRESOLVED, Each, Interpolator
 from keyform.config.merge import Entry, Merged
 from keyform.config.places import CheckPlace, Places
-from keyform.config.problems import Problems
 from keyform.config.projects import Projects, rules_for
 from keyform.config.rotation import Lifetimes
 from keyform.config.rules import ServiceRules
 from keyform.config.values import Bad, each_key, has_control
+from keyform.documents.problems import Problems
 from keyform.model import DesiredKey, KeySpec, RateLimit, SourceRef, key_address
 
 MOST_KEYS = 100_000

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import astuple, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from posixpath import normpath
 from types import MappingProxyType
 from typing import Any
 
@@ -14,22 +15,27 @@ from keyform.config.configuration import Config, ServiceConfig, StateConfig, Sto
 from keyform.config.defaults import Values, read_defaults, report_unused
 from keyform.config.interpolate import Interpolator
 from keyform.config.keys import Keys
-from keyform.config.locate import Sources
 from keyform.config.merge import Merged, merge
 from keyform.config.merge import Path as NodePath
 from keyform.config.overlap import FolderOf, report_overlaps
-from keyform.config.parse import collector_paused, parse
 from keyform.config.places import CheckPlace
-from keyform.config.problems import MOST_PROBLEMS, Problem, Problems, Spot, TooManyProblems
 from keyform.config.projects import Projects
-from keyform.config.read import config_files, read_text
+from keyform.config.read import config_files
 from keyform.config.rules import ServiceRules
 from keyform.config.schema import check
 from keyform.config.sections import ProfileOf, Sections, digestible
 from keyform.config.variables import Variables, read_var_files
 from keyform.diagnostics import Diagnostic, error
+from keyform.documents.locate import Sources, diagnostics_of
+from keyform.documents.parse import collector_paused, parse
+from keyform.documents.problems import MOST_PROBLEMS, Problems, Spot, TooManyProblems
+from keyform.documents.read import read_text
+from keyform.documents.sensitive import is_sensitive
 from keyform.errors import ConfigError
-from keyform.model import Desired, DesiredKey, Location, Place, digest
+from keyform.model import Desired, DesiredKey, Place, digest
+from keyform.profile import looks_like_profile
+
+_WITH_CREDENTIALS = frozenset({"services", "stores", "state", "variables"})
 
 
 def load(
@@ -85,7 +91,7 @@ def load(
 
             desired, used = _desired(merged, services, fill, problems, now, held)
             report_overlaps(merged, usable, used, folder, folder_of, problems)
-            sources = Sources(texts, problems.broken_files)
+            sources = Sources(texts, problems.broken_files, _holds_credential)
             config = Config(
                 folder=folder,
                 state=state,
@@ -97,10 +103,10 @@ def load(
                 sources=sources,
             )
     except TooManyProblems:
-        sources = Sources(texts, problems.broken_files)
+        sources = Sources(texts, problems.broken_files, _holds_credential)
         summary = f"there are more than {MOST_PROBLEMS:,} errors; these are the first"
         limit = (error("too-many-errors", summary, "Mend these, and run keyform again."),)
-    diagnostics = _diagnostics(problems, sources) + limit
+    diagnostics = diagnostics_of(problems, sources) + limit
     if config is None or problems.any_error:
         raise ConfigError(diagnostics)
     return replace(config, diagnostics=diagnostics)
@@ -136,6 +142,7 @@ def _read(
 ) -> dict[str, Any]:
     """The documents of the folder's files by name, without empty files and profiles that services use."""
     trees: dict[str, Any] = {}
+    found: dict[str, Problems] = {}
     elsewhere = {path.resolve() for path in var_files}
     for path in config_files(folder, problems):
         if path.resolve() in elsewhere:
@@ -144,11 +151,24 @@ def _read(
         if text is None:
             continue
         texts[path.name] = text
-        tree = parse(text, path.name, problems)
+        found[path.name] = Problems()
+        tree = parse(text, path.name, found[path.name])
         if tree is not None:
             trees[path.name] = tree
-    for name in _local_profiles(trees):
-        trees.pop(name, None)
+    named = _local_profiles(trees)
+    for name, its in found.items():
+        if name in named and not _declares_services(trees.get(name)):  # its service reads it, as a profile
+            trees.pop(name, None)
+        elif looks_like_profile(trees.get(name)):
+            trees.pop(name)
+            problems.error(
+                "unused-profile",
+                Spot(name, 1, 1),
+                f"{name} looks like the profile of a service, and no service has it as its type",
+                f"Write `type: ./{name}` in a service, or move the file to another folder.",
+            )
+        else:
+            problems.absorb(its)
     if texts and not trees and not problems.any_error:
         problems.error(
             "no-config",
@@ -159,49 +179,23 @@ def _read(
     return trees
 
 
+def _holds_credential(path: tuple[str, ...]) -> bool:
+    return path[0] in _WITH_CREDENTIALS and len(path) > 1 and is_sensitive(path[-1])
+
+
+def _declares_services(tree: object) -> bool:
+    return isinstance(tree, dict) and "services" in tree
+
+
 def _local_profiles(trees: Mapping[str, Any]) -> set[str]:
     names: set[str] = set()
     for tree in trees.values():
         services = tree.get("services") if isinstance(tree, dict) else None
         for body in services.values() if isinstance(services, dict) else ():
             kind = body.get("type") if isinstance(body, dict) else None
-            if isinstance(kind, str) and kind.startswith("./"):
-                names.add(kind.removeprefix("./"))
+            if isinstance(kind, str):
+                names.add(normpath(kind))
     return names
-
-
-def _diagnostics(problems: Problems, sources: Sources) -> tuple[Diagnostic, ...]:
-    found = [*problems.elsewhere, *(_diagnostic(problem, sources) for problem in problems.found)]
-    unique = {(d.code, d.location, d.summary): d for d in reversed(found)}
-    return tuple(
-        sorted(
-            unique.values(),
-            key=lambda d: (d.location.file, d.location.line, d.location.column) if d.location else ("", 0, 0),
-        )
-    )
-
-
-def _diagnostic(problem: Problem, sources: Sources) -> Diagnostic:
-    location, snippet, also = None, None, None
-    if isinstance(problem.where, Spot):
-        location = Location(problem.where.file, problem.where.line, problem.where.column)
-        index = sources.index(location.file)
-        snippet = index.snippet(location.line) if index else None
-    elif problem.where is not None:
-        location, snippet = sources.locate(problem.where, problem.on_name)
-    if problem.also is not None:
-        phrase, other = problem.also
-        also = (phrase, sources.locate(other, on_name=True)[0])
-    return Diagnostic(
-        problem.severity,
-        problem.code,
-        problem.summary,
-        problem.detail,
-        problem.address,
-        location,
-        snippet,
-        also,
-    )
 
 
 def _digest(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from keyform.config.problems import Problems
+from keyform.documents.problems import Problems
 from keyform.model import SourceRef
 
 Path = tuple[str | int, ...]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from keyform.config.configuration import StoreConfig
 from keyform.config.merge import Merged
-from keyform.config.problems import Problems
 from keyform.config.sections import digestible, is_known
+from keyform.documents.problems import Problems
 from keyform.model import canonical_json
 
 FolderOf = Callable[[StoreConfig, Path], Path | None]

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from keyform.config.declared import Declared, declared
 from keyform.config.interpolate import Interpolator
 from keyform.config.merge import Entry, Merged
-from keyform.config.problems import Problems
 from keyform.config.rules import ServiceRules
 from keyform.config.values import has_control
 from keyform.diagnostics import did_you_mean
+from keyform.documents.problems import Problems
 from keyform.model import DesiredProject
 from keyform.profile import ON_PROJECT
 

@@ -10,9 +10,9 @@ from typing import Any
 from keyform.config.declared import Declared
 from keyform.config.defaults import Defaults, Values
 from keyform.config.interpolate import UNRESOLVED
-from keyform.config.problems import Problems
 from keyform.config.rules import ServiceRules
 from keyform.config.values import Bad, future
+from keyform.documents.problems import Problems
 from keyform.model import Rotation, SourceRef
 
 Spans = Mapping[str, timedelta | None]

@@ -8,9 +8,9 @@ from typing import Any
 from keyform.config.configuration import ServiceConfig
 from keyform.config.declared import Declared
 from keyform.config.origins import OriginRules
-from keyform.config.problems import Problems
 from keyform.config.scopes import ScopeRules
 from keyform.diagnostics import did_you_mean, listed
+from keyform.documents.problems import Problems
 from keyform.model import MONTHLY, SPEC_FIELDS, Credits, Refill, SourceRef, format_duration, instant
 from keyform.profile import FORBIDDEN, REQUIRED, Kind
 

@@ -11,23 +11,15 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from keyform.config.problems import Problems
-from keyform.config.sensitive import is_sensitive
 from keyform.diagnostics import did_you_mean
+from keyform.documents.kinds import actual, expected
+from keyform.documents.problems import Problems
+from keyform.documents.sensitive import is_sensitive
 from keyform.model import SourceRef
 from keyform.schemas_location import schema_text
 
 SCHEMA = "config.schema.json"
 
-_KINDS = {
-    "string": "text",
-    "object": "a mapping",
-    "array": "a list",
-    "integer": "a whole number",
-    "number": "a number",
-    "boolean": "`true` or `false`",
-    "null": "nothing",
-}
 _NOUNS = {
     "keys": "key",
     "services": "service",
@@ -133,7 +125,7 @@ def _sentences(failure: Any, path: Path) -> Iterable[tuple[str, Path, bool, str,
                 "wrong-type",
                 path,
                 False,
-                f"{thing} must be {_expected(wanted)}, not {_actual(found)}",
+                f"{thing} must be {expected(wanted)}, not {actual(found)}",
                 _type_hint(wanted, found, path, failure.schema),
             )
         ]
@@ -197,22 +189,6 @@ def _missing_hint(name: str, path: Path) -> str:
     if name == "revoke":
         return "Write `revoke: true` to revoke it, or `revoke: false` to forget it and let it live."
     return f"Add `{name}:`."
-
-
-def _expected(wanted: str | list[str]) -> str:
-    kinds = [wanted] if isinstance(wanted, str) else [kind for kind in wanted if kind != "null"]
-    words = [_KINDS[kind] for kind in kinds]
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
-
-
-def _actual(found: Any) -> str:
-    if found is None:
-        return "empty"
-    if isinstance(found, bool):
-        return "true or false"
-    if isinstance(found, int | float):
-        return "a number"
-    return "text" if isinstance(found, str) else "a list" if isinstance(found, list) else "a mapping"
 
 
 def _type_hint(wanted: str | list[str], found: Any, path: Path, schema: Mapping[str, Any]) -> str:

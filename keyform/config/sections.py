@@ -10,11 +10,11 @@ from typing import Any
 from keyform.config.configuration import ServiceConfig, StateConfig, StoreConfig
 from keyform.config.interpolate import UNRESOLVED, Interpolator, Unresolved
 from keyform.config.merge import Entry, Merged
-from keyform.config.problems import Problems
-from keyform.config.sensitive import ONE_ENVIRONMENT_NAME, has_password, is_sensitive
 from keyform.config.service_fields import check_field_names, check_options, stale_after
 from keyform.config.values import has_control
 from keyform.diagnostics import did_you_mean
+from keyform.documents.problems import Problems
+from keyform.documents.sensitive import ONE_ENVIRONMENT_NAME, has_password, is_sensitive
 from keyform.errors import ConfigError
 from keyform.model import Secret, SourceRef
 from keyform.profile import ASSISTED, CONTRACT, DOCUMENTED, FIELDS_OF_A_SERVICE, Profile

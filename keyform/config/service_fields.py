@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 from keyform.config.merge import Entry
-from keyform.config.problems import Problems
 from keyform.config.values import Bad, duration
 from keyform.diagnostics import did_you_mean
+from keyform.documents.problems import Problems
 from keyform.options import option_faults
 from keyform.profile import FIELDS_OF_A_SERVICE, Profile
 

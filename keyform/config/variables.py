@@ -9,10 +9,10 @@ from typing import Any
 
 from keyform.config.interpolate import Interpolator, scalar_text
 from keyform.config.merge import Entry
-from keyform.config.parse import parse
-from keyform.config.problems import Problems
-from keyform.config.read import read_text
 from keyform.diagnostics import did_you_mean
+from keyform.documents.parse import parse
+from keyform.documents.problems import Problems
+from keyform.documents.read import read_text
 from keyform.model import SourceRef
 
 _REFERENCE = re.compile(r"(?<!\$)\$\{var\.([A-Za-z_][A-Za-z0-9_-]*)\}")

@@ -1,21 +1,57 @@
-"""Checking a profile file: its form by the schema, its sense by rules, each finding with its place."""
+"""Reading and checking a profile file: its form by the schema, its sense by rules, each finding with its
+place.
+
+Whoever can change a configuration can name any file as a profile. So nothing that stands in a file is
+repeated before it is known to be a profile, and no credential in it even then.
+"""
 
 from __future__ import annotations
 
-import functools
-import json
-from collections.abc import Iterator
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from keyform.diagnostics import Diagnostic, error
-from keyform.model import Location
-from keyform.services.profiles import parse
+from keyform.documents.locate import Sources, diagnostics_of
+from keyform.documents.parse import parse
+from keyform.documents.problems import Problems
+from keyform.documents.read import decode, read_text
+from keyform.documents.sensitive import is_sensitive
+from keyform.errors import ConfigError
+from keyform.model import Location, SourceRef
+from keyform.profile import PROFILE_WORDS, looks_like_profile
+from keyform.services.form import form_problems
 from keyform.services.sense import problems_of
 
-Path = tuple[str | int, ...]
+SUFFIXES = (".yaml", ".yml", ".json")
+LARGEST = 1 << 20
+"""The largest profile, in bytes."""
 
+_MOST_NODES = 100_000
 _MOST = 50
-_DEEPEST = 40
+_WORDS = re.compile(rf"""^(?:["{{\s]*["])?({"|".join(PROFILE_WORDS)})"?\s*:""", re.MULTILINE)
+_PLACES = frozenset({("auth", "login", "token")})
+
+
+def read_profile(file: Path, name: str, unreadable: str) -> Mapping[str, Any]:
+    """The data of a profile file without anything wrong; ``name`` is what messages call it, and
+    ``unreadable`` what to do where it cannot be read. Raises ``ConfigError`` with all that is wrong."""
+    if not name.endswith(SUFFIXES):
+        raise ConfigError(
+            f"{name} is no profile file", "The name of one ends in .yaml, .yml or .json. Mend the path."
+        )
+    problems = Problems()
+    text = read_text(file, name, problems, LARGEST)
+    if text is None:
+        failures = diagnostics_of(problems, Sources({}, ()))
+        raise ConfigError(tuple(replace(d, detail=d.detail or unreadable) for d in failures))
+    tree, found = _examined(text, name)
+    if found:
+        raise ConfigError(found)
+    checked: Mapping[str, Any] = tree
+    return checked
 
 
 def check_profile(data: bytes, where: str) -> tuple[Diagnostic, ...]:
@@ -23,138 +59,51 @@ def check_profile(data: bytes, where: str) -> tuple[Diagnostic, ...]:
 
     ``where`` is the file's name for messages. Reads nothing else and sends nothing.
     """
-    import yaml
-
-    try:
-        root = yaml.compose(data, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        tree = parse(data)
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as problem:
-        return (_not_yaml(where, problem),)
-    index = _Index(where, root, data.decode("utf-8", "replace").splitlines())
-    found = [*index.duplicates()]
-    if not found:
-        found = list(_schema(index, tree))
-    if not found:
-        found = [index.problem(path, summary, detail) for path, summary, detail in problems_of(tree)]
-    found.sort(key=lambda diagnostic: (diagnostic.location.line, diagnostic.location.column))  # type: ignore[union-attr]
-    return tuple(found[:_MOST])
+    problems = Problems()
+    text = decode(data, where, problems)
+    return diagnostics_of(problems, Sources({}, ())) if text is None else _examined(text, where)[1]
 
 
-class _Index:
-    """Where the parts of a file stand."""
-
-    def __init__(self, name: str, root: Any, lines: list[str]) -> None:
-        self._name = name
-        self._root = root
-        self._lines = lines
-
-    def problem(self, path: Path, summary: str, detail: str = "") -> Diagnostic:
-        """A finding at a path of the file."""
-        location = self._locate(path)
-        shown = ".".join(map(str, path))
-        line = self._lines[location.line - 1] if 0 < location.line <= len(self._lines) else None
-        return error(
-            "profile",
-            f"profile {self._name}: {shown}: {summary}" if shown else f"profile {self._name}: {summary}",
-            detail,
-            location=location,
-            snippet=line,
-        )
-
-    def duplicates(self) -> Iterator[Diagnostic]:
-        """Names that stand twice in one mapping, of which YAML would silently keep the last."""
-        import yaml
-
-        pending: list[tuple[Path, Any]] = [((), self._root)]
-        seen: set[int] = set()
-        while pending:
-            path, node = pending.pop()
-            if id(node) in seen or len(path) > _DEEPEST:
-                continue
-            seen.add(id(node))
-            if isinstance(node, yaml.SequenceNode):
-                pending += [((*path, n), item) for n, item in enumerate(node.value)]
-            elif isinstance(node, yaml.MappingNode):
-                names: set[str] = set()
-                for name, value in node.value:
-                    text = getattr(name, "value", "")
-                    if isinstance(text, str) and text in names and text != "<<":
-                        yield self.problem((*path, text), "stands twice", "Keep one of the two.")
-                    if isinstance(text, str):
-                        names.add(text)
-                        pending.append(((*path, text), value))
-
-    def _locate(self, path: Path) -> Location:
-        import yaml
-
-        node = mark = self._root
-        for part in path:
-            if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-                node = mark = node.value[part]
-                continue
-            pairs = node.value if isinstance(node, yaml.MappingNode) else ()
-            # The last one counts, as it does when YAML is read.
-            found = [pair for pair in pairs if getattr(pair[0], "value", None) == str(part)]
-            if not found:
-                break
-            mark, node = found[-1]
-            if isinstance(node, yaml.ScalarNode):
-                mark = node
-        if mark is None:
-            return Location(self._name, 1, 1)
-        return Location(self._name, mark.start_mark.line + 1, mark.start_mark.column + 1)
+def _examined(text: str, where: str) -> tuple[Any, tuple[Diagnostic, ...]]:
+    problems = Problems()
+    tree = parse(text, where, problems, most_nodes=_MOST_NODES, number_names=True)
+    broken = where in problems.broken_files
+    if tree is None and not broken:
+        place = Location(where, 1, 1)
+        detail = "docs/profiles.md says what a profile holds, and shows one."
+        return None, (error("profile", f"the profile {where} is empty", detail, location=place),)
+    if not (len(set(_WORDS.findall(text))) > 1 if broken else looks_like_profile(tree)):
+        return None, (_no_profile(where, diagnostics_of(problems, Sources({}, ())) if broken else ()),)
+    if not problems.any_error:
+        for path, summary, detail in _problems(tree):
+            shown = ".".join(map(str, path))
+            what = f"profile {where}: {shown}: {summary}" if shown else f"profile {where}: {summary}"
+            problems.error("profile", SourceRef(where, path), what, detail)
+    sources = Sources({where: text}, problems.broken_files, _holds_credential)
+    return tree, diagnostics_of(problems, sources)[:_MOST]
 
 
-def _not_yaml(where: str, problem: Exception) -> Diagnostic:
-    mark = getattr(problem, "problem_mark", None)
-    what = getattr(problem, "problem", None) or str(problem) or type(problem).__name__
-    location = Location(where, mark.line + 1, mark.column + 1) if mark else Location(where, 1, 1)
-    return error("profile", f"the profile {where} is not YAML: {what}", "Mend the file.", location=location)
+def _problems(tree: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str, str]]:
+    return list(form_problems(tree)) or list(problems_of(tree))
 
 
-def _schema(index: _Index, tree: Any) -> Iterator[Diagnostic]:
-    try:
-        named = _text_names(tree, ())
-    except _BadName as bad:
-        yield index.problem(bad.path, "a name is no text; quote names like on, yes, no and numbers")
-        return
-    for found in _validator().iter_errors(named):
-        path = tuple(found.instance_path)
-        yield index.problem(path, found.message, _HINTS.get(found.schema_path[-1], ""))
+def _no_profile(where: str, broken: tuple[Diagnostic, ...]) -> Diagnostic:
+    place = next((found.location for found in broken if found.location), Location(where, 1, 1))
+    what = "cannot be read as YAML" if broken else "is no mapping with " + _listed()
+    return error(
+        "profile",
+        f"{where} is not a profile: it {what}",
+        f"A profile has {_listed()} at its top; docs/profiles.md shows one. Nothing of this file is shown.",
+        location=place,
+    )
 
 
-_HINTS = {
-    "additionalProperties": "Check the spelling; docs/profiles.md lists every word.",
-    "required": "Add it; docs/profiles.md says what it means.",
-    "type": "Words like on, off, yes and no, and numbers, are texts only in quotes.",
-}
+def _listed() -> str:
+    return ", ".join(f"`{word}`" for word in PROFILE_WORDS[:-1]) + f" and `{PROFILE_WORDS[-1]}`"
 
 
-@functools.cache
-def _validator() -> Any:
-    import jsonschema_rs
-
-    from keyform.schemas_location import schema_text
-
-    return jsonschema_rs.validator_for(json.loads(schema_text("profile.schema.json")))
-
-
-class _BadName(ValueError):
-    """A name in the file is no text; ``path`` is where its mapping stands."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.path = path
-
-
-def _text_names(tree: Any, path: Path) -> Any:
-    """The tree with numbers as names written as texts, the way that JSON has them (``404: …``)."""
-    if len(path) > _DEEPEST:
-        raise _BadName(path[:3])
-    if isinstance(tree, dict):
-        if any(type(name) not in (str, int) for name in tree):
-            raise _BadName(path)
-        return {str(name): _text_names(value, (*path, str(name))) for name, value in tree.items()}
-    if isinstance(tree, list):
-        return [_text_names(value, (*path, n)) for n, value in enumerate(tree)]
-    return tree
+def _holds_credential(path: tuple[str, ...]) -> bool:
+    """Whether what stands at a path of a profile may be a credential. ``secret`` and ``token`` are words of
+    the language, which say where one stands in an answer."""
+    place = path in _PLACES or (path[0], path[-1], len(path)) == ("operations", "secret", 3)
+    return is_sensitive(path[-1]) and not place

@@ -167,9 +167,9 @@ def contract_tree() -> Mapping[str, Any]:
 
 @functools.cache
 def _read_contract() -> Mapping[str, Any]:
-    from keyform.services.profiles import parse
+    from keyform.services.profiles import parse_built_in
 
-    tree: Mapping[str, Any] = parse(_CONTRACT_FILE.read_bytes())
+    tree: Mapping[str, Any] = parse_built_in(_CONTRACT_FILE)
     return tree
 
 

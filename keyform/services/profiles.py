@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from keyform.errors import ConfigError
 from keyform.model import parse_instant
 from keyform.profile import (
     CONTRACT,
@@ -28,7 +27,6 @@ from keyform.services.templates import placeholders
 
 _BUILT_IN = Path(__file__).parent / "profiles"
 _SUFFIXES = (".yaml", ".yml", ".json")
-_LARGEST = 1 << 20
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "y": 365 * 86400}
 _REST = (
     "auth", "key_auth", "headers", "times", "names", "write", "scope_groups", "marker", "key", "errors",
@@ -48,42 +46,34 @@ def load_profile(type_text: str, folder: Path) -> Profile | None:
     that is no profile; everything wrong with it is told at once.
     """
     if type_text.endswith(_SUFFIXES) or "/" in type_text:
-        return _from_file(type_text, folder / type_text)
+        return profile_in(type_text, folder)
     return _built_in(type_text) if type_text in known_types() else None
+
+
+def profile_in(file: str, folder: Path) -> Profile:
+    """The profile that a file holds, relative to ``folder``. Raises as :func:`load_profile`."""
+    from keyform.services.check import read_profile
+
+    types = ", ".join(known_types())
+    mend = f"A service's type is the path of a profile, relative to the configuration, or one of: {types}"
+    return profile_of(file, read_profile(folder / file, file, mend))
 
 
 @functools.cache
 def _built_in(name: str) -> Profile:
     # Built-in files are held against the schema by the tests, not on every run.
-    return profile_of(name, parse((_BUILT_IN / f"{name}.yaml").read_bytes()))
+    return profile_of(name, parse_built_in(_BUILT_IN / f"{name}.yaml"))
 
 
-def _from_file(name: str, file: Path) -> Profile:
-    try:
-        with file.open("rb") as opened:
-            data = opened.read(_LARGEST + 1)
-    except OSError as problem:
-        raise ConfigError(
-            f"cannot read the profile {name}: {problem.strerror or problem}",
-            "A service's type is the path of a profile file, relative to the configuration, or one of: "
-            + ", ".join(known_types()),
-        ) from None
-    if len(data) > _LARGEST:
-        raise ConfigError(f"the profile {name} is larger than 1 MiB", "Point `type` at a profile file.")
-    from keyform.services.check import check_profile
+def parse_built_in(file: Path) -> Any:
+    """A data file of keyform's own as plain values."""
+    from keyform.documents.parse import parse
+    from keyform.documents.problems import Problems
 
-    problems = check_profile(data, name)
-    if problems:
-        raise ConfigError(problems)
-    return profile_of(name, parse(data))
-
-
-def parse(data: bytes) -> Any:
-    """A YAML file as plain values. Raises ``yaml.YAMLError`` and ``UnicodeDecodeError``."""
-    import yaml
-
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return yaml.load(data, Loader=loader)  # noqa: S506  (a safe loader, in C where there is one)
+    problems = Problems()
+    tree = parse(file.read_text("utf-8"), file.name, problems, number_names=True)
+    assert not problems.any_error, list(problems.found)  # noqa: S101  (the tests read them all)
+    return tree
 
 
 def profile_of(name: str, tree: Mapping[str, Any]) -> Profile:

@@ -60,7 +60,8 @@ def test_check_tells_everything_that_is_wrong_with_its_place(keyform: Keyform, f
     (folder / "acme.yaml").write_text(text.replace("mutable: [scopes]", "mutable: [scope]"))
     told = keyform("services", "check", "acme.yaml")
     assert (told.code, told.out) == (1, "")
-    assert "acme.yaml:28:11" in told.err
+    line = text.splitlines().index("mutable: [scopes]") + 1
+    assert f"acme.yaml:{line}:11" in told.err
     assert "scope" in told.err
     assert keyform("services", "check", "missing.yaml").code == 1
 

@@ -115,8 +115,8 @@ def test_the_pure_parser_reads_the_same(
 ) -> None:
     text = "version: 1\nstores: {s: &s {type: vault, address: x}, t: {<<: *s, mount: y}}\n"
     with_libyaml = config(text).digest
-    monkeypatch.setattr("keyform.config.parse.Loader", yaml.SafeLoader)
-    monkeypatch.setattr("keyform.config.locate.Loader", yaml.SafeLoader)
+    monkeypatch.setattr("keyform.documents.parse.Loader", yaml.SafeLoader)
+    monkeypatch.setattr("keyform.documents.locate.Loader", yaml.SafeLoader)
     assert config(text).digest == with_libyaml
     assert codes(refused("version: 1\nkees: {}\n")) == [("unknown-field", "keyform.yaml:2:1")]
     assert codes(refused("version: 1\nkeys:\n\ta: 1\n")) == [("yaml-syntax", "keyform.yaml:3:1")]
@@ -299,3 +299,19 @@ _JSON = st.recursive(
 )
 def test_no_tree_breaks_it(config: Loader, tree: dict[str, object]) -> None:
     settle(config, yaml.safe_dump(tree, allow_unicode=True).encode("utf-8", "surrogatepass"))
+
+
+PROFILE = """\
+version: 1
+title: Acme
+fields: [name]
+operations:
+  create: {backing: contract, next_steps: {404: Ask Acme.}}
+  revoke: {backing: contract}
+"""
+
+
+def test_a_profile_that_no_service_names_is_told_of_once(refused: Refuser) -> None:
+    (found,) = refused({"acme.yaml": PROFILE, "main.yaml": "version: 1\n"})
+    assert (found.code, str(found.location)) == ("unused-profile", "acme.yaml:1:1")
+    assert found.detail == "Write `type: ./acme.yaml` in a service, or move the file to another folder."

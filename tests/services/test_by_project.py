@@ -332,7 +332,7 @@ def test_a_trial_passes_every_step(harbour: Harbour) -> None:
             "/v1/me, id: number}\n  own",
             "nothing tells that of this id",
         ),
-        ("      id: slug\n", "", '"id" is a required property'),
+        ("      id: slug\n", "", "`id` is missing"),
         ('page: "{page}", ', "", "pages are named by their page"),
         ("      items: projects\n", "      items: projects[x]\n", "is no path"),
         ("path: /v1/projects\n", "path: /v1/{project}\n", "`{project}` has no value here"),

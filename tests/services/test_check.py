@@ -74,8 +74,8 @@ def test_the_built_in_profiles_have_nothing_wrong(file: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "what"),
     [
-        ("title: Acme", "tilte: Acme", "'tilte' was unexpected"),
-        ("by: cursor", "by: cursr", '"cursr" is not one of'),
+        ("title: Acme", "tilte: Acme", "tilte: there is no `tilte` here"),
+        ("by: cursor", "by: cursr", "`cursr` is none of the words that fit here"),
         (
             "[name]\nshown",
             "[name, scopes]\nshown",
@@ -126,16 +126,16 @@ def test_the_built_in_profiles_have_nothing_wrong(file: Path) -> None:
         ),
         ("by: cursor, next: next", "by: cursor", "where the cursor of the next page stands"),
         ("    path: /keys/{id}\n", "    path: /keys/{id}\n    send: merged\n", "there is no `read`"),
-        ("title: Acme\n", "title: Acme\ntitle: Acme\n", "stands twice"),
+        ("title: Acme\n", "title: Acme\ntitle: Acme\n", "`title` is written twice"),
         ("title: Acme\n", "title: Acme\nkey_format: '('\n", "key_format: this pattern is not one"),
         ("title: Acme\n", "title: Acme\nlimits: {nmae: 3}\n", "has no length or count"),
         ("options: {", "options: {mode: {}, ", "`mode` is a field of every service"),
         ("options: {", "options: {x: {type: text, default: 3}, ", "the default is no text"),
         ("options: {", "options: {x: {choices: [a], default: b}, ", "the default is none of the choices"),
         ("options: {", "options: {x: {type: number, choices: [a]}, ", "only a text has choices"),
-        ("title: Acme\n", "title: [Acme\n", "is not YAML"),
-        ("title: Acme\n", "title: Acme\non: 1\n", "quote names like on"),
-        ("path: /me", "path: /me, expect: {off: true}", "operations.prove.expect: a name is no text"),
+        ("title: Acme\n", "title: [Acme\n", "this is not valid YAML"),
+        ("title: Acme\n", "title: Acme\non: 1\n", "`on` is ambiguous"),
+        ("path: /me", "path: /me, expect: {off: true}", "`off` is ambiguous"),
         ("  prove: {", "  set_origins: {backing: documented, add: {path: /o}}\n  prove: {", "by a call each"),
         (
             "  prove: {",

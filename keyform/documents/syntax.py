@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from keyform.config.problems import Problems, Spot
+from keyform.documents.problems import Problems, Spot
 
 _GENERAL = "Check the indentation, the quotes and the brackets around this place."
 _BRACKETS = {"while parsing a flow sequence": "[", "while parsing a flow mapping": "{"}

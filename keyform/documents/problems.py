@@ -66,6 +66,12 @@ class Problems:
             d.severity == ERROR for d in self.elsewhere
         )
 
+    def absorb(self, other: Problems) -> None:
+        """Record what another one has."""
+        self.broken_files |= other.broken_files
+        for problem in other.found:
+            self._record(problem)
+
     def came_from_environment(self, name: str, value: str) -> None:
         """From now on ``value`` is written as ``${env:NAME}`` in every message."""
         # Shorter ones are no secrets, and replacing them would garble the words around them.

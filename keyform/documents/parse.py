@@ -24,10 +24,10 @@ from yaml.events import (
     StreamEndEvent,
 )
 
-from keyform.config.problems import Problems, Spot, brief
-from keyform.config.scalars import DATE, SPECIAL_STARTS, plain_scalar
-from keyform.config.sensitive import is_sensitive
-from keyform.config.syntax import syntax_problem
+from keyform.documents.problems import Problems, Spot, brief
+from keyform.documents.scalars import DATE, SPECIAL_STARTS, plain_scalar
+from keyform.documents.sensitive import is_sensitive
+from keyform.documents.syntax import syntax_problem
 from keyform.model import SourceRef
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -46,14 +46,17 @@ class _Stop(Exception):
     """The file cannot be read any further; the reason has been recorded."""
 
 
-def parse(text: str, file: str, problems: Problems) -> Any:
+def parse(
+    text: str, file: str, problems: Problems, *, most_nodes: int = MOST_NODES, number_names: bool = False
+) -> Any:
     """The one document of a YAML text, None when it is empty or cannot be read.
 
     Everything wrong with it is recorded; after a syntax error ``file`` is among the broken files.
+    ``most_nodes`` bounds what aliases expand to; with ``number_names`` whole numbers may be names, as texts.
     """
     try:
         with collector_paused():
-            return _Composer(text, file, problems).document()
+            return _Composer(text, file, problems, most_nodes, number_names).document()
     except _Stop:
         problems.broken_files.add(file)
     except yaml.YAMLError as failure:
@@ -75,17 +78,19 @@ def collector_paused() -> Iterator[None]:
 
 
 class _Composer:
-    def __init__(self, text: str, file: str, problems: Problems) -> None:
+    def __init__(self, text: str, file: str, problems: Problems, most_nodes: int, number_names: bool) -> None:
         self._next: Callable[[], Any] = Loader(text).get_event
         self._file = file
         self._problems = problems
+        self._most_nodes = most_nodes
+        self._number_names = number_names
         self._anchors: dict[str, tuple[Any, int]] = {}
         self._open_anchors: set[str] = set()
         self._merges: dict[int, list[Any]] = {}
 
     def document(self) -> Any:
         """Read the events of one document into a tree."""
-        next_event, special = self._next, SPECIAL_STARTS
+        next_event, special, most_nodes = self._next, SPECIAL_STARTS, self._most_nodes
         documents = nodes = 0
         root: Any = None
         container: Any = None
@@ -159,12 +164,13 @@ class _Composer:
                             "Put each document into a file of its own, or remove the `---`.",
                         )
                 continue
-            if nodes > MOST_NODES:
+            if nodes > most_nodes:
                 self._stop(
                     "too-many-nodes",
                     event,
-                    f"more than {MOST_NODES:,} values once its aliases are expanded",
-                    "Write it without nested aliases (`*name`), or split the configuration.",
+                    f"more than {most_nodes:,} values once its aliases are expanded",
+                    "Write it without nested aliases (`*name`)"
+                    + (", or split the configuration." if most_nodes == MOST_NODES else "."),
                 )
             # A complete value: it is a name, the value of a name, an item of a list, or the document.
             if type(container) is dict:
@@ -195,6 +201,8 @@ class _Composer:
     def _name(self, value: Any, event: Any) -> str:
         if type(value) is str:
             return value
+        if type(value) is int and self._number_names:
+            return str(event.value)
         text = brief(getattr(event, "value", ""))
         self._problems.error(
             "bad-name",

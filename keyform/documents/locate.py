@@ -6,26 +6,31 @@ A file's text is composed once more, this time with positions, and paths are fol
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import yaml
 
-from keyform.config.parse import Loader, collector_paused
-from keyform.config.sensitive import ONE_ENVIRONMENT_NAME, has_password, is_sensitive
+from keyform.diagnostics import Diagnostic
+from keyform.documents.parse import Loader, collector_paused
+from keyform.documents.problems import Problem, Problems, Spot
+from keyform.documents.sensitive import ONE_ENVIRONMENT_NAME, has_password, is_sensitive
 from keyform.model import Location, SourceRef
 
 _LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _LINE_VALUE = re.compile(r"""([\w-]+)["']?[ \t]*:[ \t]+(?=[^\s])""")
 _LONGEST_SNIPPET = 400
 
-_WITH_CREDENTIALS = frozenset({"services", "stores", "state", "variables"})
+HoldsCredential = Callable[[tuple[str, ...]], bool]
+"""Whether what stands under a path of names is a credential by the last of them."""
 
 
 class FileIndex:
     """The positions in one file. Made from its text; ``broken`` files have lines and no paths."""
 
-    def __init__(self, name: str, text: str, broken: bool) -> None:
+    def __init__(self, name: str, text: str, broken: bool, holds_credential: HoldsCredential) -> None:
         self._name = name
+        self._holds_credential = holds_credential
         self._lines = _LINE_BREAK.split(text)
         self._root: Any = None
         self._children: dict[int, dict[str, tuple[Any, Any]]] = {}
@@ -86,12 +91,10 @@ class FileIndex:
     def _masks_of_tree(self) -> dict[int, list[tuple[int, int]]]:
         masks: dict[int, list[tuple[int, int]]] = {}
         seen: set[int] = set()
-        # Each with whether it is a credential, and whether the names in it may say so.
-        pending: list[tuple[Any, bool, bool]] = []
-        for name, value in self._root.value if isinstance(self._root, yaml.MappingNode) else ():
-            pending.append((value, False, getattr(name, "value", "") in _WITH_CREDENTIALS))
+        # Each with its names, and whether it is a credential.
+        pending: list[tuple[Any, tuple[str, ...], bool]] = [(self._root, (), False)]
         while pending:
-            node, sensitive, names_count = pending.pop()
+            node, path, sensitive = pending.pop()
             if id(node) in seen and not sensitive:
                 continue
             seen.add(id(node))
@@ -99,12 +102,12 @@ class FileIndex:
                 if (sensitive and not ONE_ENVIRONMENT_NAME.match(node.value)) or has_password(node.value):
                     self._mask(masks, node)
             elif isinstance(node, yaml.SequenceNode):
-                pending += [(item, sensitive, names_count) for item in node.value]
+                pending += [(item, path, sensitive) for item in node.value]
             else:
                 for name, value in node.value:
-                    named = getattr(name, "value", "")
-                    inside = sensitive or (names_count and isinstance(named, str) and is_sensitive(named))
-                    pending.append((value, inside, names_count))
+                    named = name.value if isinstance(name, yaml.ScalarNode) else ""
+                    inside = (*path, named)
+                    pending.append((value, inside, sensitive or self._holds_credential(inside)))
         return masks
 
     def _mask(self, masks: dict[int, list[tuple[int, int]]], node: Any) -> None:
@@ -136,11 +139,17 @@ class FileIndex:
 
 
 class Sources:
-    """The texts of a configuration's files, by the names that messages use."""
+    """The texts of files, by the names that messages use. Without ``holds_credential`` names alone tell."""
 
-    def __init__(self, texts: dict[str, str], broken: frozenset[str] | set[str]) -> None:
+    def __init__(
+        self,
+        texts: Mapping[str, str],
+        broken: Collection[str],
+        holds_credential: HoldsCredential = lambda path: is_sensitive(path[-1]),
+    ) -> None:
         self._texts = texts
         self._broken = broken
+        self._holds_credential = holds_credential
         self._indexes: dict[str, FileIndex] = {}
 
     def locate(self, source: SourceRef, on_name: bool = False) -> tuple[Location, str]:
@@ -156,5 +165,42 @@ class Sources:
         if file not in self._indexes:
             if file not in self._texts:
                 return None
-            self._indexes[file] = FileIndex(file, self._texts[file], file in self._broken)
+            self._indexes[file] = FileIndex(
+                file, self._texts[file], file in self._broken, self._holds_credential
+            )
         return self._indexes[file]
+
+
+def diagnostics_of(problems: Problems, sources: Sources) -> tuple[Diagnostic, ...]:
+    """Each problem once as a diagnostic with its place and line, in the order of the places."""
+    found = [*problems.elsewhere, *(_diagnostic(problem, sources) for problem in problems.found)]
+    unique = {(d.code, d.location, d.summary): d for d in reversed(found)}
+    return tuple(
+        sorted(
+            unique.values(),
+            key=lambda d: (d.location.file, d.location.line, d.location.column) if d.location else ("", 0, 0),
+        )
+    )
+
+
+def _diagnostic(problem: Problem, sources: Sources) -> Diagnostic:
+    location, snippet, also = None, None, None
+    if isinstance(problem.where, Spot):
+        location = Location(problem.where.file, problem.where.line, problem.where.column)
+        index = sources.index(location.file)
+        snippet = index.snippet(location.line) if index else None
+    elif problem.where is not None:
+        location, snippet = sources.locate(problem.where, problem.on_name)
+    if problem.also is not None:
+        phrase, other = problem.also
+        also = (phrase, sources.locate(other, on_name=True)[0])
+    return Diagnostic(
+        problem.severity,
+        problem.code,
+        problem.summary,
+        problem.detail,
+        problem.address,
+        location,
+        snippet,
+        also,
+    )
