@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from keyform.errors import KeyformError, PlanError
+from keyform.errors import KeyformError, Pending, PlanError
 from keyform.model import Secret, normal_address
 from keyform.report.safe import visible
 from keyform.services.desk import Fault, Nobody, Seat
@@ -31,28 +31,33 @@ DONE, SKIP = "done", "skip"
 
 _GLANCE_S = 0.2  # how soon an interrupted question ends
 _OFF_TERMINAL = (
-    "Run `keyform apply` on a terminal; or do what the checklist says and give the answers: "
-    "`keyform apply --auto-approve --secrets-from FILE`, with lines ADDRESS<TAB>SECRET for new keys and "
+    "Run `keyform {verb}` on a terminal; or do what the checklist says and give the answers: "
+    "`keyform {verb} --auto-approve --secrets-from FILE`, with lines ADDRESS<TAB>SECRET for new keys and "
     "ADDRESS<TAB>done for all else."
 )
 
 
-def desk_for(session: Session, secrets_from: str | None, stop: threading.Event) -> Desk:
-    """Whoever is to be asked in this run. Raises ``KeyformError`` for a ``--secrets-from`` that cannot be
-    read."""
+def desk_for(session: Session, verb: str, secrets_from: str | None, stop: threading.Event) -> Desk:
+    """Whoever is to be asked in this run of ``verb``. Raises ``KeyformError`` for a ``--secrets-from`` that
+    cannot be read."""
     console = session.console
-    person: Desk = TerminalDesk(console, stop) if console.interactive else Nobody(hint=_OFF_TERMINAL)
+    person: Desk = (
+        TerminalDesk(console, verb, stop)
+        if console.interactive
+        else Nobody(hint=_OFF_TERMINAL.format(verb=verb))
+    )
     return person if secrets_from is None else GivenDesk(read_answers(session, secrets_from), person, console)
 
 
 class TerminalDesk(Seat):
-    """A person at the terminal. Secrets are read without echo; ``stop`` ends a question."""
+    """A person at the terminal. Secrets are read without echo; ``stop`` ends a question, and the end of the
+    input sets it: whoever left is asked for nothing more."""
 
-    def __init__(self, console: Console, stop: threading.Event) -> None:
+    def __init__(self, console: Console, verb: str, stop: threading.Event) -> None:
         super().__init__()
         self._console = console
         self._stop = stop
-        self._left = False
+        self._go_on = f"Run `keyform {verb}` again to go on."
 
     def expect(self, tasks: tuple[Task, ...]) -> None:
         """Say how many there will be."""
@@ -70,7 +75,7 @@ class TerminalDesk(Seat):
         for attempt in range(1, ATTEMPTS + 1):
             answer = self._answer(f"Key of {visible(self.task.address)}: ", hidden=True)
             if answer.lower() == SKIP:
-                raise self.later("it was skipped", "Apply again to go on.")
+                raise self.later("it was skipped", self._go_on)
             if not answer:
                 wrong: str | None = "nothing was given"
             else:
@@ -81,12 +86,13 @@ class TerminalDesk(Seat):
             left = ATTEMPTS - attempt
             again = f" Try again ({left} left)." if left else ""
             self._console.tell(f"  Not taken: {visible(wrong or '')}.{again}")
-        raise self.later(
-            f"no usable key was given in {ATTEMPTS} attempts", "Apply again to go on.", begun=True
-        )
+        raise self.later(f"no usable key was given in {ATTEMPTS} attempts", self._go_on, begun=True)
 
     def confirm(self) -> None:
         self._show()
+        if self._stop.is_set():
+            self._console.tell("  Left for later, since the run is being stopped.")
+            raise self._interrupted()
         for _ in range(ATTEMPTS):
             asked = f"Type '{DONE}' when that is so, or '{SKIP}' to leave it for later: "
             answer = self._answer(asked, hidden=False).lower()
@@ -94,7 +100,7 @@ class TerminalDesk(Seat):
                 return
             if answer == SKIP:
                 break
-        raise self.later("it was skipped", "Apply again to go on.")
+        raise self.later("it was skipped", self._go_on)
 
     def tell(self, text: str) -> None:
         self._console.tell(f"  {visible(text)}")
@@ -108,6 +114,9 @@ class TerminalDesk(Seat):
         head = f"{cursor}\n{style.paint(head, 'bold')}"
         self._console.tell("\n".join([head, *(f"  {line}" for line in lines)]))
 
+    def _interrupted(self) -> Pending:
+        return self.later("the run was interrupted", self._go_on, begun=True)
+
     def _answer(self, question: str, *, hidden: bool) -> str:
         """A line from the terminal. Raises ``Pending`` when the run is being stopped, or at the end of the
         input."""
@@ -115,12 +124,14 @@ class TerminalDesk(Seat):
         with _terminal(self._console, hidden) as fd:
             self._console.ask_on(question)
             while not data.endswith(b"\n"):
-                if self._left or self._stop.is_set():
-                    raise self.later("the run was interrupted", "Apply again to go on.", begun=True)
+                if self._stop.is_set():
+                    raise self._interrupted()
                 if not select.select([fd], [], [], _GLANCE_S)[0]:
                     continue
                 chunk = os.read(fd, 4096)
-                self._left = not chunk
+                if not chunk:
+                    self._console.tell("\nThe input ended: stopping, and asking for nothing more.")
+                    self._stop.set()
                 data += chunk
         if hidden:
             self._console.tell("")
@@ -155,7 +166,7 @@ class GivenDesk(Seat):
         wrong = self.fault_of(answer, fault)
         if wrong is not None:
             raise self.later(
-                f"the key given for it is not taken: {wrong}", "Correct that line and apply again."
+                f"the key given for it is not taken: {wrong}", "Correct that line and run it again."
             )
         return answer
 

@@ -81,12 +81,12 @@ def carry_out(
     shown = False
     try:
         config = session.load(variables, var_files)
-        desk = desk_for(session, secrets_from, stop)
+        desk = desk_for(session, operation, secrets_from, stop)
         with session.workspace(config, operation, desk) as ws, events, ExitStack() as signals:
 
             def begin(plan: Plan) -> None:
                 events.expect(len(plan.changes))
-                signals.enter_context(finishing_first(stop, events, session.console))
+                signals.enter_context(finishing_first(stop, events, session.console, operation))
 
             def approve(plan: Plan) -> bool:
                 nonlocal shown
@@ -130,7 +130,7 @@ def finish(session: Session, operation: str, outcome: Outcome, events: Events, o
         return ERROR
     waiting = [problem for problem in outcome.failed if problem.code == Pending.code]
     session.tell_all((*events.warnings, *(problem for problem in outcome.failed if problem not in waiting)))
-    tell_waiting(session, waiting)
+    tell_waiting(session, operation, waiting)
     if output != JSON and not outcome.plan.empty:
         session.console.data(_closing(operation, outcome, events, len(waiting)) + "\n")
     if outcome.interrupted:
@@ -152,14 +152,14 @@ def _closing(operation: str, outcome: Outcome, events: Events, waiting: int) -> 
     return f"{verb} incomplete: {'; '.join([done, *rest])}."
 
 
-def tell_waiting(session: Session, waiting: Sequence[Diagnostic]) -> None:
+def tell_waiting(session: Session, operation: str, waiting: Sequence[Diagnostic]) -> None:
     """The steps that wait for a person, each on a line, and what to run where."""
     if not waiting:
         return
     lines = [f"  {visible(problem.summary)}" for problem in waiting]
     hints = dict.fromkeys(problem.detail for problem in waiting if problem.detail)
     steps = "1 step waits" if len(waiting) == 1 else f"{len(waiting)} steps wait"
-    kept = "What is done is kept; the next apply goes on with the rest."
+    kept = f"What is done is kept; the next `keyform {operation}` goes on with the rest."
     session.console.tell("\n".join([f"{steps} for a person:", *lines, *hints, kept]))
 
 

@@ -20,9 +20,9 @@ _SHOW_CURSOR = "\x1b[?25h"
 
 
 @contextmanager
-def finishing_first(stop: threading.Event, events: Events, console: Console) -> Iterator[None]:
+def finishing_first(stop: threading.Event, events: Events, console: Console, verb: str) -> Iterator[None]:
     """The first SIGINT or SIGTERM sets ``stop``; a second one leaves the process at once with 130, and
-    recovery is the next apply's business. Only the main thread can do this; elsewhere nothing changes."""
+    recovery is the next run's business. Only the main thread can do this; elsewhere nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -33,7 +33,7 @@ def finishing_first(stop: threading.Event, events: Events, console: Console) -> 
                 console.at_exit()
             cursor = _SHOW_CURSOR if console.bar else ""
             console.tell_now(
-                f"{cursor}\nStopped at once. The next `keyform apply` settles what was under way.\n"
+                f"{cursor}\nStopped at once. The next `keyform {verb}` settles what was under way.\n"
             )
             os._exit(INTERRUPTED)
         stop.set()

@@ -191,8 +191,12 @@ def test_ctrl_c_at_a_prompt_keeps_what_is_done_and_the_next_apply_asks_for_the_s
     after(run, CONFIRM, "done")
     after(run, prompt("keys.snippet"), SNIPPET)
     run.until(prompt("keys.ingest"))
+    asked = run.shown
     run.type("\x03")
     assert run.end() == 130, run.shown
+    rest = run.shown.removeprefix(asked)
+    assert 'Look for a key named "Production"' in rest
+    assert "Type 'done'" not in rest
     assert termios.tcgetattr(run._master)[3] & termios.ECHO
     assert set(World(folder).state().keys) == {"keys.auto", "keys.snippet"}
     rest = start("apply", "--auto-approve")
@@ -209,11 +213,22 @@ def test_the_end_of_the_input_is_like_leaving(start: Start, folder: Path) -> Non
     run = start("apply", "--auto-approve")
     after(run, CONFIRM, "done")
     run.until(prompt("keys.snippet"))
+    asked = run.shown
     run.type("\x04")
-    assert run.end() == 1
+    assert run.end() == 130, run.shown
+    rest = run.shown.removeprefix(asked)
+    assert "The input ended: stopping" in rest
+    assert "Key of" not in rest and "Type 'done'" not in rest, rest
+    assert "keys.ingest: create at meter, by hand" not in rest
+    assert "3 not begun" in rest
     assert set(World(folder).state().keys) == {"keys.auto"}
-    rest = start("apply", "--auto-approve")
-    rest.until('Look for a key named "Snippet"')
+    again = start("apply", "--auto-approve")
+    again.until('Look for a key named "Snippet"')
+    after(again, CONFIRM, "done")
+    for address, secret in (("snippet", SNIPPET), ("ingest", INGEST), ("reports", REPORTS)):
+        after(again, prompt(f"keys.{address}"), secret)
+    assert again.end() == 0, again.shown
+    assert again.shown.count("Look for a key") == 1
 
 
 def test_secrets_are_not_read_from_a_terminal(start: Start) -> None:

@@ -85,6 +85,18 @@ def test_in_ci_everything_else_is_done_and_what_waits_is_listed(folder: Path) ->
     assert "Plan: 3 to create; 1 unchanged. 3 changes need a person." in again.out
 
 
+def test_what_waits_of_a_destroy_is_not_said_to_be_applied(folder: Path) -> None:
+    given = f"ingest\t{INGEST}\nprojects.web\tdone\nkeys.snippet\t{SNIPPET}\n"
+    assert run(folder, "apply", "--auto-approve", "--secrets-from", "-", given=given).code == 0
+    ran = run(folder, "destroy", "--auto-approve")
+    assert ran.code == 1
+    assert "Run `keyform destroy` on a terminal" in ran.err
+    assert "`keyform destroy --auto-approve --secrets-from FILE`" in ran.err
+    assert "the next `keyform destroy` goes on with the rest" in ran.err
+    advice = ran.err[ran.err.index("2 steps wait for a person") :]
+    assert "keyform apply" not in advice and "next apply" not in advice
+
+
 def test_json_events_of_what_waits(folder: Path) -> None:
     ran = run(folder, "apply", "--auto-approve", "--format", "json")
     events = [json.loads(line) for line in ran.out.splitlines()]
