@@ -70,7 +70,8 @@ def settle_unseen(ws: Workspace, intent: Intent) -> Diagnostic:
             f"{step.address}: a key named {spec.name!r} may be in the dashboard of {profile.title}, made "
             f"after {since}, whose secret is stored nowhere",
             "An apply was interrupted while a person was asked for it. Delete that key there if it exists, "
-            f"and run `keyform {ws.operation}` on a terminal to say so; nothing else of that service is done before.",
+            f"and run `keyform {ws.operation}` on a terminal to say so, or give `{step.address}<TAB>done` by "
+            "`--secrets-from`; nothing else of that service is done before.",
             begun=True,
         ) from pending
     return note(
