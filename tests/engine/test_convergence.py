@@ -348,3 +348,40 @@ def test_keys_of_others_are_never_touched(sight: Sight) -> None:
     imported = {entry.id for entry in sight.desired.imports}
     touched = {s.key_id for c in plan.changes for s in c.steps if s.key_id}
     assert not {i for i in touched if i.startswith("foreign")} - imported
+
+
+PLACES = (Place("local", "a/1"), Place("local", "a/2"), Place("second", "a/1"), Place("second", "a/2"))
+some_places = st.lists(st.sampled_from(PLACES), min_size=1, max_size=3, unique=True).map(tuple)
+
+
+@st.composite
+def spoilt_stores(draw: Any) -> Sight:
+    """One key that is as declared at its service, whatever the stores hold of it and wherever it is to be."""
+    spec = KeySpec(kind="secret", environment="live", name="x")
+    generation = Generation(1, "one", "id-a-1", spec, NOW - DAY, draw(some_places), "hmac-sha256:00:00", "m")
+    record = KeyRecord("keys.a", generation)
+    live = LiveKey(generation.id, spec, ACTIVE, None, generation.created_at)
+    want = DesiredKey("keys.a", "one", spec, generation.places if draw(st.booleans()) else draw(some_places))
+    view = ServiceView.of("one", PROFILE, Listing((live,)))
+    state = State(LINEAGE, 1, None, {"keys.a": record})
+    return Sight(Desired((want,)), state, {"one": view}, NOW, stores=draw(holdings((record,))))
+
+
+@given(spoilt_stores())
+@COMMON
+def test_whatever_the_stores_hold_is_made_good_at_once(sight: Sight) -> None:
+    plan = make_plan(sight, Options())
+    assert not plan.failed
+    assert load_plan(dump_plan(plan), "p") == plan
+    (want,) = sight.desired.keys
+    for change in plan.changes:
+        for step in change.steps:
+            if step.op in ("restore", "relocate"):
+                assert all(sight.stores.gives(place) for place in step.sources)
+                assert {place.store for place in step.sources}.isdisjoint(sight.stores.unread)
+    model = Model(sight)
+    model.apply(plan)
+    assert make_plan(model.look(), Options()).empty
+    current = model.state.keys["keys.a"].current
+    assert current.places == want.places
+    assert all(model.found.get(p, Found(UNKNOWN)).kind in (HELD, UNKNOWN) for p in want.places)
