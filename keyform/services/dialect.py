@@ -17,11 +17,13 @@ from keyform.errors import Refused, ServiceError
 from keyform.model import LiveProject
 from keyform.profile import CONTRACT, DOCUMENTED, Kind, Profile
 from keyform.services.calls import READ, Call
+from keyform.services.failures import safe
 from keyform.services.fields import conditions
 from keyform.services.paths import compile_path, first_text
 from keyform.services.readers import KeyReader, key_reader, project_reader
 from keyform.services.speech import Speech
 from keyform.services.templates import OMIT, NoValue, compile_path_template, compile_template, placeholders
+from keyform.services.wire import value_fault
 
 ErrorReader = Callable[[Any], tuple[str, str]]
 
@@ -120,7 +122,7 @@ class Operation:
         try:
             path = self._path(values)
         except NoValue as problem:
-            shown = problem.value if isinstance(problem.value, str) else ""
+            shown = safe(problem.value) if isinstance(problem.value, str) else ""
             raise ServiceError(
                 f"service {service!r}: {doing} failed: {shown!r} is no {problem.name}",
                 f"Check the ids in the configuration and the service's options; {problem.name} stands in the "
@@ -131,6 +133,12 @@ class Operation:
             body = self._body(values)
             body = {} if body is OMIT else body
         headers = {name: str(value) for name, value in self._headers(values).items()}
+        for name, value in headers.items():
+            if wrong := value_fault(value):
+                raise ServiceError(
+                    f"service {service!r}: {doing} failed: what the header {name} is to say {wrong}",
+                    "Nothing was sent. Check the service's options, and the fields of the key that go there.",
+                )
         more["next_steps"] = {**more.get("next_steps", {}), **self.next_steps}
         return Call(
             doing,

@@ -106,6 +106,15 @@ def no_answer(problem: Exception, repeatable: bool, show: Show) -> Failure:
     )
 
 
+def unsendable() -> Failure:
+    """The request cannot be written down, so nothing was sent."""
+    return Failure(
+        BAD_ANSWER,
+        "an id, an option or another text in the request is too long, or is no Unicode",
+        "Nothing was sent. Check the ids and texts in the configuration, and the service's options.",
+    )
+
+
 def no_credential(problem: ServiceError) -> Failure:
     """A login failed, so the call itself was never sent."""
     said = problem.diagnostics[0]

@@ -15,7 +15,7 @@ Problem = tuple[tuple[str | int, ...], str, str]
 
 _LONGEST_QUOTE = 40
 _ONLY_HERE = ("type", "enum", "const")
-_TOO_LITTLE = {"minLength": "is empty", "minItems": "is empty", "minProperties": "is empty"}
+_TOO_LITTLE = ("minLength", "minItems", "minProperties")
 
 
 def form_problems(tree: Mapping[str, Any]) -> Iterator[Problem]:
@@ -68,7 +68,8 @@ def _sentences(failure: Any) -> Iterator[Problem]:
     elif rule == "const":
         yield path, f"must be {wanted}", f"Write {wanted}."
     elif rule in _TOO_LITTLE:
-        yield path, _TOO_LITTLE[rule], "Write it out, or leave it out."
+        what = "is empty" if wanted == 1 else f"needs at least {wanted} entries"
+        yield path, what, "Write it out, or leave it out."
     elif rule == "uniqueItems":
         yield path, "holds something twice", "Remove one of the two."
     elif rule in ("minimum", "maximum"):

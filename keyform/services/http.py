@@ -165,7 +165,10 @@ class Http:
         """One request and its answer."""
         show = self._show(call)
         url = call.path if "://" in call.path else self._base + call.path
-        request = request_for(call, url, self._host, headers, self._extensions)
+        try:
+            request = request_for(call, url, self._host, headers, self._extensions)
+        except (httpx.InvalidURL, UnicodeError):
+            return failures.unsendable(), None
         try:
             response = self._transport.handle_request(request)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as problem:

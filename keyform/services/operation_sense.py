@@ -121,9 +121,6 @@ def _calls(
 ) -> Iterator[Problem]:
     if "path" not in operation and "add" not in operation and not _only_calls(operation):
         yield where, "a documented operation needs a `path`", "Write it like /v1/keys/{id}."
-    path = operation.get("path", "/")
-    if not path.startswith("/") or path.startswith("//") or "://" in path:
-        yield (*where, "path"), "a path begins with one /", "Only `base_url` and `endpoint` name a host."
     for part in _REQUESTS:
         for placeholder in placeholders(operation.get(part)):
             if placeholder not in known:

@@ -17,6 +17,7 @@ from keyform.services.dashboards import dashboard_problems
 from keyform.services.operation_sense import lists_by_project, operation_problems
 from keyform.services.paths import BadPath, compile_path
 from keyform.services.templates import placeholders
+from keyform.services.wire import wire_problems
 
 Problem = tuple[tuple[str | int, ...], str, str]
 
@@ -31,6 +32,7 @@ def problems_of(tree: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _rules(tree)
     yield from _kinds(tree)
     yield from _addresses(tree)
+    yield from wire_problems(tree)
     yield from _options(tree)
     documented = [name for name, how in tree["operations"].items() if how["backing"] == DOCUMENTED]
     if documented:
@@ -106,7 +108,7 @@ def _addresses(tree: Mapping[str, Any]) -> Iterator[Problem]:
             parts = urlsplit(tree["base_url"])
             sound = (
                 parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.username)
-            )
+            ) and all("!" <= char <= "~" for char in tree["base_url"])
         except ValueError:
             sound = False
         if not sound:

@@ -17,6 +17,8 @@ from urllib.parse import quote
 Values = Mapping[str, Any]
 Template = Callable[[Values], Any]
 
+_LONGEST_SEGMENT = 2000  # characters; servers take addresses of 8,000
+
 PLACEHOLDER = re.compile(r"\{([a-z_]+(?:\.[A-Za-z0-9_-]+)?)(?:\|([^{}]*(?:\{\})?))?\}")
 
 
@@ -122,9 +124,12 @@ def _name(name: str) -> Callable[[Values], str]:
 
 def _segment(name: str, value: Any) -> str:
     text = str(value) if isinstance(value, str | int) else ""
-    if text in ("", ".", ".."):
+    if text in ("", ".", "..") or len(text) > _LONGEST_SEGMENT:
         raise NoValue(name, value)
-    return quote(text, safe="")
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError:  # half of a surrogate pair
+        raise NoValue(name, value) from None
 
 
 def _text(text: str) -> Template:

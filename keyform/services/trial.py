@@ -5,10 +5,22 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
 
 from keyform.diagnostics import Diagnostic, error
 from keyform.errors import KeyformError, Refused
-from keyform.model import ACTIVE, REVOKED, KeySpec, LiveKey, Secret, ownership_label
+from keyform.model import (
+    ACTIVE,
+    REVOKED,
+    Credits,
+    KeySpec,
+    LiveKey,
+    RateLimit,
+    Secret,
+    instant,
+    ownership_label,
+)
 from keyform.ports import Minted, Service
 from keyform.profile import REQUIRED, Profile
 
@@ -127,8 +139,8 @@ class _Run:
         for field in sorted(self._profile.shown):
             if getattr(found.spec, field) != getattr(self._spec, field):
                 raise _Wrong(
-                    f"`{field}` was asked for as {getattr(self._spec, field)!r} and is shown as "
-                    f"{getattr(found.spec, field)!r}",
+                    f"`{field}` was asked for as {_in_words(getattr(self._spec, field))} and is shown as "
+                    f"{_in_words(getattr(found.spec, field))}",
                     f"Check `key.{field}`, or remove `{field}` from `shown`.",
                 )
         return "it is shown as it was asked for"
@@ -194,6 +206,19 @@ class _Run:
                 self._service.revoke(self._minted.key.id)
             except KeyformError:
                 return  # the step that failed to revoke it has told so
+
+
+def _in_words(value: Any) -> str:
+    """A field of a key, as a message shows it."""
+    if value is None or value == "" or value == ():
+        return "nothing"
+    if isinstance(value, tuple):
+        return ", ".join(": ".join(map(str, one)) if isinstance(one, tuple) else str(one) for one in value)
+    if isinstance(value, datetime):
+        return instant(value)
+    if isinstance(value, RateLimit):
+        return f"{value.limit:,} calls in {value.per_seconds:,} s"
+    return f"{value.remaining:,} credits" if isinstance(value, Credits) else str(value)
 
 
 def _skipped(step: str) -> Trial:

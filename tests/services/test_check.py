@@ -183,3 +183,37 @@ def test_the_place_is_the_line_and_column() -> None:
 )
 def test_whatever_is_in_a_file_it_is_an_error_and_no_crash(data: bytes) -> None:
     assert check_profile(data, "acme.yaml")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "what", "hint"),
+    [
+        ('"grants[].slug"', "{at: g, splitt: x}", "key.scopes.splitt: there is no `splitt` here", "`split`?"),
+        ('"grants[].slug"', "7", "key.scopes: must be text or a mapping, and is a number", ""),
+        ('"grants[].slug"', "{at: [g]}", "key.scopes.at: must be text, and is a list", ""),
+        ("marker: metadata", "marker: metadate", "marker: `metadate` is none of the words", "`metadata`?"),
+        ("marker: metadata", "marker: {inn: name}", "marker.inn: there is no `inn` here", "`in`?"),
+        ("marker: metadata", "marker: [name]", "marker: must be one of the words metadata, tags", ""),
+        ("fields: [kind,", "fields: [kind, colour,", "fields.1: `colour` is none of the words", "Known:"),
+        ("title: Acme", "title: ''", "title: is empty", "leave it out"),
+        ("version: 1", "version: 2", "version: must be 1", "Write 1."),
+        ("kinds: {", "kinds: {'a b': {}, ", "kinds.a b: `a b` cannot be a name here", ""),
+        ("windows: [30d]", "windows: [30d, 30d]", "expiry.windows: holds something twice", "Remove"),
+        ("windows: [30d]", "windows: [month]", "expiry.windows.0: is not written as it has to be", ""),
+        ("title: Acme", "title: Acme\nlimits: {name: -1}", "limits.name: must be at least 0", ""),
+    ],
+)
+def test_the_form_is_explained_in_sentences(before: str, after: str, what: str, hint: str) -> None:
+    text = SOUND.replace(before, after, 1)
+    assert text != SOUND
+    found = [d for d in check_profile(text.encode(), "acme.yaml") if what in d.summary]
+    assert found, said(text)
+    assert hint in found[0].detail
+    assert not [d for d in found if "anyOf" in d.summary or "schema" in d.summary]
+
+
+@pytest.mark.parametrize("text", ["", "\n# nothing yet\n", "---\n", "null\n"])
+def test_an_empty_profile_is_called_empty(text: str) -> None:
+    (found,) = check_profile(text.encode(), "acme.yaml")
+    assert found.summary == "the profile acme.yaml is empty"
+    assert "docs/profiles.md" in found.detail

@@ -160,7 +160,11 @@ def test_a_trial_of_a_sound_profile_passes_and_leaves_nothing(acme: tuple[str, A
         (("items: tokens", "items: entries"), "list", "without a list of entries"),
         (("secret: value", "secret: text"), "create", "no secret"),
         (("metadata: labels", "metadata: tags"), "list the new key", "does not carry its label"),
-        (("scopes: {at: permissions", "scopes: {at: label"), "list the new key", "`scopes` was asked for"),
+        (
+            ("scopes: {at: permissions", "scopes: {at: label"),
+            "list the new key",
+            "asked for as read and is shown",
+        ),
         (
             ("prove: {backing: documented, path: /api/me", "prove: {backing: documented, path: /api/us"),
             "prove",
