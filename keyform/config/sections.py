@@ -122,7 +122,7 @@ class Sections:
         try:
             profile = profile_of(kind, folder)
         except ConfigError as failure:
-            self._problems.elsewhere.extend(failure.diagnostics)
+            self._problems.told_elsewhere(failure.diagnostics)
             return None
         if profile is None:
             where = entry.at("type")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from keyform.diagnostics import ERROR, NOTE, WARNING, Diagnostic
@@ -65,6 +65,14 @@ class Problems:
         return any(p.severity == ERROR for p in self.found) or any(
             d.severity == ERROR for d in self.elsewhere
         )
+
+    def told_elsewhere(self, diagnostics: Iterable[Diagnostic]) -> None:
+        """Record what another file's reader says, in which the name of the file may come from the
+        environment too."""
+        for said in diagnostics:
+            place = said.location and replace(said.location, file=self._presentable(said.location.file))
+            summary, detail = self._presentable(said.summary), self._presentable(said.detail)
+            self.elsewhere.append(replace(said, summary=summary, detail=detail, location=place))
 
     def absorb(self, other: Problems) -> None:
         """Record what another one has."""

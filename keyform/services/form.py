@@ -61,7 +61,8 @@ def _sentences(failure: Any) -> Iterator[Problem]:
             if name not in found:
                 yield path, f"`{name}` is missing", "Add it; docs/profiles.md says what it means."
     elif rule == "type":
-        hint = "" if "string" not in wanted else "Numbers and words like true are texts only in quotes."
+        bare = "string" in wanted and isinstance(found, int | float)
+        hint = "Numbers and words like true are texts only in quotes." if bare else ""
         yield path, f"must be {expected(wanted)}, and is {actual(found)}", hint
     elif rule == "enum":
         yield path, f"{_quoted(found)} is none of the words that fit here", _meant(found, wanted)

@@ -131,3 +131,15 @@ def test_only_regular_files_are_opened(keyform: Keyform, folder: Path) -> None:
         told = keyform("services", "check", named)
         assert told.code == 1
         assert "is not a regular file" in told.err
+
+
+@pytest.mark.parametrize("named", ["${env:CI_SECRET}", "./${env:CI_SECRET}.yaml"])
+def test_a_type_from_the_environment_is_told_by_its_name(
+    keyform: Keyform, folder: Path, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI_SECRET", f"a/{TOKEN}")
+    (folder / "keyform.yaml").write_text(CONFIG.format(f'"{named}"'))
+    told = keyform("validate")
+    assert told.code == 1
+    assert "${env:CI_SECRET}" in told.err
+    assert TOKEN not in told.err
