@@ -15,7 +15,7 @@ from typing import Any
 
 from keyform.apply.effects import Effects
 from keyform.apply.journal import Intent, JournalWriter
-from keyform.apply.order import Chain, leaves, waves
+from keyform.apply.order import Chain, Waiting, leaves, waves
 from keyform.apply.seen import Seen
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error
@@ -28,6 +28,7 @@ from keyform.state import State
 
 Report = Callable[[dict[str, Any]], None]
 
+_NOBODY_WAITED_FOR = Waiting()
 HELD_BACK = "held back: a mint failed in this run, and what is revoked may be what it was to replace"
 
 
@@ -58,26 +59,53 @@ class Executor:
         self._intents = intents
         self._effects = Effects(ws, journal, state, views, seen)
         self._stop = threading.Event()
+        self._projects = {(p.service, p.id): p.address for p in ws.desired.projects}
 
     def run(
-        self, todo: tuple[Chain, ...], parallelism: int, report: Report, stop: threading.Event
+        self,
+        todo: tuple[Chain, ...],
+        parallelism: int,
+        report: Report,
+        stop: threading.Event,
+        waiting: Waiting = _NOBODY_WAITED_FOR,
     ) -> Results:
-        """Run wave after wave. ``stop`` lets what is in flight finish and skips the rest."""
+        """Run wave after wave. ``stop`` lets what is in flight finish and skips the rest; what has to be
+        ``waiting`` is skipped too."""
         results = Results()
         self._stop = stop
         declared = {want.address for want in self._ws.desired.keys}
         mints: set[int] = set()
         for wave in waves(todo, declared):
-            missing = mints.difference(index for index, _ in results.events)
-            held_back = {chain.address for chain in wave if missing and leaves(chain, declared)}
+            done = {index for index, _ in results.events}
+            undone = {
+                chain.address
+                for chain in todo
+                if chain.address.startswith("projects.") and not done.issuperset(chain.numbers())
+            }
+            held_back = {}
+            for chain in wave:
+                why = waiting.why(chain) or self._behind(chain, undone)
+                if why is None and mints - done and leaves(chain, declared):
+                    why = HELD_BACK
+                if why is not None:
+                    held_back[chain.address] = why
             self._run_wave(wave, held_back, parallelism, report, stop, results)
             mints.update(index for chain in wave for index, _ in chain.steps(pl.MINT))
         return results
 
+    def _behind(self, chain: Chain, undone: Collection[str]) -> str | None:
+        """Why a chain that mints has to wait: a key is not made in a project that is not as declared."""
+        for _, step in chain.steps(pl.MINT) if undone else ():
+            project = step.spec.project if step.spec is not None else None
+            address = self._projects.get((step.service or "", project or ""))
+            if address in undone:
+                return f"held back: {address} comes before its keys, and is not done"
+        return None
+
     def _run_wave(
         self,
         wave: tuple[Chain, ...],
-        held_back: Collection[str],
+        held_back: Mapping[str, str],
         parallelism: int,
         report: Report,
         stop: threading.Event,
@@ -91,7 +119,7 @@ class Executor:
                 report(message)
 
         def blocked(chain: Chain) -> str | None:
-            return HELD_BACK if chain.address in held_back else None
+            return held_back.get(chain.address)
 
         by_hand = [chain for chain in wave if any(change.by_hand for change, _ in chain.changes)]
         alone = [chain for chain in wave if chain not in by_hand]

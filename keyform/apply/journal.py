@@ -182,8 +182,9 @@ class Replay:
         )
 
     def is_of(self, plan: str) -> bool:
-        """Whether it is the journal of the plan with this digest."""
-        return any(section.plan == plan for section in self.sections)
+        """Whether it is the journal of the plan with this digest and of no other: only then do the numbers of
+        steps in it mean the steps of that plan."""
+        return {section.plan for section in self.sections if section.plan is not None} == {plan}
 
     def missing_from(self, state: State) -> tuple[Section, ...]:
         """The sections that ``state`` does not contain yet."""

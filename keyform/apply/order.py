@@ -16,6 +16,10 @@ class Chain:
     address: str
     changes: tuple[tuple[Change, tuple[tuple[int, Step], ...]], ...]
 
+    def numbers(self) -> tuple[int, ...]:
+        """The places of all its steps."""
+        return tuple(index for _, numbered in self.changes for index, _ in numbered)
+
     def steps(self, *ops: str) -> tuple[tuple[int, Step], ...]:
         """Its numbered steps of these operations."""
         return tuple(entry for _, numbered in self.changes for entry in numbered if entry[1].op in ops)
@@ -32,6 +36,24 @@ def chains(changes: Iterable[Change], done: frozenset[int] = frozenset()) -> tup
         if left:
             by_address.setdefault(change.address, []).append((change, left))
     return tuple(Chain(address, tuple(entries)) for address, entries in by_address.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a question holds back that a person has not answered yet: everything at these services, and
+    everything of these addresses."""
+
+    services: frozenset[str] = frozenset()
+    addresses: frozenset[str] = frozenset()
+
+    def why(self, chain: Chain) -> str | None:
+        """Why a chain has to wait, or None where it need not."""
+        at = {step.service for _, numbered in chain.changes for _, step in numbered} & self.services
+        if at:
+            return f"held back: a key of {', '.join(sorted(filter(None, at)))} is to be looked for first"
+        if chain.address in self.addresses:
+            return "held back: a key of it is to be looked for first"
+        return None
 
 
 def leaves(chain: Chain, declared: Collection[str]) -> bool:

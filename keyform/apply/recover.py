@@ -21,7 +21,7 @@ from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, note, warning
 from keyform.engine.events import Event
 from keyform.engine.sight import ServiceView
-from keyform.errors import KeyformError, Refused, ServiceError, StateError, StoreError
+from keyform.errors import KeyformError, Pending, Refused, ServiceError, StateError, StoreError
 from keyform.model import (
     REVOKED,
     LiveKey,
@@ -43,11 +43,12 @@ request may be held back by rate limits. It is what tells whose a key is that ca
 @dataclass(slots=True)
 class Resolved:
     """What became of the intents: the events of those that came through, notes and warnings on the others,
-    and why some are open still."""
+    and why some are open still. ``waiting`` are those that only a person's answer can close."""
 
     events: list[tuple[int, Event]] = field(default_factory=list)
     notes: list[Diagnostic] = field(default_factory=list)
     problems: list[KeyformError] = field(default_factory=list)
+    waiting: list[Intent] = field(default_factory=list)
 
 
 def resolve(
@@ -142,6 +143,8 @@ class _Recovery:
                     unclaimed.append(intent)
             except KeyformError as problem:
                 self.resolved.problems.append(problem)
+                if isinstance(problem, Pending):
+                    self.resolved.waiting.append(intent)
         return unclaimed
 
     def _minted(self, view: ServiceView, receipt: Receipt) -> LiveKey | None:

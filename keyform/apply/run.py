@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 
 from keyform.apply.assist import expect
 from keyform.apply.check import check_fit, check_saved_plan, check_unmoved
 from keyform.apply.execute import Executor, Report, Results
 from keyform.apply.journal import JournalWriter, Replay, read_journal
 from keyform.apply.mint import new_intent
-from keyform.apply.order import Chain, chains
+from keyform.apply.order import Chain, Waiting, chains
 from keyform.apply.places import probe_stores, take_back_unread
 from keyform.apply.read import look, whereabouts
 from keyform.apply.recover import Resolved, resolve
@@ -25,13 +25,25 @@ from keyform.engine.plan import MINT, READDRESS, RELOCATE, RESTORE, Plan, digest
 from keyform.engine.planner import make_plan
 from keyform.engine.sight import Options, Sight
 from keyform.engine.whereabouts import Whereabouts, refused, with_whereabouts
-from keyform.errors import KeyformError, PlanError
+from keyform.errors import Interrupted, KeyformError, PlanError
 from keyform.model import Place, instant, ownership_label
 from keyform.ports import LockRecord
 from keyform.state import State, dump_state
 
 SHORT_WHILE = 5.0
 """Seconds that an approval may take before the services are looked at once more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a recovery led to: the state, the steps of the interrupted run that have come true, and what still
+    waits for a person, with what to tell about it."""
+
+    state: State
+    version: str | None
+    completed: frozenset[int] = frozenset()
+    waiting: Waiting = field(default_factory=Waiting)
+    told: tuple[Diagnostic, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +113,15 @@ def apply(
         state, version, replay = _read(ws)
         _refuse_elsewhere(ws, state, replay, options, plan)
         done: frozenset[int] | None = None
+        recovered = Recovered(state, version)
         if replay is not None:
             resumed = plan is not None and replay.is_of(digest_of(plan))
-            state, version, completed = _recover(ws, state, version, replay, on_event)
+            recovered = _recover(ws, state, version, replay, on_event)
+            state = recovered.state
+            if stop.is_set():  # whoever was asked left
+                raise Interrupted(recovered.told)
             if resumed:
-                done = completed
+                done = recovered.completed
         sight = look(ws, state, options if plan is None else Options(plan.mode, plan.targets))
         if plan is None:
             plan = make_plan(sight, options)
@@ -115,17 +131,15 @@ def apply(
             on_event({"type": "planned", "summary": plan.summary, "digest": digest})
             asked = ws.clock.monotonic()
             if plan.empty or not approve(plan):
-                return Outcome(plan, declined=not plan.empty)
+                return Outcome(plan, failed=recovered.told, declined=not plan.empty)
             if ws.clock.monotonic() - asked > SHORT_WHILE:
                 sight = look(ws, state, options)
                 check_unmoved(plan, sight)
         else:
-            state = check_saved_plan(plan, sight, version is None, done)
+            state = check_saved_plan(plan, sight, recovered.version is None, done)
             digest = digest_of(plan)
-        finished = done or frozenset()
-        return _carry_out(
-            ws, plan, digest, sight, state, version, finished, parallelism, overwrite, on_event, stop
-        )
+        recovered = replace(recovered, state=state, completed=done or frozenset())
+        return _carry_out(ws, plan, digest, sight, recovered, parallelism, overwrite, on_event, stop)
 
 
 def _refuse_elsewhere(
@@ -156,11 +170,10 @@ def _read(ws: Workspace) -> tuple[State, str | None, Replay | None]:
     return state, version, replay
 
 
-def _recover(
-    ws: Workspace, state: State, version: str | None, replay: Replay, on_event: Report
-) -> tuple[State, str | None, frozenset[int]]:
-    """Close what is open, put everything into the state, and empty the journal. The steps of the
-    interrupted run that have come true are returned too."""
+def _recover(ws: Workspace, state: State, version: str | None, replay: Replay, on_event: Report) -> Recovered:
+    """Close what is open, put everything into the state, and empty the journal. What only a person can
+    close stays in the journal. Raises ``KeyformError`` for what cannot be closed otherwise."""
+    resolved = Resolved()
     journal = JournalWriter(ws.backend.journal, str(uuid.uuid4()))
     after = replay.folded_into(state)
     completed = [index for section in replay.sections for index in section.completed()]
@@ -168,18 +181,27 @@ def _recover(
         journal.begin(state.lineage, None, (), Whereabouts(state.services, state.stores))
         resolved = resolve(ws, journal, after, replay.open, in_run=False)
         _tell_notes(resolved, on_event)
-        if len(resolved.problems) == 1:
+        if len(resolved.problems) == 1 and not resolved.waiting:
             raise resolved.problems[0]
-        if resolved.problems:
-            raise KeyformError(tuple(d for problem in resolved.problems for d in problem.diagnostics))
+        if len(resolved.problems) > len(resolved.waiting):
+            raise KeyformError(_told_by(resolved.problems))
         after = fold(after, (event for _, event in resolved.events))
         completed += [index for index, _ in resolved.events]
     copied = dict(replay.half_copied())
     take_back_unread(ws, copied, dict.fromkeys(copied))
     if after != state:
         state, version = _commit(ws, after, version, journal.run)
-    ws.backend.journal.clear()
-    return state, version, frozenset(completed)
+    if not resolved.waiting:
+        ws.backend.journal.clear()
+    waiting = Waiting(
+        frozenset(intent.step.service or "" for intent in resolved.waiting),
+        frozenset(intent.step.address for intent in resolved.waiting),
+    )
+    return Recovered(state, version, frozenset(completed), waiting, _told_by(resolved.problems))
+
+
+def _told_by(problems: Iterable[KeyformError]) -> tuple[Diagnostic, ...]:
+    return tuple(diagnostic for problem in problems for diagnostic in problem.diagnostics)
 
 
 def _carry_out(
@@ -187,16 +209,16 @@ def _carry_out(
     plan: Plan,
     digest: str,
     sight: Sight,
-    state: State,
-    version: str | None,
-    done: frozenset[int],
+    recovered: Recovered,
     parallelism: int,
     overwrite: bool,
     on_event: Report,
     stop: threading.Event,
 ) -> Outcome:
+    state, done, waiting = recovered.state, recovered.completed, recovered.waiting
     todo = chains(plan.changes, done)
-    steps = [(index, step) for chain in todo for _, numbered in chain.changes for index, step in numbered]
+    begun = [chain for chain in todo if waiting.why(chain) is None]
+    steps = [(index, step) for chain in begun for _, numbered in chain.changes for index, step in numbered]
     written = [step for _, step in steps if step.op in (MINT, RELOCATE, RESTORE)]
     check_fit(ws, written)
     probe_stores(ws, (place.store for step in written for place in step.places))
@@ -207,14 +229,14 @@ def _carry_out(
     if steps:
         journal.begin(state.lineage, digest, intents.values(), sight.where, done)
     executor = Executor(ws, journal, state, sight.services, intents, seen)
-    results = executor.run(todo, parallelism, on_event, stop)
+    results = executor.run(todo, parallelism, on_event, stop, waiting)
     ws.backend.check_lock()  # whoever broke it goes on from the journal
     if journal.open:
         _settle(ws, journal, state, results, on_event)
     if results.events:
         after = fold(state, (event for _, event in results.events))
-        _commit(ws, after, version, journal.run)
-    if steps and not journal.open:
+        _commit(ws, after, recovered.version, journal.run)
+    if steps and not journal.open and not waiting.services:
         ws.backend.journal.clear()
     ended = [event.service for _, event in results.events if event.kind == REVOKED]
     for told in still_working(sight.services, ended, ws.clock.now()):
@@ -222,7 +244,7 @@ def _carry_out(
     outcome = Outcome(
         plan,
         results.done,
-        tuple(results.failed),
+        (*recovered.told, *results.failed),
         results.skipped,
         interrupted=stop.is_set() and results.skipped > 0,
     )
@@ -236,13 +258,14 @@ def _settle(ws: Workspace, journal: JournalWriter, state: State, results: Result
     try:
         replay = read_journal(ws.backend.journal, state)
         after = fold(state, (event for _, event in results.events))
-        resolved = resolve(ws, journal, after, replay.open if replay else (), in_run=True)
+        unsettled = tuple(i for i in replay.open if i.marker in journal.open) if replay else ()
+        resolved = resolve(ws, journal, after, unsettled, in_run=True)
     except KeyformError as problem:
         resolved = Resolved(problems=[problem])
     results.events += resolved.events
     _tell_notes(resolved, on_event)
     if journal.open:
-        results.failed += [d for problem in resolved.problems for d in problem.diagnostics]
+        results.failed += _told_by(resolved.problems)
         results.failed.append(
             error(
                 "unsettled",

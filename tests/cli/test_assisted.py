@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from keyform.engine.sight import Options
+from tests.cli.test_assisted_given import run as off_terminal
 from tests.cli.test_terminal import Terminal
 from tests.world import World
 
@@ -171,16 +172,16 @@ def test_the_key_of_another_address_is_not_taken(start: Start, folder: Path) -> 
 
 def test_skipping_keeps_the_rest_and_leaves_nothing_to_recover(start: Start, folder: Path) -> None:
     run = start("apply", "--auto-approve")
-    after(run, CONFIRM, "skip")
+    after(run, CONFIRM, "done")
     after(run, prompt("keys.snippet"), "skip")
     after(run, prompt("keys.ingest"), INGEST)
     after(run, prompt("keys.reports"), "SKIP")
     assert run.end() == 1
-    assert "3 steps wait for a person:" in run.shown
-    assert "Apply incomplete: 2 created; 3 waiting for a person." in run.shown
+    assert "2 steps wait for a person:" in run.shown
+    assert "Apply incomplete: 3 created; 2 waiting for a person." in run.shown
     plan = start("plan")
     assert plan.end() == 0
-    assert "Plan: 3 to create; 3 unchanged. 3 changes need a person." in plan.shown
+    assert "Plan: 2 to create; 4 unchanged. 2 changes need a person." in plan.shown
     assert "interrupted" not in plan.shown
 
 
@@ -256,7 +257,9 @@ def test_kill_9_at_a_prompt_is_recovered_and_only_the_key_at_hand_is_in_doubt(
     assert len(World(folder).live()) == 1
 
 
-def test_a_doubt_that_is_not_settled_stops_the_next_apply_before_anything(start: Start, folder: Path) -> None:
+def test_a_doubt_that_is_not_settled_holds_back_its_service_and_nothing_else(
+    start: Start, folder: Path
+) -> None:
     run = start("apply", "--auto-approve")
     after(run, CONFIRM, "done")
     run.until(prompt("keys.snippet"))
@@ -264,10 +267,80 @@ def test_a_doubt_that_is_not_settled_stops_the_next_apply_before_anything(start:
     run.process.wait()
     held = start("apply", "--auto-approve")
     after(held, CONFIRM, "skip")
-    assert held.end() == 1
-    assert "may be in the dashboard of Millimetric" in " ".join(held.shown.split())
-    assert "Key of" not in held.shown
-    assert start("apply", "--auto-approve").until('Look for a key named "Snippet"')
+    after(held, prompt("keys.ingest"), INGEST)
+    held.until(prompt("keys.reports"))
+    held.process.kill()
+    held.process.wait()
+    assert "Key of keys.snippet" not in held.shown
+    both = start("apply", "--auto-approve")
+    both.until('Look for a key named "Snippet"')
+    after(both, CONFIRM, "skip")
+    both.until('Look for a key named "BI"')
+    after(both, CONFIRM, "done")
+    after(both, prompt("keys.reports"), REPORTS)
+    assert both.end() == 1
+    told = " ".join(both.shown.split())
+    assert "keys.snippet: not begun (held back: a key of analytics is to be looked for first)" in told
+    assert "may be in the dashboard of Millimetric" in told
+    assert "give `keys.snippet<TAB>done` by `--secrets-from`" in told
+    assert set(World(folder).state().keys) == {"keys.auto", "keys.ingest", "keys.reports"}
+    last = start("apply", "--auto-approve")
+    last.until('Look for a key named "Snippet"')
+    after(last, CONFIRM, "done")
+    after(last, prompt("keys.snippet"), SNIPPET)
+    assert last.end() == 0, last.shown
+    assert last.shown.count("Look for a key") == 1
+    assert not (folder / ".keyform" / "state.json.journal").exists()
+
+
+def test_a_doubt_off_a_terminal_is_settled_by_an_answer(start: Start, folder: Path) -> None:
+    begun = start("apply", "--auto-approve")
+    after(begun, CONFIRM, "done")
+    begun.until(prompt("keys.snippet"))
+    begun.process.kill()
+    begun.process.wait()
+    given = f"keys.ingest\t{INGEST}\nkeys.reports\t{REPORTS}\n"
+    ran = off_terminal(folder, "apply", "--auto-approve", "--secrets-from", "-", given=given)
+    assert ran.code == 1
+    assert "Apply incomplete: 2 created; 1 not begun." in ran.out
+    assert "give `keys.snippet<TAB>done` by `--secrets-from`" in ran.err
+    again = off_terminal(folder, "apply", "--auto-approve")
+    assert again.code == 1
+    assert "may be in the dashboard of Millimetric" in again.err
+    given = f"keys.snippet\tdone\nkeys.snippet\t{SNIPPET}\n"
+    settled = off_terminal(folder, "apply", "--auto-approve", "--secrets-from", "-", given=given)
+    assert settled.code == 0, settled.err
+    assert stored(folder, "keys.snippet") == SNIPPET
+    assert World(folder).plan(Options()).empty
+
+
+def test_what_an_open_doubt_has_let_through_is_not_taken_for_steps_of_an_older_plan(
+    start: Start, folder: Path
+) -> None:
+    assert start("plan", "--out", "p.json").end() == 0
+    begun = start("apply", "p.json")
+    begun.until(CONFIRM)
+    after(begun, CONFIRM, "done")
+    begun.until(prompt("keys.snippet"))
+    begun.process.kill()
+    begun.process.wait()
+    assert off_terminal(folder, "apply", "--auto-approve").code == 1
+    resumed = off_terminal(folder, "apply", "p.json", "--secrets-from", "-", given="keys.snippet\tdone\n")
+    assert resumed.code == 1
+    assert "the plan is stale" in resumed.err
+
+
+def test_a_key_is_not_asked_for_while_its_project_waits(start: Start, folder: Path) -> None:
+    run = start("apply", "--auto-approve")
+    after(run, CONFIRM, "skip")
+    after(run, prompt("keys.ingest"), INGEST)
+    after(run, prompt("keys.reports"), REPORTS)
+    assert run.end() == 1
+    assert "keys.snippet: not begun (held back: projects.web comes before its keys" in run.shown
+    rest = start("apply", "--auto-approve")
+    after(rest, CONFIRM, "done")
+    after(rest, prompt("keys.snippet"), SNIPPET)
+    assert rest.end() == 0, rest.shown
 
 
 def test_renames_scopes_origins_revocations_and_destroy_are_confirmed(start: Start, folder: Path) -> None:
