@@ -193,12 +193,14 @@ def test_an_incomplete_listing_still_lets_keys_be_minted(world: World) -> None:
     assert not inspect(world)
 
 
-def test_a_project_that_is_refused_is_told_and_its_keys_fail_by_themselves(world: World) -> None:
+def test_a_project_that_is_refused_is_told_and_its_keys_wait(world: World) -> None:
     rest = 'projects: {web: {service: sandbox, allowed_origins: ["https://a.example"]}}'
     world.write(declare("b", page="kind: public, project: web, secret: page", rest=rest))
     outcome = world.apply(wrap=refuse("PUT", "/v1/projects"))
-    assert {d.address for d in outcome.failed} == {"projects.web", "keys.page"}
-    assert outcome.done == 1
+    assert {d.address for d in outcome.failed} == {"projects.web"}
+    assert (outcome.done, outcome.skipped) == (1, 1)
+    (skipped,) = (told for told in world.told if told["type"] == "skipped")
+    assert (skipped["address"], "projects.web comes before" in skipped["why"]) == ("keys.page", True)
     assert not world.apply().failed
     assert not inspect(world)
 
