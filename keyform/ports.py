@@ -98,7 +98,8 @@ class Service(Protocol):
         """Make a project's allowlist exactly ``origins``, creating the project where that is possible."""
 
     def own_key(self) -> str | None:
-        """The id of the key that keyform itself uses as its credential, or None if unknown."""
+        """The id of the key that keyform itself uses as its credential, or None if unknown. A service that
+        lists nothing tries its login here, if it has one. Raises ``ServiceError``."""
 
     def clock_skew(self) -> timedelta | None:
         """How far the service's clock is ahead of this machine's, by the answers so far; None if unknown."""

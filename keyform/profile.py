@@ -259,6 +259,14 @@ class Profile:
         return groups
 
     @property
+    def only_project(self) -> str | None:
+        """The id of the one project that there is, where the service has one list of origins for all."""
+        if CONTRACT in (self.operations.get("get_origins"), self.operations.get("set_origins")):
+            return None
+        only: str | None = self.rest.get("operations", {}).get("get_origins", {}).get("only")
+        return only
+
+    @property
     def locating(self) -> tuple[str, ...]:
         """The options that choose among what lies at one address, by what a listing or a create asks for."""
         calls = self.rest.get("operations", {})

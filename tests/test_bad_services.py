@@ -248,6 +248,30 @@ def test_a_listing_that_cannot_be_read_changes_nothing(
     bench.check_well_again()
 
 
+def test_a_listing_that_cannot_be_read_is_not_called_as_declared(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With nothing to change, neither where none of it could be read nor where it breaks off half way."""
+
+    def web_page(request: httpx.Request, response: httpx.Response) -> httpx.Response:
+        listed = isinstance(response.json().get("data"), list)
+        return html(request, response) if listed else response
+
+    bench.declare(BEFORE)
+    for spoil in (web_page, half_listing):
+        bench.bad.spoil = spoil
+        for verb in (("plan",), ("plan", "--detailed-exitcode"), ("apply", "--auto-approve")):
+            capsys.readouterr()
+            assert bench.run(*verb) == 1, (spoil, verb)
+            told = capsys.readouterr()
+            assert "Every declared key is as declared" not in told.out
+            if spoil is web_page:
+                assert "nothing can be said of the keys" in " ".join(told.out.split())
+                assert "warning: the listing of it is incomplete" in " ".join(told.err.split())
+    bench.bad.spoil = None
+    assert bench.run("plan", "--detailed-exitcode") == 0
+
+
 class Drip(httpx.SyncByteStream):
     """A byte a minute."""
 

@@ -71,11 +71,17 @@ def _checked(what: str, found: Iterator[tuple[str, str]], told: list[Diagnostic]
 def _service(ws: Workspace, name: str) -> Iterator[tuple[str, str]]:
     service = ws.service(name)
     if not service.profile.lists:
-        by_hand = service.profile.operations.get("create") == ASSISTED
+        if service.profile.operations.get("create") == ASSISTED:
+            yield "ok", "worked by hand in its dashboard, so there is nothing to reach"
+            return
+        service.own_key()
+        signed_in = (
+            service.profile.rest.get("auth", {}).get("login") and not ws.config.services[name].credential
+        )
         yield (
             "ok",
-            "worked by hand in its dashboard, so there is nothing to reach"
-            if by_hand
+            "its login was accepted; nothing lists its keys, so the state is the record of them"
+            if signed_in
             else "nothing lists its keys, so nothing was asked of it; the state is the record of them",
         )
         return

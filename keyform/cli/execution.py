@@ -120,7 +120,11 @@ def carry_out(
         if output != JSON:
             print_plan(session, outcome.plan, output)
         session.tell_all(outcome.plan.diagnostics)
-    return finish(session, operation, outcome, events, output)
+    code = finish(session, operation, outcome, events, output)
+    if code == OK and saved is None and outcome.plan.half_seen:
+        session.console.tell("This ends with an error, since not every listing could be read as a whole.")
+        return ERROR
+    return code
 
 
 def finish(session: Session, operation: str, outcome: Outcome, events: Events, output: str) -> int:

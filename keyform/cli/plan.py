@@ -66,7 +66,8 @@ def command(
     """Show what would change, and why.
 
     Reads the services, the state and the configuration; writes nothing. With --out the plan is saved, and
-    `keyform apply FILE` does exactly what it says or refuses.
+    `keyform apply FILE` does exactly what it says or refuses. A listing that cannot be read as a whole ends
+    it with 1, whatever was found.
     """
     from keyform.apply import plan_now
 
@@ -92,6 +93,8 @@ def command(
         return ERROR
     if out is not None:
         _save(session, plan, out)
+    if plan.half_seen:
+        return ERROR
     return CHANGES if detailed_exitcode and not plan.empty else OK
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from keyform.config.declared import Declared, declared
 from keyform.config.interpolate import Interpolator
 from keyform.config.merge import Entry, Merged
+from keyform.config.origins import FIELD
 from keyform.config.rules import ServiceRules
 from keyform.config.values import has_control
 from keyform.diagnostics import did_you_mean
@@ -90,6 +91,16 @@ class Projects:
         if not project_id or has_control(project_id):
             summary = "the id of a project is empty or has control characters"
             item.error("bad-value", ("id",), summary, "Write the id that the service uses, or leave it out.")
+            return None
+        only = rules.profile.only_project
+        if only is not None and project_id != only:
+            item.error(
+                "only-project",
+                ("id",) if "id" in item.fields else (),
+                f"{rules.profile.short_name} has one list of origins for the whole account, and no project "
+                f"`{project_id}`",
+                f"Give the project `id: {only}`. {rules.profile.cite(FIELD)}".strip(),
+            )
             return None
         first = self._ids.setdefault((rules.name, project_id), item.entry)
         if first is not item.entry:

@@ -217,9 +217,8 @@ class ServiceRules:
             and kind.gate.lower() in plans
             and plans.index(have) < plans.index(kind.gate.lower())
         ):
-            detail = (
-                f"The service is declared with `plan: {have}`. Choose another kind, or upgrade the account."
-            )
+            other = "Choose another kind, or upgrade" if len(self.profile.kinds) > 1 else "Upgrade"
+            detail = f"The service is declared with `plan: {have}`. {other} the account."
             key.error("plan-needed", ("kind",), needed, self._by(detail, "plan"))
 
     def hint(self, key: Declared, kind: Kind | None, *texts: str) -> None:

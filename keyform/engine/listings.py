@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from keyform.diagnostics import Diagnostic, warning
+from keyform.engine.plan import INCOMPLETE_LISTING
 from keyform.engine.sight import Sight
 from keyform.model import ACTIVE, DISABLED
 
@@ -56,7 +57,7 @@ def about_listings(sight: Sight) -> Iterator[Diagnostic]:
             if view.listing.problem is not None:
                 yield replace(view.listing.problem, severity="warning")
             yield warning(
-                "incomplete-listing",
+                INCOMPLETE_LISTING,
                 f"the listing of {view.name} is incomplete, so keys missing from it are left as they are",
                 "Plan again when the service can be read whole.",
             )

@@ -38,6 +38,7 @@ MINT, ALTER, END, ADOPT, DROP, RENAME, RELOCATE, RESTORE, ERASE, RECORD = (
     "erase",
     "record",
 )
+INCOMPLETE_LISTING = "incomplete-listing"
 SET_ORIGINS, DROP_PROJECT, READDRESS = "set_origins", "forget_project", "readdress"
 
 
@@ -267,6 +268,11 @@ class Plan:
     def failed(self) -> bool:
         """Whether an error forbids applying it."""
         return any(diagnostic.severity == "error" for diagnostic in self.diagnostics)
+
+    @property
+    def half_seen(self) -> bool:
+        """Whether a listing could not be read as a whole, so that not all is known of the keys there."""
+        return any(diagnostic.code == INCOMPLETE_LISTING for diagnostic in self.diagnostics)
 
     @property
     def summary(self) -> dict[str, int]:

@@ -180,6 +180,11 @@ def nothing_to_do(plan: Plan) -> str:
     """The sentence for a plan without changes."""
     if plan.mode == "destroy":
         return "Nothing to destroy. The state owns no key."
+    if plan.half_seen and not plan.failed:
+        return (
+            "No changes in what could be read. Not every listing could be read as a whole, so nothing can be "
+            "said of the keys that it did not show; see the warnings."
+        )
     if plan.mode == "refresh-only":
         return "No changes. The services show what the state records."
     if plan.failed:

@@ -86,5 +86,6 @@ class Ensured:
         return ServiceError(
             f"service {self._service.name!r} has its one {kind} key already, {key_id}, and does not give "
             "its secret again",
-            f"Nothing was created. Adopt it with `imports`, by the id {key_id}; a rotation brings a new one.",
+            "Nothing was created. If a call of keyform made it whose answer was lost, apply again: keyform "
+            f"takes it over. Else adopt it with `imports`, by the id {key_id}; a rotation brings a new one.",
         )

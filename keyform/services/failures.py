@@ -137,6 +137,12 @@ _NEXT_STEPS = {
 }
 
 
+_BY_REASON = {
+    "plan_required": "The account's plan does not include this: upgrade it, or declare what the plan has.",
+}
+"""What an error code of services asks for, whatever the status."""
+
+
 def refused(
     status: int, reason: str, message: str, *, next_step: str | None, again: bool, pause: float | None
 ) -> Failure:
@@ -145,7 +151,9 @@ def refused(
     return Failure(
         REFUSED,
         _said(status, reason, message),
-        next_step or _NEXT_STEPS.get(status, "See what the service says; its documentation may tell more."),
+        next_step
+        or _BY_REASON.get(reason)
+        or _NEXT_STEPS.get(status, "See what the service says; its documentation may tell more."),
         again=again,
         pause=pause,
         status=status,

@@ -105,6 +105,10 @@ class Http:
         doing = self._show(call)(call.doing)
         raise outcome.exception(self._service, doing, call.effect, perhaps_done)
 
+    def sign_in(self) -> None:
+        """Fetch the token that calls are made with, where that takes a login. Raises ``ServiceError``."""
+        self._authority.headers(self.call)
+
     def clock_skew(self) -> timedelta | None:
         """How far the service's clock was ahead at its last answer, to about a second; None if unknown."""
         if self._dated is None:

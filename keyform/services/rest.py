@@ -154,6 +154,8 @@ class RestService:
         self._origins.set(project, origins)
 
     def own_key(self) -> str | None:
+        if not self.profile.lists:
+            self._http.sign_in()  # nothing else shows, before a change, that a login is wrong
         operation = self._operations.get("own_key")
         if operation is None or not self.names_keys(operation):
             return None

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from keyform.apply import Wrapping
+from keyform.cli.main import run
 from keyform.model import Place, Secret
 from keyform.ports import ANYTHING, Over, Store
 from keyform.reference.dialects.climeter import CATALOGUE
@@ -229,3 +230,26 @@ def test_a_lost_answer_is_told_with_what_to_look_for(rules: Callable[..., Rules]
     assert "it lists no keys, so keyform cannot look" in told["detail"]
     assert "one made after 2026-11-20T12:00" in told["detail"]
     assert len(network.secrets) == 1, "a create that may have been carried out is not sent again"
+
+
+def test_a_wrong_password_is_told_by_doctor_and_by_the_plan(
+    rules: Callable[..., Rules], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    it = rules("climeter")
+    it.declare(key("name: Reader, scopes: ['tools:read']"))
+
+    def keyform(verb: str) -> tuple[int, str]:
+        code = run(["-C", str(it.world.folder), verb], clock=it.clock, wrap=it.world.wrap)
+        told = capsys.readouterr()
+        return code, " ".join((told.out + told.err).split())
+
+    code, told = keyform("doctor")
+    assert code == 0, told
+    assert "its login was accepted; nothing lists its keys" in told
+    assert keyform("plan")[0] == 0
+    monkeypatch.setenv("ROOT", "not-the-password")
+    for verb in ("doctor", "plan"):
+        code, told = keyform(verb)
+        assert code == 1, told
+        assert "Check the service's login: the name or the password is wrong." in told
+        assert "not-the-password" not in told

@@ -122,6 +122,7 @@ def test_the_api_needs_plus(rules: Callable[..., Rules], plan: str | None, sever
         assert diagnostic.code == "plan-needed"
         assert "devtune keys need the Plus plan of DevTune" in diagnostic.summary
         assert API in diagnostic.detail
+        assert "another kind" not in diagnostic.detail, "there is one kind"
     answer = it.vendor.create(project="acme")
     assert answer.status_code == (403 if severity else 201)
     if severity:

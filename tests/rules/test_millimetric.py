@@ -351,3 +351,10 @@ def test_what_stored_keys_of_each_kind_may_do(
         got[kind] = "" if answer.status_code < 300 else code_of(answer)
         assert answer.status_code in (200, 202, 403)
     assert got == expected
+
+
+def test_a_plan_that_is_too_small_is_told_as_that(rules: Callable[..., Rules]) -> None:
+    (failed,) = rules("millimetric", millimetric_plan="free").declare(AK).apply().failed
+    assert "plan_required" in failed.summary
+    assert "The account's plan does not include this: upgrade it" in failed.detail
+    assert "the right to manage keys" not in failed.detail

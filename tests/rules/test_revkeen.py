@@ -137,6 +137,20 @@ def test_an_origin_that_is_not_exact_is_refused_twice(
     assert (refused.status_code, code_of(refused)) == (422, "invalid_origin")
 
 
+@pytest.mark.parametrize("named", ["web: {", "web: {id: shop, "])
+def test_a_project_other_than_the_storefront_is_refused_where_it_is_written(
+    rules: Callable[..., Rules], named: str
+) -> None:
+    (told,) = rules("revkeen").validate(
+        f"projects:\n  {named}service: it, allowed_origins: ['https://a.example']}}\n"
+    )
+    assert (told.severity, told.code) == ("error", "only-project")
+    assert told.location is not None
+    assert told.location.line == 5
+    assert "Give the project `id: storefront`." in told.detail
+    assert ORIGINS in told.detail
+
+
 def test_storefront_origins_go_by_the_documented_calls(rules: Callable[..., Rules]) -> None:
     it = rules("revkeen")
     it.apply(origins("https://a.example", "http://localhost:3000"))

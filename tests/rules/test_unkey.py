@@ -643,3 +643,9 @@ def test_a_rate_limit_that_no_longer_applies_by_itself_is_drift(rules: Callable[
     it.apply(body)
     assert [limit["autoApply"] for limit in shown(it)["ratelimits"]] == [True]
     assert it.plan(body).empty
+
+
+def test_a_new_key_with_an_unknown_role_is_told_which(rules: Callable[..., Rules]) -> None:
+    (failed,) = rules("unkey").declare(key("scopes: ['role:nobody']")).apply().failed
+    assert "There is no role 'nobody'" in failed.summary
+    assert failed.detail.startswith("If a role is named, it does not exist: create it at Unkey")
