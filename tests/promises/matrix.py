@@ -33,6 +33,10 @@ from keyform.model import KeySpec, Place
 from keyform.ports import Store
 from tests.world import MovedClock, World, inspect
 
+SHARE = int(os.environ.get("KEYFORM_CRASH_SHARE", "5"))
+"""One point in so many is tried where all of them would take too long for tests that people run all day. CI
+sets it to 1."""
+
 UNMANAGED = frozenset({"somebody else's"})
 
 

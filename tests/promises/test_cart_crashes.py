@@ -23,6 +23,7 @@ from keyform.model import Place
 from keyform.services.embedded import InProcess
 from tests.conftest import Figures
 from tests.promises.matrix import (
+    SHARE,
     BrokenFor,
     SteppedTransport,
     Steps,
@@ -158,7 +159,7 @@ def test_a_crash_before_or_after_any_effect_costs_nothing(
     source = prepared(tmp_path / "source", text, applied=applied)
     effects = effects_of_a_run(source, tmp_path / "counted", now, action, count)
     failures = []
-    points = [(at, after) for at in range(1, effects + 1) for after in (False, True)]
+    points = [(at, after) for at in range(1, effects + 1) for after in (False, True)][::SHARE]
     for at, after in points:
         shop = copy_of(source, tmp_path / f"{at}-{after}", now)
         wrap = shop.stepped(Steps(at, after, die))
@@ -183,7 +184,7 @@ def test_a_second_crash_while_recovering_costs_nothing(scene: str, tmp_path: Pat
     effects = effects_of_a_run(source, tmp_path / "counted", now, action, count)
     chance = random.Random(20261120)
     failures = []
-    runs = 40
+    runs = 40 // SHARE
     for number in range(runs):
         shop = copy_of(source, tmp_path / f"{number}", now)
         points = [(chance.randint(1, effects), chance.random() < 0.5) for _ in range(2)]

@@ -20,6 +20,7 @@ from keyform.model import Place
 from tests.conftest import Figures
 from tests.promises.matrix import (
     SEVERAL,
+    SHARE,
     BrokenFor,
     Matrix,
     SteppedTransport,
@@ -62,7 +63,7 @@ def test_a_crash_costs_nothing_where_keys_have_several_places(
     so a secret is rotated into its new place."""
     scenario = replace(SEVERAL, summary={**SEVERAL.summary, **counts})
     matrix = Matrix(tmp_path, StoreKind(wrap=write_only(*unread)), scenario)
-    failures = matrix.every_point()
+    failures = matrix.every_point(0, SHARE)
     what = f"crash matrix, two stores, {len(unread)} of them write-only"
     figures(what, f"{matrix.points} points, {len(failures)} failures")
     assert failures == []
