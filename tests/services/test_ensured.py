@@ -99,8 +99,11 @@ def test_one_call_serves_both_creates_and_each_once(cart: Cart) -> None:
 
 def test_one_that_is_there_is_seen_before_anything_is_asked(cart: Cart) -> None:
     cart.make()
-    with pytest.raises(ServiceError, match="already, key_secret"):
+    with pytest.raises(ServiceError, match="already, key_secret") as told:
         cart.open().create(BACK, "l/m")
+    advice = told.value.diagnostics[0].detail
+    assert "apply again: keyform takes it over" in advice
+    assert "Else adopt it with `imports`, by the id key_secret" in advice
     assert cart.calls == ["GET /v2/cart-api-keys/status"]
 
 
