@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import TextIO
 
 from keyform.report.style import Style
 
+_GLANCE = 0.1  # seconds
 NARROWEST, WIDEST, OFF_TERMINAL = 40, 120, 80
 
 
@@ -50,10 +52,18 @@ class Console:
     def ask(self, question: str) -> str:
         """Put a question on stderr and read the answer; empty at the end of the input."""
         self._write("stderr", question)
+        self._await_line()
         answer = sys.stdin.readline()
         if not answer.endswith("\n"):
             self._write("stderr", "\n")
         return answer.strip()
+
+    def _await_line(self) -> None:
+        """Wait until there is something to read. A Ctrl-C that comes just before a read is noticed only when
+        the read is over; between these short waits it is noticed at once."""
+        if self.interactive:
+            while not select.select([sys.stdin], [], [], _GLANCE)[0]:
+                pass
 
     def flushed(self) -> bool:
         """Whether all data could be written. If not, says why on stderr."""

@@ -31,7 +31,7 @@ LARGEST = 50 * 1024
 """Bytes of a value."""
 
 _NAME = re.compile(r"[A-Z_][A-Z0-9_]{0,199}\Z")
-_TURNS = 5
+_TURNS, _REFUSALS = 10, 3
 _MANAGED = ("DOPPLER_PROJECT", "DOPPLER_ENVIRONMENT", "DOPPLER_CONFIG")
 _ADVICE = {
     401: f"Give a valid token as `token` or in {TOKEN}: it may have expired or been revoked.",
@@ -195,15 +195,17 @@ class DopplerStore:
         self._attempt(place, erase)
 
     def _attempt(self, place: Place, act: Callable[[Secret | None], None]) -> None:
-        """Run ``act`` on the present value; again where that has changed meanwhile, so that a refusal may be
-        none of what was asked (or the answer to this very request was lost)."""
-        present = self.get(place)
+        """Run ``act`` on the present value; again after a refusal, since the value may have changed meanwhile
+        (even away and back), or the answer to this very request was lost. A refusal that comes again and
+        again over the same value is one of what was asked."""
+        present, refused = self.get(place), 0
         for _ in range(_TURNS):
             try:
                 return act(present)
             except Refused:
                 now = self.get(place)
-                if now == present:
+                refused = refused + 1 if now == present else 0
+                if refused == _REFUSALS:
                     raise
                 present = now
         return act(present)
