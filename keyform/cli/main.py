@@ -105,7 +105,7 @@ def cli(ctx: click.Context, folder: str, verbose: int, no_color: bool) -> None:
 def main() -> NoReturn:
     """Run the command line and leave the process with its exit code."""
     # What a run builds it needs until its end; looking through all of it for garbage over and over is waste.
-    gc.set_threshold(100_000, 50, 50)
+    gc.set_threshold(500_000, 50, 50)
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
