@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from keyform.apply.assist import turn
+from keyform.apply.erase import erase_secret, twins
 from keyform.apply.journal import Intent, JournalWriter
 from keyform.apply.mint import Owned, granted_otherwise, mint
-from keyform.apply.places import copy_secret, erase_secret, labels_of
-from keyform.apply.seen import Seen, unread_of, written_by
+from keyform.apply.places import copy_secret, labels_of
+from keyform.apply.seen import Seen, empty_of, unread_of, written_by
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, warning
 from keyform.engine import events as ev
@@ -51,6 +52,7 @@ class Effects:
         self._places = {record.address: record.current.places for record in state.keys.values()}
         for address, places in self._places.items():
             self._hold(address, places)
+        self._twins: dict[tuple[str, Place], Place] = {}
 
     def _hold(self, address: str, places: tuple[Place, ...]) -> None:
         for place in places:
@@ -71,12 +73,19 @@ class Effects:
                 self._generations[(step.service or "", event.generation.id)] = event.generation
             self._hold(step.address, step.places)
             return event, warnings
-        unread = unread_of(self._ws, written_by(step, self._generations), self._seen)
-        if unread:
-            self._journal.copying(index, unread)
+        self._announce_copy(index, step)
         event, warnings = self._effect(step)
         self._journal.event(index, event)
         return event, warnings
+
+    def _announce_copy(self, index: int, step: Step) -> None:
+        places = written_by(step, self._generations)
+        generation = self._generations.get((step.service or "", step.key_id or ""))
+        if places and generation is not None:
+            unread = unread_of(self._ws, places, self._seen)
+            empty = empty_of(self._ws, places, generation, self._seen)
+            if unread or empty:
+                self._journal.copying(index, unread, empty)
 
     def _effect(self, step: Step) -> tuple[Event, tuple[Diagnostic, ...]]:
         """Bring one step about. Every branch may be repeated after a crash without harm."""
@@ -107,13 +116,21 @@ class Effects:
                 self._generations[(generation.service, live.id)] = generation
                 return Event(ev.ADOPTED, step.address, step.service, generation, terms=step.terms), ()
             case pl.RENAME:
-                for place in self._places.get(step.before or "", ()):
+                kept = self._places.pop(step.before or "", ())
+                for place in kept:
                     self._holders[place] = self._holders[place] - {step.before or ""} | {step.address}
+                self._places[step.address] = kept
                 return Event(ev.RENAMED, step.address, before=step.before), ()
             case pl.RELOCATE:
+                same = self._same(step)
                 versions = self._relocate(step)
                 self._hold(step.address, step.places)
-                return Event(ev.RELOCATED, step.address, places=step.places, versions=versions), ()
+                self._places[step.address] = step.places
+                self._twins |= {(step.address, place): twin for place, twin in same.items()}
+                event = Event(
+                    ev.RELOCATED, step.address, places=step.places, versions=versions, twins=tuple(same)
+                )
+                return event, tuple(_may_be_one(step, place, twin) for place, twin in same.items())
             case pl.RESTORE:
                 kept = self._generations[(step.service or "", step.key_id or "")].places
                 versions = self._relocate(step)
@@ -164,6 +181,14 @@ class Effects:
             raise KeyformError(f"{step.address}: {step.key_id} is no longer at {step.service}", "Plan again.")
         return LiveKey(recorded.id, recorded.spec, created_at=recorded.created_at)
 
+    def _same(self, step: Step) -> dict[Place, Place]:
+        """The places that the secret is to leave and that may be the same as one that it goes to."""
+        generation = self._generations.get((step.service or "", step.key_id or ""))
+        if generation is None or generation.fingerprint is None:
+            return {}
+        old = generation.moved_to(step.places).leftovers
+        return twins(self._ws, old, written_by(step, self._generations), generation, self._seen)
+
     def _relocate(self, step: Step) -> Versions:
         generation = self._generations.get((step.service or "", step.key_id or ""))
         places = written_by(step, self._generations)
@@ -185,16 +210,20 @@ class Effects:
         but the value of a key that was ``gone`` before is not worth stopping for ever."""
         generation = self._generations.get((step.service or "", step.key_id or ""))
         left: list[Diagnostic] = []
+        lives_at = self._places.get(step.address, ()) if step.op == pl.ERASE else ()
         for place in step.places:
-            if not self._holders.get(place, set()) <= {step.address}:
+            if (step.address, place) in self._twins or not self._holders.get(place, set()) <= {step.address}:
                 continue
             try:
-                why = erase_secret(self._ws, place, generation)
+                kept = erase_secret(self._ws, place, generation, step.address, lives_at)
+                twin, why = (kept.twin, kept.why) if kept else (None, None)
             except StoreError as problem:
                 if not gone:
                     raise
-                why = "; ".join(diagnostic.summary for diagnostic in problem.diagnostics)
-            if why is not None:
+                twin, why = None, "; ".join(diagnostic.summary for diagnostic in problem.diagnostics)
+            if twin is not None:
+                left.append(_is_one(step, place, twin))
+            elif why is not None:
                 left.append(
                     warning(
                         "value-left",
@@ -208,3 +237,23 @@ class Effects:
 
     def _origins_event(self, step: Step) -> Event:
         return Event(ev.ORIGINS, step.address, step.service, project=step.project, origins=step.origins)
+
+
+def _is_one(step: Step, place: Place, twin: Place) -> Diagnostic:
+    return warning(
+        "one-place",
+        f"{place} and {twin} are one place, so the secret of {step.address} was left there",
+        f"The state knows it as {twin} from now on. Do not delete it.",
+        address=step.address,
+    )
+
+
+def _may_be_one(step: Step, place: Place, twin: Place) -> Diagnostic:
+    return warning(
+        "one-place",
+        f"{place} was not erased: it may be one place with {twin}, which held the secret of {step.address} "
+        "before it was copied there",
+        f"keyform forgets {place} now. If the two are different places, delete the value there by hand, and "
+        f"see that {twin} still holds it.",
+        address=step.address,
+    )

@@ -125,9 +125,11 @@ class JournalWriter:
             record["unread"] = _unread_to_json(receipt.unread)
         self._write(record)
 
-    def copying(self, index: int, unread: Unread) -> None:
-        """Step ``index`` is about to copy a secret to places whose values cannot be read back."""
-        self._write({"record": "copying", "index": index, "unread": _unread_to_json(unread)})
+    def copying(self, index: int, unread: Unread, empty: Iterable[Place]) -> None:
+        """Step ``index`` is about to copy a secret to places whose values cannot be read back, and to those
+        that can be read and are still ``empty`` of it."""
+        record: dict[str, Any] = {"record": "copying", "index": index, "unread": _unread_to_json(unread)}
+        self._write({**record, "empty": [place_to_json(place) for place in empty]})
 
     def void(self, *markers: str) -> None:
         """The intents came to nothing: no live key carries their markers."""
@@ -158,6 +160,7 @@ class Section:
     events: tuple[tuple[int, Event], ...] = ()
     where: Whereabouts = field(default_factory=Whereabouts)
     copying: Mapping[int, Unread] = field(default_factory=dict)
+    empty: frozenset[Place] = frozenset()
 
     def completed(self) -> tuple[int, ...]:
         """The plan's steps that have come true by the end of the section."""
@@ -180,6 +183,10 @@ class Replay:
             if all(index != done for done, _ in section.events)
             for entry in unread
         )
+
+    def begun(self) -> frozenset[Place]:
+        """Places without the secret that a copy was about to bring it to: what is there now came by it."""
+        return frozenset(place for section in self.sections for place in section.empty)
 
     def is_of(self, plan: str) -> bool:
         """Whether it is the journal of the plan with this digest and of no other: only then do the numbers of
@@ -289,6 +296,7 @@ def _replay(
             heads[-1] = replace(
                 heads[-1],
                 copying={**heads[-1].copying, record["index"]: _unread_from_json(record["unread"])},
+                empty=heads[-1].empty | {place_from_json(place) for place in record.get("empty", ())},
             )
         case "void":
             intents.pop(record["marker"], None)

@@ -1,11 +1,11 @@
-"""Secrets in their places: writing with read-back, finding, moving and erasing them."""
+"""Secrets in their places: writing with read-back, finding and moving them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
-from keyform.apply.seen import Before, Seen, is_of_write
+from keyform.apply.seen import Before, Seen
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic
 from keyform.errors import StoreError, Taken
@@ -41,6 +41,11 @@ def put_secret(
     for place in sorted(places, key=lambda place: not ws.store(place.store).readable):
         store = ws.store(place.store)
         ws.backend.check_lock()  # whoever broke it may have written there since
+        if written and store.readable and seen[place].found != secret and store.get(place) == secret:
+            raise StoreError(
+                f"{place} and {next(iter(written))} are one place: what is written to one is in the other",
+                "Leave one of the two out of `secret`.",
+            )
         try:
             version = store.put(place, secret, labels, seen[place].over)
         except StoreError as problem:
@@ -110,32 +115,6 @@ def _recorded(ws: Workspace, places: tuple[Place, ...], generation: Generation) 
             found = ws.store(place.store).get(place, version)
             if found is not None and fingerprint_matches(found, generation.fingerprint or ""):
                 return found
-    return None
-
-
-def erase_secret(ws: Workspace, place: Place, generation: Generation | None) -> str | None:
-    """Delete what keyform wrote, as told by its fingerprint (or by the version of the write, where no value
-    can be read), except where the place says to keep it. Returns why the place was left as it is although it
-    need not be kept. Raises ``StoreError``."""
-    if place.on_revoke == "keep":
-        return None
-    if place.store not in ws.config.stores:
-        return f"the store {place.store} is no longer declared"
-    store = ws.store(place.store)
-    if store.readable:
-        value = store.get(place)
-        gone, recorded = value is None, generation.fingerprint if generation else None
-        ours = value is not None and recorded is not None and fingerprint_matches(value, recorded)
-    else:
-        held = store.look(place)
-        gone = held is None
-        ours = held is not None and generation is not None and is_of_write(held, place, generation)
-    if gone:
-        return None
-    if not ours:
-        return "it does not hold what keyform wrote there"
-    ws.backend.check_lock()
-    store.delete(place)
     return None
 
 

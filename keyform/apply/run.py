@@ -16,7 +16,7 @@ from keyform.apply.order import Chain, Waiting, chains
 from keyform.apply.places import probe_stores, take_back_unread
 from keyform.apply.read import look, whereabouts
 from keyform.apply.recover import Resolved, resolve
-from keyform.apply.seen import see_places
+from keyform.apply.seen import see_places, with_begun
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error, warning
 from keyform.engine.events import REVOKED, fold
@@ -37,13 +37,14 @@ SHORT_WHILE = 5.0
 @dataclass(frozen=True, slots=True)
 class Recovered:
     """What a recovery led to: the state, the steps of the interrupted run that have come true, and what still
-    waits for a person, with what to tell about it."""
+    waits for a person, with what to tell about it. ``begun`` are places that it may have copied to."""
 
     state: State
     version: str | None
     completed: frozenset[int] = frozenset()
     waiting: Waiting = field(default_factory=Waiting)
     told: tuple[Diagnostic, ...] = ()
+    begun: frozenset[Place] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +198,8 @@ def _recover(ws: Workspace, state: State, version: str | None, replay: Replay, o
         frozenset(intent.step.service or "" for intent in resolved.waiting),
         frozenset(intent.step.address for intent in resolved.waiting),
     )
-    return Recovered(state, version, frozenset(completed), waiting, _told_by(resolved.problems))
+    told = _told_by(resolved.problems)
+    return Recovered(state, version, frozenset(completed), waiting, told, replay.begun())
 
 
 def _told_by(problems: Iterable[KeyformError]) -> tuple[Diagnostic, ...]:
@@ -222,7 +224,7 @@ def _carry_out(
     written = [step for _, step in steps if step.op in (MINT, RELOCATE, RESTORE)]
     check_fit(ws, written)
     probe_stores(ws, (place.store for step in written for place in step.places))
-    seen = see_places(ws, sight, state, written, parallelism, overwrite)
+    seen = with_begun(see_places(ws, sight, state, written, parallelism, overwrite), recovered.begun)
     expect(ws, (step for _, step in steps))
     journal = JournalWriter(ws.backend.journal, str(uuid.uuid4()))
     intents = {index: new_intent(index, step) for index, step in steps if step.op == MINT}

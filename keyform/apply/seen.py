@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error
@@ -20,10 +20,11 @@ from keyform.state import Generation, State
 @dataclass(frozen=True, slots=True)
 class Before:
     """What was in a place: its value or, of a store that cannot be read, what is told of it. ``over`` is what
-    a write may replace by now."""
+    a write may replace by now. ``begun``: an interrupted copy may have brought the secret there."""
 
     found: Secret | Held | None
     over: Over
+    begun: bool = False
 
 
 Seen = Mapping[Place, Before]
@@ -100,6 +101,25 @@ def unread_of(ws: Workspace, places: Iterable[Place], seen: Seen) -> tuple[tuple
     """What was told of those of the places whose values cannot be read, for a recovery to compare with."""
     found = ((place, seen[place].found) for place in places if not ws.store(place.store).readable)
     return tuple((place, held if isinstance(held, Held) else None) for place, held in found)
+
+
+def empty_of(ws: Workspace, places: Iterable[Place], generation: Generation, seen: Seen) -> tuple[Place, ...]:
+    """Those of the places whose values can be read and that do not hold the secret of this generation."""
+    return tuple(
+        place
+        for place in places
+        if ws.store(place.store).readable
+        and (
+            seen[place].begun
+            or not isinstance(found := seen[place].found, Secret)
+            or not fingerprint_matches(found, generation.fingerprint or "")
+        )
+    )
+
+
+def with_begun(seen: Seen, begun: frozenset[Place]) -> dict[Place, Before]:
+    """``seen`` with a mark at the places that an interrupted copy was about to write to."""
+    return {place: replace(before, begun=place in begun) for place, before in seen.items()}
 
 
 def is_of_write(held: Held, place: Place, generation: Generation) -> bool:

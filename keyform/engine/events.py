@@ -18,6 +18,7 @@ from keyform.state import (
     generation_from_json,
     generation_to_json,
     place_from_json,
+    place_to_json,
     spec_from_json,
     spec_to_json,
     stored_to_json,
@@ -41,9 +42,9 @@ class Event:
     exists when ``revoke_at`` is None. ``adopted``: likewise for a key that existed. ``updated``: the
     current generation is as ``spec``. ``recorded``: the record has ``terms``. ``relocated``: its
     secret is at ``places``, in ``versions`` as far as it was written there, and at the old ones no longer
-    needed. ``erased``: it is no longer at
-    ``places``, which were such old ones. ``revoked``: the generation ``key_id`` of ``service`` is no
-    more. ``forgotten``: the address has left the state. ``renamed``: it was ``before``. ``origins``:
+    needed; old ones that may be the same under another name (``twins``) are forgotten. ``erased``: it is
+    no longer at ``places``, which were such old ones. ``revoked``: the generation ``key_id`` of ``service``
+    is no more. ``forgotten``: the address has left the state. ``renamed``: it was ``before``. ``origins``:
     ``project`` allows exactly ``origins``. ``project_forgotten``: the project has left the state.
     ``readdressed``: the service or store of that address is at ``where``.
     """
@@ -62,6 +63,7 @@ class Event:
     origins: tuple[str, ...] = ()
     where: str | None = None
     versions: Versions = ()
+    twins: tuple[Place, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """JSON form; absent parts are left out."""
@@ -77,6 +79,8 @@ class Event:
             out["terms"] = self.terms.as_json()
         if self.places:
             out["secret"] = stored_to_json(self.places, self.versions)
+        if self.twins:
+            out["twins"] = [place_to_json(place) for place in self.twins]
         if self.revoke_at is not None:
             out["revoke_at"] = instant(self.revoke_at)
         if self.kind == ORIGINS:
@@ -105,6 +109,7 @@ class Event:
             tuple(data.get("origins", ())),
             data.get("where"),
             versions_from_json(data.get("secret", ())),
+            tuple(place_from_json(place) for place in data.get("twins", ())),
         )
 
 
@@ -173,9 +178,9 @@ def _fold_one(keys: dict[str, KeyRecord], projects: dict[str, ProjectRecord], ev
         case "recorded" if record:
             keys[event.address] = _with_terms(record, event.terms)
         case "relocated" if record:
-            keys[event.address] = replace(
-                record, current=record.current.moved_to(event.places, event.versions)
-            )
+            moved = record.current.moved_to(event.places, event.versions)
+            left = tuple(place for place in moved.leftovers if place not in event.twins)
+            keys[event.address] = replace(record, current=replace(moved, leftovers=left))
         case "erased" if record:
             left = tuple(place for place in record.current.leftovers if place not in event.places)
             keys[event.address] = replace(record, current=replace(record.current, leftovers=left))
