@@ -48,7 +48,7 @@ def check_saved_plan(
             "the plan is stale: the configuration or its variables changed since it was made",
             f"Apply it with the files and variables that it was made from. {STALE}",
         )
-    problems = (*_moved(plan, sight, done), *vet(plan, replace(sight, state=state), done))
+    problems = _moved(plan, sight, done) or tuple(vet(plan, replace(sight, state=state), done))
     if problems:
         raise PlanError(tuple(dict.fromkeys(problems)))
     return state

@@ -15,6 +15,8 @@ from keyform.engine.plan import Plan, Step
 from keyform.engine.plan_file import dump_plan, load_plan
 from keyform.engine.planner import make_plan
 from keyform.engine.sight import DESTROY, NORMAL, REFRESH_ONLY, Options, ServiceView, Sight
+from keyform.engine.vetting import vet
+from keyform.engine.whereabouts import Whereabouts
 from keyform.model import (
     ACTIVE,
     EXPIRED,
@@ -299,6 +301,9 @@ def test_a_plan_can_be_made_and_written_and_its_steps_are_safe(sight: Sight, mod
     plan = make_plan(sight, Options(mode))
     assert make_plan(sight, Options(mode)) == plan
     assert load_plan(dump_plan(plan), "p") == plan
+    if not plan.failed:
+        where = Whereabouts({name: name for name in sight.services}, {"local": "l", "second": "s"})
+        assert not list(vet(plan, replace(sight, where=where), None))
     for change in plan.changes:
         assert change.reason
         ended = [n for n, step in enumerate(change.steps) if step.op == "revoke"]
