@@ -201,7 +201,7 @@ class AzureKeyVaultStore:
         """See :class:`~keyform.ports.Store`."""
         self._call.close()
 
-    def _turn(self, name: str) -> AbstractContextManager[None]:
+    def _turn(self, name: str) -> AbstractContextManager[int]:
         return turn(self.name, f"{self._vault_url}/secrets/{name}", self._env, 2 * self._patience)
 
     def _current(self, place: Place, name: str) -> KeyVaultSecret | None:

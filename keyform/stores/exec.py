@@ -11,7 +11,7 @@ import json
 import re
 import secrets as _random
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,14 @@ from keyform.stores.canary import keeps
 from keyform.stores.over import allow, allow_held
 from keyform.stores.programs import Ended, run, small_environment
 from keyform.stores.quoting import quoted
-from keyform.stores.turns import turn
+from keyform.stores.turns import settled, turn
 
 ABSENT = 44
 """Exit code that means "there is no such secret" unless ``absent`` names others."""
 _PLACEHOLDER = re.compile(r"\{(path|field)\}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SHELLS = ("sh", "ash", "bash", "busybox", "dash", "fish", "ksh", "mksh", "zsh")
+_SCRIPT_OPTION = re.compile(r"-[A-Za-z]*c\Z")
 _COMMANDS = ("put", "get", "delete", "look")
 
 
@@ -41,7 +43,7 @@ def open_store(
     for all that start so), ``line_end`` (True: a line end follows the secret on its way in and out) and
     ``timeout`` (seconds that a command may take, by default 30). Raises ``StoreError``.
     """
-    commands = {verb: tuple(map(str, options[verb])) for verb in _COMMANDS if options.get(verb)}
+    commands = {verb: _absolute(options[verb], project_folder) for verb in _COMMANDS if options.get(verb)}
     missing = [verb for verb in ("put", "delete") if verb not in commands]
     if missing or not ("get" in commands or "look" in commands):
         raise StoreError(
@@ -65,6 +67,22 @@ def open_store(
         environment=tuple(options.get("environment", ())),
         line_end=bool(options.get("line_end", False)),
         timeout=float(options.get("timeout", 30)),
+    )
+
+
+def _absolute(command: Sequence[object], folder: Path) -> tuple[str, ...]:
+    """A command whose program, where it has a slash, is found from the project's folder."""
+    program, *arguments = map(str, command)
+    return (str((folder / program).absolute()) if "/" in program else program, *arguments)
+
+
+def _spliced(command: Sequence[str]) -> bool:
+    """Whether the script that a shell is given with ``-c`` has a placeholder in it."""
+    words = iter(command)
+    return (
+        any(Path(word).name in _SHELLS for word in words)
+        and any(_SCRIPT_OPTION.match(word) for word in words)
+        and _PLACEHOLDER.search(next(words, "")) is not None
     )
 
 
@@ -115,15 +133,21 @@ class ExecStore:
     def access(self) -> str:
         """See :class:`~keyform.ports.Store`. Asks for a secret that is not there."""
         for verb, command in self._commands.items():
-            program = command[0] if "/" not in command[0] else str(self._folder / command[0])
-            if shutil.which(program, path=self._env.get("PATH")) is None:
+            if shutil.which(command[0], path=self._env.get("PATH")) is None:
                 raise StoreError(
                     f"Store {self.name!r}: the program {command[0]} of `{verb}` cannot be found or run",
                     "Install it, or check its name and that it is in PATH and executable.",
                 )
         self._expect_nothing(self._canary(), "was never written")
         done = ", ".join(f"`{verb}`" for verb in self._commands)
-        return f"the programs of {done} are there, and tell of a secret that is not"
+        told = f"the programs of {done} are there, and tell of a secret that is not"
+        spliced = [f"`{verb}`" for verb, command in self._commands.items() if _spliced(command)]
+        if spliced:
+            told += (
+                f"; {' and '.join(spliced)} put {{path}} or {{field}} into a script, where a shell takes it "
+                'for code: write "$KEYFORM_PATH" and "$KEYFORM_FIELD" there'
+            )
+        return told
 
     def probe(self) -> None:
         """See :class:`~keyform.ports.Store`."""
@@ -137,24 +161,70 @@ class ExecStore:
 
     def look(self, place: Place) -> Held | None:
         """See :class:`~keyform.ports.Store`."""
-        self.check(place)
-        if "look" not in self._commands:
-            return None if self.get(place) is None else Held()
-        ended = self._run("look", place)
-        return None if ended is None else self._held(place, ended.output)
+        self._settled(place)
+        return self._look(place)
 
     def get(self, place: Place, version: str | None = None) -> Secret | None:
         """See :class:`~keyform.ports.Store`. Older versions cannot be asked for."""
-        self.check(place)
+        self._settled(place)
         if not self.readable:
             raise StoreError(
                 f"Store {self.name!r} cannot read {place}: it has no command `get`",
                 "Add one, or keep the secret in a second store too.",
             )
         if version is not None:
-            held = self.look(place)
+            held = self._look(place)
             if held is None or held.version != version:
                 return None
+        return self._get(place)
+
+    def put(
+        self, place: Place, secret: Secret, labels: Mapping[str, str], over: Over = ANYTHING
+    ) -> str | None:
+        """See :class:`~keyform.ports.Store`. ``over`` is looked at before the command is run; processes of
+        keyform take turns meanwhile. ``labels`` go to the command as variables."""
+        self.check(place)
+        data = self._encoded(place, secret)
+        with turn(self.name, self._turn(place), self._env, self._patience) as lock:
+            if over != ANYTHING:
+                if self.readable:
+                    present = self._get(place)
+                    if present == secret:
+                        return self._version(place)
+                    allow(self.name, place, over, present)
+                else:
+                    allow_held(self.name, place, over, self._look(place))
+            self._run("put", place, data, labels, (secret,), lock)
+            return self._version(place)
+
+    def delete(self, place: Place) -> None:
+        """See :class:`~keyform.ports.Store`."""
+        self.check(place)
+        with turn(self.name, self._turn(place), self._env, self._patience) as lock:
+            self._run("delete", place, lock=lock)
+
+    def close(self) -> None:
+        """See :class:`~keyform.ports.Store`."""
+
+    def _turn(self, place: Place) -> str:
+        return f"exec {self._commands['put']} {place.path} {place.field}"
+
+    @property
+    def _patience(self) -> float:
+        """Seconds to wait for others, each of which may run three commands in its turn."""
+        return max(240.0, 3 * self._timeout)
+
+    def _settled(self, place: Place) -> None:
+        self.check(place)
+        settled(self.name, self._turn(place), self._env, self._patience)
+
+    def _look(self, place: Place) -> Held | None:
+        if "look" not in self._commands:
+            return None if self._get(place) is None else Held()
+        ended = self._run("look", place)
+        return None if ended is None else self._held(place, ended.output)
+
+    def _get(self, place: Place) -> Secret | None:
         ended = self._run("get", place)
         if ended is None:
             return None
@@ -166,33 +236,6 @@ class ExecStore:
         raise StoreError(
             f"Store {self.name!r}: `get` of {place} gave no text", "It must print the secret alone."
         )
-
-    def put(
-        self, place: Place, secret: Secret, labels: Mapping[str, str], over: Over = ANYTHING
-    ) -> str | None:
-        """See :class:`~keyform.ports.Store`. ``over`` is looked at before the command is run; processes of
-        keyform take turns meanwhile. ``labels`` go to the command as variables."""
-        self.check(place)
-        data = self._encoded(place, secret)
-        with turn(self.name, f"exec {self._commands['put']} {place.path} {place.field}", self._env, 240.0):
-            if over != ANYTHING:
-                if self.readable:
-                    present = self.get(place)
-                    if present == secret:
-                        return self._version(place)
-                    allow(self.name, place, over, present)
-                else:
-                    allow_held(self.name, place, over, self.look(place))
-            self._run("put", place, data, labels, (secret,))
-            return self._version(place)
-
-    def delete(self, place: Place) -> None:
-        """See :class:`~keyform.ports.Store`."""
-        self.check(place)
-        self._run("delete", place)
-
-    def close(self) -> None:
-        """See :class:`~keyform.ports.Store`."""
 
     def _canary(self) -> Place:
         name = f"keyform-canary-{_random.token_hex(8)}"
@@ -221,7 +264,7 @@ class ExecStore:
     def _version(self, place: Place) -> str | None:
         if "look" not in self._commands:
             return None
-        held = self.look(place)
+        held = self._look(place)
         if held is None:
             raise StoreError(
                 f"Store {self.name!r}: `put` of {place} succeeded, and `look` sees no secret there",
@@ -251,6 +294,7 @@ class ExecStore:
         stdin: bytes = b"",
         labels: Mapping[str, str] | None = None,
         hide: Iterable[Secret] = (),
+        lock: int | None = None,
     ) -> Ended | None:
         """Run a command; None where it says that there is no such secret."""
         values = {"path": place.path, "field": place.field or ""}
@@ -261,7 +305,7 @@ class ExecStore:
             (f"KEYFORM_{re.sub('[^A-Z0-9]', '_', name.upper())}", text) for name, text in known.items()
         )
         doing = f"Store {self.name!r} could not {verb} {place}"
-        ended = run(doing, command, stdin, env, self._folder, self._timeout)
+        ended = run(doing, command, stdin, env, self._folder, self._timeout, lock)
         if ended.code == 0:
             return ended
         if ended.code in self._absent and verb != "put":

@@ -139,7 +139,7 @@ class KeyringStore:
     def _canary(self) -> Place:
         return Place(self.name, f"keyform-canary-{_random.token_hex(8)}")
 
-    def _turn(self, backend: KeyringBackend) -> AbstractContextManager[None]:
+    def _turn(self, backend: KeyringBackend) -> AbstractContextManager[int]:
         # For readers too: some backends rewrite one file for all of their entries.
         return turn(self.name, f"keyring {_kind(backend)} {self._service}", self._env, 2 * self._timeout)
 

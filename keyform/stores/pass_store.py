@@ -24,7 +24,7 @@ from keyform.stores.over import allow
 from keyform.stores.pass_entry import SUFFIX, check_place, labels_in, secret_in, written
 from keyform.stores.programs import Ended, run, small_environment
 from keyform.stores.quoting import quoted
-from keyform.stores.turns import turn
+from keyform.stores.turns import settled, turn
 
 _ENVIRONMENT = (
     "PASSWORD_STORE_*", "GNUPGHOME", "GPG_TTY", "GPG_AGENT_INFO", "TERM", "DISPLAY", "WAYLAND_DISPLAY",
@@ -103,10 +103,10 @@ class PassStore:
     def probe(self) -> None:
         """See :class:`~keyform.ports.Store`. Also clears away what killed processes left half done."""
         self._recipients()
-        with self._turn():
+        with self._turn() as lock:
             for left in list(self._folder.rglob(f"{_TEMPORARY}*{SUFFIX}")):
                 entry = str(left.relative_to(self._folder)).removesuffix(SUFFIX)
-                self._pass("clear away a half-done write", "rm", "-f", "--", entry)
+                self._pass("clear away a half-done write", "rm", "-f", "--", entry, lock=lock)
         place = Place(self.name, f"keyform-canary-{_random.token_hex(8)}")
         if not keeps(self, place) or self._file(place).exists():
             raise StoreError(
@@ -118,6 +118,7 @@ class PassStore:
         """See :class:`~keyform.ports.Store`. The version is a digest of the file, and gpg never makes the
         same file twice."""
         self.check(place)
+        self._settled()
         version = self._version(place)
         if version is None:
             return None
@@ -127,6 +128,7 @@ class PassStore:
     def get(self, place: Place, version: str | None = None) -> Secret | None:
         """See :class:`~keyform.ports.Store`. Older versions are in git at best, which is not asked."""
         self.check(place)
+        self._settled()
         if version is not None and version != self._version(place):
             return None
         entry = self._entry(place)
@@ -144,45 +146,44 @@ class PassStore:
                 "Set `content: whole` on the store, or keep it in another one.",
             )
         self._recipients()
-        with self._turn():
+        with self._turn() as lock:
             entry = None if self._whole and over == ANYTHING else self._entry(place)
             if over != ANYTHING:
                 present = None if entry is None else secret_in(entry, whole=self._whole)
                 if present == secret:
                     return self._version(place)
                 allow(self.name, place, over, present)
-            self._write(
-                place, self._encoded(place, written(entry, secret, labels, whole=self._whole)), secret
-            )
+            content = self._encoded(place, written(entry, secret, labels, whole=self._whole))
+            self._write(place, content, secret, lock)
             return self._version(place)
 
     def delete(self, place: Place) -> None:
         """See :class:`~keyform.ports.Store`. Folders that become empty go too."""
         self.check(place)
-        with self._turn():
+        with self._turn() as lock:
             if self._file(place).exists():
-                self._pass(f"delete {place}", "rm", "-f", "--", place.path)
+                self._pass(f"delete {place}", "rm", "-f", "--", place.path, lock=lock)
                 self._check_committed(f"delete {place}", place)
 
     def close(self) -> None:
         """See :class:`~keyform.ports.Store`."""
 
-    def _write(self, place: Place, content: bytes, secret: Secret) -> None:
+    def _write(self, place: Place, content: bytes, secret: Secret, lock: int) -> None:
         doing = f"write {place}"
         hide = (secret,)
         if (self._folder / place.path).is_dir():
             # pass would move the new entry into the folder of the same name.
-            self._pass(doing, "insert", "-m", "-f", "--", place.path, stdin=content, hide=hide)
+            self._pass(doing, "insert", "-m", "-f", "--", place.path, stdin=content, hide=hide, lock=lock)
         else:
             above, _, _ = place.path.rpartition("/")
             beside = f"{above}/{_TEMPORARY}{_random.token_hex(8)}".removeprefix("/")
             try:
-                self._pass(doing, "insert", "-m", "-f", "--", beside, stdin=content, hide=hide)
-                self._pass(doing, "mv", "-f", "--", beside, place.path, hide=hide)
+                self._pass(doing, "insert", "-m", "-f", "--", beside, stdin=content, hide=hide, lock=lock)
+                self._pass(doing, "mv", "-f", "--", beside, place.path, hide=hide, lock=lock)
             finally:
                 if (self._folder / f"{beside}{SUFFIX}").exists():
                     with contextlib.suppress(StoreError):  # the first problem is the one to tell
-                        self._pass(doing, "rm", "-f", "--", beside)
+                        self._pass(doing, "rm", "-f", "--", beside, lock=lock)
         self._check_committed(doing, place)
 
     def _encoded(self, place: Place, content: str) -> bytes:
@@ -230,9 +231,15 @@ class PassStore:
     def _file(self, place: Place) -> Path:
         return self._folder / f"{place.path}{SUFFIX}"
 
-    def _turn(self) -> contextlib.AbstractContextManager[None]:
-        # For the whole store: git has one index.
-        return turn(self.name, f"pass {self._folder.resolve()}", self._home_env, 300.0)
+    def _turn(self) -> contextlib.AbstractContextManager[int]:
+        return turn(self.name, self._what, self._home_env, 300.0)
+
+    def _settled(self) -> None:
+        settled(self.name, self._what, self._home_env, 300.0)
+
+    @property
+    def _what(self) -> str:
+        return f"pass {self._folder.resolve()}"  # the whole store: git has one index
 
     def _recipients(self) -> list[str]:
         """Whom the store's entries are encrypted to. Raises ``StoreError`` where there is no store."""
@@ -262,14 +269,26 @@ class PassStore:
                 "Run `pass git commit` by hand to see what git lacks: a name and an address, or a hook.",
             )
 
-    def _pass(self, doing: str, *arguments: str, stdin: bytes = b"", hide: Iterable[Secret] = ()) -> Ended:
-        return self._program(doing, ["pass", *arguments], stdin, hide)
+    def _pass(
+        self,
+        doing: str,
+        *arguments: str,
+        stdin: bytes = b"",
+        hide: Iterable[Secret] = (),
+        lock: int | None = None,
+    ) -> Ended:
+        return self._program(doing, ["pass", *arguments], stdin, hide, lock)
 
     def _program(
-        self, doing: str, command: list[str], stdin: bytes = b"", hide: Iterable[Secret] = ()
+        self,
+        doing: str,
+        command: list[str],
+        stdin: bytes = b"",
+        hide: Iterable[Secret] = (),
+        lock: int | None = None,
     ) -> Ended:
         what = f"Store {self.name!r} could not {doing}"
-        ended = run(what, command, stdin, self._env, self._folder, self._timeout)
+        ended = run(what, command, stdin, self._env, self._folder, self._timeout, lock)
         if ended.code != 0:
             raise StoreError(
                 f'{what}: {command[0]} said "{quoted(ended.told, hide)}"',

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import selectors
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,11 +38,19 @@ def small_environment(env: Mapping[str, str], more: Sequence[str] = ()) -> dict[
 
 
 def run(
-    doing: str, command: Sequence[str], stdin: bytes, env: Mapping[str, str], folder: Path, timeout: float
+    doing: str,
+    command: Sequence[str],
+    stdin: bytes,
+    env: Mapping[str, str],
+    folder: Path,
+    timeout: float,
+    turn: int | None = None,
 ) -> Ended:
     """Run a program with ``stdin`` and wait for its end, ``timeout`` seconds at most. It has a session of its
-    own, so that Ctrl-C leaves it to finish. Raises ``StoreError``, which ``doing`` begins, where it cannot be
-    started, takes too long or talks too much; a code other than 0 is the caller's to judge."""
+    own, so that Ctrl-C leaves it to finish, and inherits the descriptor ``turn``, so that the turn
+    (:mod:`keyform.stores.turns`) is not over before the program is. Raises ``StoreError``, which ``doing``
+    begins, where it cannot be started, takes too long or talks too much; a code other than 0 is the caller's
+    to judge."""
     try:
         child = subprocess.Popen(  # noqa: S603 -- what to run is the user's own configuration; there is no shell
             list(command),
@@ -50,34 +60,77 @@ def run(
             env=dict(env),
             cwd=folder,
             start_new_session=True,
+            pass_fds=() if turn is None else (turn,),
         )
     except OSError as problem:
         raise StoreError(
             f"{doing}: the program {command[0]} cannot be run: {files.reason(problem)}",
             "Install it, or check its name and that it is in PATH and executable.",
         ) from None
+    output, told = bytearray(), bytearray()
     with child:
         try:
-            output, told = child.communicate(stdin, timeout)
-        except subprocess.TimeoutExpired:
-            _stop(child)
-            late = True
+            late = not _communicate(child, stdin, output, told, time.monotonic() + timeout)
         except BaseException:
             _stop(child)
             raise
-        else:
-            late = False
-    if late:  # raised out here because the first exception carries what the program gave
+        if late or len(output) > LARGEST:
+            _stop(child)
+    if len(output) > LARGEST:
+        raise StoreError(
+            f"{doing}: {command[0]} gave more than {LARGEST:,} bytes, and was stopped",
+            "No secret is so long; see what it prints.",
+        )
+    if late:
         raise StoreError(
             f"{doing}: {command[0]} was not done within {timeout:g} s, and was stopped",
             "Find out what it waits for: a question or a dialog, a lock, the network.",
         )
-    if len(output) > LARGEST:
-        raise StoreError(
-            f"{doing}: {command[0]} gave more than {LARGEST:,} bytes",
-            "No secret is so long; see what it prints.",
-        )
-    return Ended(child.returncode, output, told.decode(errors="replace"))
+    return Ended(child.returncode, bytes(output), told[-LARGEST:].decode(errors="replace"))
+
+
+def _communicate(
+    child: subprocess.Popen[bytes], stdin: bytes, output: bytearray, told: bytearray, end: float
+) -> bool:
+    """Pass ``stdin`` on and take what comes until all is said and the child has ended; False at the time
+    ``end``. Stops early once ``output`` is past ``LARGEST``; of ``told``, the last so many bytes are kept."""
+    left = memoryview(stdin)
+    with selectors.DefaultSelector() as open_pipes:
+        pipes = {}
+        for pipe, into in ((child.stdin, None), (child.stdout, output), (child.stderr, told)):
+            if pipe is not None:  # as none of them is
+                pipes[pipe.fileno()] = pipe
+                os.set_blocking(pipe.fileno(), False)
+                open_pipes.register(
+                    pipe, selectors.EVENT_WRITE if into is None else selectors.EVENT_READ, into
+                )
+        while open_pipes.get_map():
+            ready = open_pipes.select(max(0.0, end - time.monotonic()))
+            if not ready or time.monotonic() > end:
+                return False
+            for key, _ in ready:
+                if key.data is None:
+                    try:
+                        left = left[os.write(key.fd, left) :]
+                    except BrokenPipeError:  # a program need not read
+                        left = left[:0]
+                    done = not left
+                else:
+                    came = os.read(key.fd, 1 << 16)
+                    key.data.extend(came)
+                    done = not came
+                if done:
+                    open_pipes.unregister(key.fileobj)
+                    pipes[key.fd].close()
+            if len(output) > LARGEST:
+                return True
+            if len(told) > 2 * LARGEST:
+                del told[:-LARGEST]
+    try:
+        child.wait(max(0.0, end - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:

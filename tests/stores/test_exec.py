@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +19,7 @@ from keyform.conformance.write_only_store import WriteOnlyConformance
 from keyform.errors import StoreError
 from keyform.model import Place, Secret
 from keyform.stores.exec import ExecStore, open_store
+from keyform.stores.turns import turn
 from tests.conftest import Figures
 from tests.promises.matrix import Matrix, StoreKind
 from tests.stores.whole_run import check_whole_run
@@ -232,6 +236,96 @@ def test_a_command_that_hangs_is_stopped_with_all_that_it_started(folder: Path) 
         threading.Event().wait(0.01)
     else:
         raise AssertionError("a child lives on")
+
+
+def test_a_command_that_floods_is_stopped_before_it_fills_the_memory(folder: Path) -> None:
+    write_tool(folder, "#!/bin/sh\nexec yes\n")
+    with pytest.raises(StoreError, match=r"gave more than .* and was stopped"):
+        store_of(folder, {**READABLE, "timeout": 60}).get(Place("own", "a"))
+    write_tool(folder, "#!/bin/sh\nhead -c 5000000 /dev/zero >&2; echo the end >&2; exit 1\n")
+    with pytest.raises(StoreError, match="the end"):
+        store_of(folder, READABLE).get(Place("own", "a"))
+
+
+WRITE = """
+import os, sys
+from pathlib import Path
+from keyform.model import Place, Secret
+from keyform.stores.exec import open_store
+command = ("./tool", "put", "{path}")
+store = open_store("own", {"put": command, "get": command, "delete": command}, Path(sys.argv[1]), os.environ)
+store.put(Place("own", "a"), Secret("dead"), {})
+"""
+
+
+@pytest.mark.parametrize("then", ["put", "get", "delete"])
+def test_what_a_killed_keyform_left_running_ends_before_anything_else_is_done(
+    folder: Path, then: str
+) -> None:
+    started, go = folder / "started", folder / "go"
+    os.mkfifo(started)
+    os.mkfifo(go)
+    write_tool(folder, "#!/bin/sh\nread -r value < go & echo > started; wait; printf dead > kept\n")
+    first = subprocess.Popen([sys.executable, "-c", WRITE, str(folder)])
+    started.read_text()
+    first.kill()
+    first.wait()
+    write_tool(folder, "#!/bin/sh\necho $1: $(cat kept) >> seen; [ $1 != put ] || cat > kept; cat kept\n")
+    store = store_of(folder, READABLE)
+    ended = threading.Event()
+
+    def act() -> None:
+        with contextlib.suppress(StoreError):
+            getattr(store, then)(Place("own", "a"), *((Secret("new"), {}) if then == "put" else ()))
+        ended.set()
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    try:
+        assert not ended.wait(0.3)
+        assert not (folder / "seen").exists()
+    finally:
+        go.write_text("\n")
+        thread.join()
+    assert (folder / "seen").read_text().startswith(f"{then}: dead\n")
+    assert (folder / "kept").read_text() == ("new" if then == "put" else "dead")
+
+
+def test_waiting_for_a_command_that_was_left_running_has_an_end(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ExecStore, "_patience", 0.05)
+    store = store_of(folder, READABLE)
+    with turn("own", store._turn(Place("own", "a")), os.environ):
+        for act in (store.get, store.delete):
+            with pytest.raises(StoreError, match="left running") as late:
+                act(Place("own", "a"))
+            assert "fuser" in late.value.diagnostics[0].detail
+
+
+def test_a_program_with_a_slash_is_the_one_in_the_projects_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    store = store_of(Path(), READABLE)  # as the configuration's folder is, without -C
+    assert "are there" in store.access()
+    store.put(Place("own", "a"), Secret("value"), {})
+    assert store.get(Place("own", "a")) == Secret("value")
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (("sh", "-c", "exit 44", "{path}"), False),
+        (("sh", "-c", 'x="{path}"; exit 44'), True),
+        (("env", "/bin/sh", "-ec", ": {path}; exit 44"), True),
+        (("./tool", "get", "-c", "{path}"), False),
+    ],
+)
+def test_a_path_in_a_script_is_warned_of(folder: Path, command: tuple[str, ...], told: bool) -> None:
+    said = store_of(folder, {**READABLE, "get": command}).access()
+    assert ("KEYFORM_PATH" in said) is told
+    assert not told or "`get`" in said
 
 
 def test_a_command_need_not_read_and_must_not_flood(folder: Path) -> None:

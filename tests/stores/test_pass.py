@@ -198,6 +198,22 @@ def test_no_secret_is_in_an_argument_or_a_variable(env: dict[str, str], tmp_path
     assert CANARY not in seen
 
 
+def test_what_writes_has_the_turn_for_as_long_as_it_runs(env: dict[str, str], tmp_path: Path) -> None:
+    bin_ = tmp_path / "watched"
+    bin_.mkdir()
+    (bin_ / "pass").write_text(
+        f'#!/bin/sh\necho "$1" $(readlink /proc/$$/fd/*) >> {tmp_path}/seen\n'
+        f'exec {shutil.which("pass")} "$@"\n'
+    )
+    (bin_ / "pass").chmod(0o700)
+    store = store_of({**env, "PATH": f"{bin_}:{env['PATH']}"})
+    store.put(KEY, Secret("value"), {})
+    store.get(KEY)
+    store.delete(KEY)
+    held = {line.split()[0]: ".lock" in line for line in (tmp_path / "seen").read_text().splitlines()}
+    assert held == {"insert": True, "mv": True, "show": False, "rm": True}
+
+
 def test_a_program_that_is_missing_is_told(env: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="pass cannot be run") as told:
         store_of({**env, "PATH": str(tmp_path)}).probe()
