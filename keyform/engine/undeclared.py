@@ -25,6 +25,7 @@ from keyform.engine.plan import (
 from keyform.engine.renames import moved_entry
 from keyform.engine.sight import ServiceView, presence, seen_digest
 from keyform.model import DesiredKey, DesiredProject, LiveProject, Place, format_duration, instant
+from keyform.profile import ON_PROJECT
 from keyform.state import Generation, KeyRecord, ProjectRecord
 
 
@@ -207,15 +208,16 @@ def plan_project(
         told.append(f"{words(new)} may use its keys from now on")
     if gone:
         told.append(f"{words(gone)} may no longer use its keys: browsers there lose access")
+    carries = ON_PROJECT in view.profile.origins_on
     if not told:
-        told.append("keyform manages its allowed origins from now on")
+        told.append(f"keyform {'manages its allowed origins' if carries else 'knows it'} from now on")
     return Change(
         want.address,
         CREATE if live is None else UPDATE,
         "; ".join(told),
         view.name,
         diff=(FieldDiff("allowed_origins", list(have) or None, list(want.allowed_origins)),)
-        if live is None or have != want.allowed_origins
+        if carries and (live is None or have != want.allowed_origins)
         else (),
         drift=drift,
         seen=seen_digest(shown),

@@ -140,6 +140,13 @@ def test_scopes_change_in_place(it: Rules) -> None:
     assert (after.id, after.spec.scopes) == (before.id, ("actions.write", "visibility.read"))
 
 
+def test_a_project_is_told_of_without_the_origins_that_it_cannot_have(it: Rules) -> None:
+    project = "projects: {acme: {service: it}}\n"
+    (change,) = it.plan(project, PLUS).changes
+    assert change.diff == ()
+    assert "origins" not in change.reason
+
+
 def test_no_scopes_are_shown_as_the_full_access_that_they_are(it: Rules) -> None:
     narrow, full = key("project: acme, scopes: [visibility.read]"), key("project: acme")
     first = it.plan(full, PLUS)
