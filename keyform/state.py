@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from keyform.encoding import rotation_from_json, rotation_to_json, spec_from_json, spec_to_json
 from keyform.errors import StateError
-from keyform.model import Credits, KeySpec, Place, RateLimit, Refill, Rotation, instant, parse_instant
+from keyform.model import KeySpec, Place, Rotation, instant, parse_instant
 
 FORMAT = "keyform-state"
 VERSION = 1
@@ -71,9 +72,22 @@ class Generation:
         return replace(self, places=places, leftovers=left).stored_as(versions)
 
 
+PAST = 5
+"""Of how many generations that have ended the record of a key keeps the fingerprint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A generation that has ended: its salted fingerprint, by which its secret is known again."""
+
+    number: int
+    fingerprint: str
+
+
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """A declared key in the state: its current generation and the deposed ones, oldest first."""
+    """A declared key in the state: its current generation and the deposed ones, oldest first. ``past`` are
+    the last ``PAST`` that have ended, oldest first."""
 
     address: str
     current: Generation
@@ -83,6 +97,14 @@ class KeyRecord:
     tags: tuple[str, ...] = ()
     protect: bool = False
     rotation: Rotation | None = None
+    past: tuple[Past, ...] = ()
+
+    def remembering(self, ended: Generation) -> KeyRecord:
+        """The same with a generation among the past ones."""
+        if ended.fingerprint is None:
+            return self
+        others = (one for one in self.past if one.number != ended.number)
+        return replace(self, past=(*others, Past(ended.number, ended.fingerprint))[-PAST:])
 
     def generations(self) -> tuple[Generation, ...]:
         """Every generation, the current one last."""
@@ -121,63 +143,6 @@ class State:
     def with_key(self, record: KeyRecord) -> State:
         """This state with one key added or replaced."""
         return replace(self, keys={**self.keys, record.address: record})
-
-
-def spec_to_json(spec: KeySpec) -> dict[str, Any]:
-    """Only the fields that say something, in a fixed order."""
-    out: dict[str, Any] = {}
-    if spec.kind is not None:
-        out["kind"] = spec.kind
-    if spec.environment is not None:
-        out["environment"] = spec.environment
-    if spec.project is not None:
-        out["project"] = spec.project
-    if spec.name:
-        out["name"] = spec.name
-    if spec.description:
-        out["description"] = spec.description
-    if spec.scopes:
-        out["scopes"] = list(spec.scopes)
-    if spec.allowed_origins:
-        out["allowed_origins"] = list(spec.allowed_origins)
-    if spec.expires_at is not None:
-        out["expires_at"] = instant(spec.expires_at)
-    if spec.rate_limit is not None:
-        out["rate_limit"] = {"limit": spec.rate_limit.limit, "per_seconds": spec.rate_limit.per_seconds}
-    if spec.credits is not None:
-        out["credits"] = {"remaining": spec.credits.remaining}
-        if spec.credits.refill is not None:
-            out["credits"]["refill"] = refill_to_json(spec.credits.refill)
-    if spec.metadata:
-        out["metadata"] = dict(spec.metadata)
-    return out
-
-
-def refill_to_json(refill: Refill) -> dict[str, Any]:
-    """A refill as the state and plans write it."""
-    day = {} if refill.refill_day is None else {"refill_day": refill.refill_day}
-    return {"amount": refill.amount, "interval": refill.interval, **day}
-
-
-def spec_from_json(data: Mapping[str, Any]) -> KeySpec:
-    """The inverse of :func:`spec_to_json`."""
-    expires = data.get("expires_at")
-    limit, credit = data.get("rate_limit"), data.get("credits")
-    return KeySpec(
-        data.get("kind"),
-        data.get("environment"),
-        data.get("project"),
-        data.get("name", ""),
-        data.get("description", ""),
-        tuple(sorted(data.get("scopes", ()))),
-        tuple(sorted(data.get("allowed_origins", ()))),
-        parse_instant(expires) if expires else None,
-        RateLimit(limit["limit"], limit["per_seconds"]) if limit else None,
-        Credits(credit["remaining"], Refill(**credit["refill"]) if "refill" in credit else None)
-        if credit
-        else None,
-        tuple(sorted(data["metadata"].items())) if data.get("metadata") else (),
-    )
 
 
 def place_to_json(place: Place) -> dict[str, Any]:
@@ -239,21 +204,6 @@ def generation_from_json(data: Mapping[str, Any]) -> Generation:
     )
 
 
-_SPANS = ("every", "before_expiry", "overlap", "revoke_when_unused_for")
-
-
-def rotation_to_json(rotation: Rotation) -> dict[str, int]:
-    """Its spans in seconds; an absent one is left out."""
-    spans = {name: getattr(rotation, name) for name in _SPANS}
-    return {f"{name}_s": int(span.total_seconds()) for name, span in spans.items() if span is not None}
-
-
-def rotation_from_json(data: Mapping[str, Any]) -> Rotation:
-    """The inverse of :func:`rotation_to_json`."""
-    spans = {name: timedelta(seconds=data[f"{name}_s"]) for name in _SPANS if f"{name}_s" in data}
-    return Rotation(**spans)
-
-
 def _record_to_json(record: KeyRecord) -> dict[str, Any]:
     out: dict[str, Any] = {"current": generation_to_json(record.current)}
     if record.deposed:
@@ -268,6 +218,8 @@ def _record_to_json(record: KeyRecord) -> dict[str, Any]:
         out["protect"] = True
     if record.rotation is not None:
         out["rotation"] = rotation_to_json(record.rotation)
+    if record.past:
+        out["past"] = [{"number": one.number, "fingerprint": one.fingerprint} for one in record.past]
     return out
 
 
@@ -282,6 +234,7 @@ def _record_from_json(address: str, data: Mapping[str, Any]) -> KeyRecord:
         tuple(data.get("tags", ())),
         data.get("protect", False),
         rotation_from_json(data["rotation"]) if "rotation" in data else None,
+        tuple(Past(one["number"], one["fingerprint"]) for one in data.get("past", ())),
     )
 
 

@@ -20,12 +20,14 @@ MAY_IMPORT = {
     "options": {"model", "diagnostics", "profile"},
     "ports": {"model", "diagnostics", "profile"},
     "masking": {"model", "diagnostics", "errors"},
-    "state": {"model", "errors"},
+    "encoding": {"model"},
+    "state": {"encoding", "model", "errors"},
     "files": set(),
     "clock": set(),
     "schemas_location": set(),
     "engine": {
-        "dashboard", "model", "diagnostics", "errors", "profile", "ports", "state", "schemas_location",
+        "dashboard", "encoding", "model", "diagnostics", "errors", "profile", "ports", "state",
+        "schemas_location",
     },
     "documents": {"model", "diagnostics"},
     "config": {"documents", "model", "diagnostics", "errors", "profile", "options", "schemas_location"},
@@ -38,10 +40,10 @@ MAY_IMPORT = {
     "conformance": {"model", "diagnostics", "errors", "profile", "ports"},
     "registry": {"model", "errors", "config", "ports", "services", "stores", "states"},
     "apply": {
-        "model", "diagnostics", "errors", "masking", "profile", "ports", "state", "engine", "config",
-        "registry", "services",
+        "encoding", "model", "diagnostics", "errors", "masking", "profile", "ports", "state", "engine",
+        "config", "registry", "services",
     },
-    "report": {"model", "diagnostics", "profile", "ports", "state", "engine"},
+    "report": {"encoding", "model", "diagnostics", "profile", "ports", "state", "engine"},
     "reference": set(),
 }  # fmt: skip
 """For each part of the package, the others that it may import; ``cli`` may import all of them."""

@@ -10,7 +10,17 @@ from dataclasses import dataclass, field
 from keyform.apply.seen import is_of_write
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic
-from keyform.engine.holding import ANOTHER, AS_RECORDED, CHANGED, MISSING, NOT_SEEN, OTHER, Found, Holdings
+from keyform.engine.holding import (
+    ANOTHER,
+    AS_RECORDED,
+    CHANGED,
+    ENDED,
+    MISSING,
+    NOT_SEEN,
+    OTHER,
+    Found,
+    Holdings,
+)
 from keyform.engine.planner import is_targeted
 from keyform.engine.sight import DESTROY, IMPORT_ONLY, Options
 from keyform.errors import StoreError
@@ -139,6 +149,9 @@ def _found(store: Store, place: Place, record: KeyRecord) -> Found:
                 return AS_RECORDED
             kept = _kept(store, place, record, recorded)
             return Found(ANOTHER, held.version, generation.number, kept)
+    for past in record.past:
+        if fingerprint_matches(value, past.fingerprint):
+            return Found(ENDED, held.version, past.number, _kept(store, place, record, recorded))
     return Found(OTHER, held.version, kept=_kept(store, place, record, recorded))
 
 

@@ -14,13 +14,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from keyform.encoding import spec_from_json, spec_to_json
 from keyform.engine.events import Event, fold
 from keyform.engine.plan import Step
 from keyform.engine.whereabouts import Whereabouts
 from keyform.errors import StateError
 from keyform.model import KeySpec, Place, instant, parse_instant
 from keyform.ports import Held, Journal
-from keyform.state import State, place_from_json, place_to_json, spec_from_json, spec_to_json
+from keyform.state import State, place_from_json, place_to_json
 
 VERSION = 1
 

@@ -18,6 +18,7 @@ from keyform.apply.places import Written, known_versions, labels_of, put_secret,
 from keyform.apply.seen import Seen, unread_of
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error, warning
+from keyform.encoding import spec_from_json, spec_to_json
 from keyform.engine.events import MINTED, Event
 from keyform.engine.plan import Step
 from keyform.engine.sight import with_balance_of
@@ -25,7 +26,7 @@ from keyform.errors import AnswerLost, KeyformError, Pending, ServiceError
 from keyform.masking import gives_away, mask_diagnostics, mask_error
 from keyform.model import KeySpec, LiveKey, Secret, fingerprint, ownership_label
 from keyform.ports import Minted, Service
-from keyform.state import Generation, Versions, spec_from_json, spec_to_json
+from keyform.state import Generation, Versions
 
 MINT_ATTEMPTS = 3
 

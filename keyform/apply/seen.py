@@ -56,6 +56,11 @@ def see_places(
     for generation in generations.values():
         for place in generation.written:
             by_place.setdefault(place, []).append(generation)
+    past = {
+        of: record.past
+        for record in state.keys.values()
+        for of in (record.address, *((g.service, g.id) for g in record.generations()))
+    }
     wanted = [(place, step) for step in steps for place in written_by(step, generations)]
 
     def see(entry: tuple[Place, Step]) -> tuple[Place, Before, Diagnostic | None]:
@@ -71,7 +76,10 @@ def see_places(
             return place, Before(found, ANYTHING if overwrite else None), None
         moving = generations.get((step.service or "", step.key_id or "")) if step.op == RELOCATE else None
         known = [*by_place.get(place, ()), *([moving] if moving else [])]
-        ours = any(_is_of(ws, sight, place, found, generation) for generation in known)
+        ended = past.get((step.service or "", step.key_id or ""), past.get(step.address, ()))
+        ours = any(_is_of(ws, sight, place, found, generation) for generation in known) or (
+            isinstance(found, Secret) and any(fingerprint_matches(found, one.fingerprint) for one in ended)
+        )
         return place, Before(found, found), None if ours else _foreign(place, step, found)
 
     if not wanted:

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
+from keyform.encoding import spec_to_json
 from keyform.engine.plan import FieldDiff
 from keyform.model import SPEC_FIELDS, KeySpec, format_duration
 from keyform.profile import Profile
-from keyform.state import spec_to_json
 
 
 def changed_fields(have: KeySpec, want: KeySpec, among: Iterable[str] = SPEC_FIELDS) -> frozenset[str]:

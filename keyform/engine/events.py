@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from keyform.encoding import spec_from_json, spec_to_json
 from keyform.engine.plan import Terms
 from keyform.model import KeySpec, Place, instant, parse_instant
 from keyform.state import (
@@ -19,8 +20,6 @@ from keyform.state import (
     generation_to_json,
     place_from_json,
     place_to_json,
-    spec_from_json,
-    spec_to_json,
     stored_to_json,
     versions_from_json,
 )
@@ -168,8 +167,11 @@ def _fold_one(keys: dict[str, KeyRecord], projects: dict[str, ProjectRecord], ev
             again = record is not None and _same_key(record.current, event.generation)
             if record and event.revoke_at is not None and not again:
                 deposed = (*deposed, replace(record.current, revoke_at=event.revoke_at))
+            elif record and not again:
+                record = record.remembering(record.current)
+            past = record.past if record else ()
             keys[event.address] = _with_terms(
-                KeyRecord(event.address, event.generation, deposed), event.terms or Terms()
+                KeyRecord(event.address, event.generation, deposed, past=past), event.terms or Terms()
             )
         case "updated" if record and event.spec is not None:
             keys[event.address] = _with_terms(
@@ -187,6 +189,9 @@ def _fold_one(keys: dict[str, KeyRecord], projects: dict[str, ProjectRecord], ev
         case "revoked" if record:
             ended = (event.service, event.key_id)
             lives = tuple(g for g in record.deposed if (g.service, g.id) != ended)
+            for generation in record.generations():
+                if (generation.service, generation.id) == ended:
+                    record = record.remembering(generation)
             if (record.current.service, record.current.id) != ended:
                 keys[event.address] = replace(record, deposed=lives)
             elif lives:

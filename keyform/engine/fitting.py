@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from keyform.encoding import spec_to_json
 from keyform.engine import plan as pl
 from keyform.engine.plan import Change, Step
 from keyform.engine.sight import DESTROY, Presence, Sight, presence, recorded_terms, terms_of, without_balance
@@ -12,7 +13,7 @@ from keyform.engine.single import rerolled
 from keyform.engine.whereabouts import owners, same_service
 from keyform.engine.wording import with_on_revoke
 from keyform.model import Desired, DesiredKey, KeySpec, Place
-from keyform.state import Generation, KeyRecord, spec_to_json
+from keyform.state import Generation, KeyRecord
 
 NONE = timedelta(0)
 

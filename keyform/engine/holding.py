@@ -6,16 +6,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from keyform.diagnostics import Diagnostic, error, note, warning
-from keyform.engine.plan import MINT, RELOCATE, Change, Stored
+from keyform.engine.plan import MINT, RELOCATE, STORE_UNSEEN, Change, Stored
 from keyform.model import DesiredKey, Place, digest
 from keyform.state import Generation, State
 
-HELD, MISSING, OTHER, CHANGED, ANOTHER, UNKNOWN = (
+HELD, MISSING, OTHER, CHANGED, ANOTHER, ENDED, UNKNOWN = (
     "held",
     "missing",
     "other-value",
     "changed",
     "other-generation",
+    "revoked-generation",
     "unknown",
 )
 
@@ -26,8 +27,8 @@ class Found:
 
     ``held``: that secret. ``missing``: nothing. ``other-value``: a value that keyform does not know.
     ``changed``: it was written since, and its value cannot be read. ``other-generation``: the secret of an
-    earlier ``generation``. ``unknown``: nobody could look. ``kept``: the store still gives the version that
-    keyform wrote.
+    earlier ``generation`` in its overlap, ``revoked-generation``: of one that has ended. ``unknown``: nobody
+    could look. ``kept``: the store still gives the version that keyform wrote.
     """
 
     kind: str
@@ -132,6 +133,8 @@ def worded(one: Stored) -> str:
             return f"{one.place} holds another value than keyform wrote"
         case "other-generation":
             return f"{one.place} holds the secret of generation {one.generation} again"
+        case "revoked-generation":
+            return f"{one.place} holds the secret of generation {one.generation} again, which is revoked"
         case _:
             return f"{one.place} was changed since keyform wrote it, and its value cannot be read"
 
@@ -166,7 +169,7 @@ def about_stores(
     values an apply overwrites only when it is told to."""
     for name, problem in sorted(holdings.unseen.items()):
         yield warning(
-            "store-unseen",
+            STORE_UNSEEN,
             f"store {name!r} could not be looked at, so its secrets are not compared: {problem.summary}",
             f"The rest of the plan stands. {problem.detail}".rstrip(),
         )

@@ -9,15 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from keyform.diagnostics import Diagnostic
+from keyform.encoding import rotation_from_json, rotation_to_json, spec_from_json, spec_to_json
 from keyform.model import KeySpec, Place, Rotation, digest, instant
-from keyform.state import (
-    place_from_json,
-    place_to_json,
-    rotation_from_json,
-    rotation_to_json,
-    spec_from_json,
-    spec_to_json,
-)
+from keyform.state import place_from_json, place_to_json
 
 FORMAT = "keyform-plan"
 VERSION = 1
@@ -39,6 +33,7 @@ MINT, ALTER, END, ADOPT, DROP, RENAME, RELOCATE, RESTORE, ERASE, RECORD = (
     "record",
 )
 INCOMPLETE_LISTING = "incomplete-listing"
+STORE_UNSEEN = "store-unseen"
 SET_ORIGINS, DROP_PROJECT, READDRESS = "set_origins", "forget_project", "readdress"
 
 
@@ -180,7 +175,7 @@ class Step:
 @dataclass(frozen=True, slots=True)
 class Stored:
     """A place that does not hold what keyform wrote there: what was ``found`` (``missing``, ``other-value``,
-    ``changed``, ``other-generation``), and the ``remedy`` in words."""
+    ``changed``, ``other-generation``, ``revoked-generation``), and the ``remedy`` in words."""
 
     place: Place
     found: str
@@ -273,6 +268,11 @@ class Plan:
     def half_seen(self) -> bool:
         """Whether a listing could not be read as a whole, so that not all is known of the keys there."""
         return any(diagnostic.code == INCOMPLETE_LISTING for diagnostic in self.diagnostics)
+
+    @property
+    def half_compared(self) -> bool:
+        """Whether a store could not be looked at, so that nothing is known of the secrets there."""
+        return any(diagnostic.code == STORE_UNSEEN for diagnostic in self.diagnostics)
 
     @property
     def summary(self) -> dict[str, int]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from keyform.encoding import spec_to_json
 from keyform.engine.holding import Holdings
 from keyform.engine.plan import Terms
 from keyform.engine.whereabouts import Whereabouts
@@ -24,7 +25,7 @@ from keyform.model import (
 )
 from keyform.ports import Listing
 from keyform.profile import Profile
-from keyform.state import Generation, KeyRecord, State, spec_to_json
+from keyform.state import Generation, KeyRecord, State
 
 NORMAL, DESTROY, REFRESH_ONLY, IMPORT_ONLY = "normal", "destroy", "refresh-only", "import-only"
 

@@ -75,6 +75,7 @@ _FOUND = {
     "other-value": "another value than keyform wrote",
     "changed": "changed since keyform wrote it; its value cannot be read",
     "other-generation": "the secret of generation {generation}",
+    "revoked-generation": "the secret of generation {generation}, which is revoked",
 }
 
 
@@ -184,6 +185,11 @@ def nothing_to_do(plan: Plan) -> str:
         return (
             "No changes in what could be read. Not every listing could be read as a whole, so nothing can be "
             "said of the keys that it did not show; see the warnings."
+        )
+    if plan.half_compared and not plan.failed:
+        return (
+            "No changes in what could be read. Not every store could be looked at, so nothing can be said of "
+            "the secrets there; see the warnings."
         )
     if plan.mode == "refresh-only":
         return "No changes. The services show what the state records."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from keyform.encoding import spec_to_json
 from keyform.engine.plan import FieldDiff, Terms
 from keyform.engine.sight import recorded_terms
 from keyform.engine.wording import terms_diff
@@ -12,7 +13,7 @@ from keyform.report.changes import value
 from keyform.report.safe import code_span, padded, visible
 from keyform.report.style import Style
 from keyform.report.table import markdown_table, table
-from keyform.state import Generation, KeyRecord, State, spec_to_json
+from keyform.state import Generation, KeyRecord, State
 
 _HEADER = ("address", "service", "key", "expires", "secret")
 _PROJECT_HEADER = ("project", "service", "allowed origins")

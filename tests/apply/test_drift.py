@@ -22,6 +22,7 @@ from keyform.ports import Store
 from keyform.report.markdown import plan_markdown
 from keyform.report.style import Style
 from keyform.report.text import plan_text
+from keyform.state import dump_state, load_state
 from tests.apply.outside import declare, stores
 from tests.engine.scene import Scene, generation, live_of, place, record, wanted
 from tests.world import World, inspect
@@ -203,6 +204,51 @@ def test_the_secret_of_an_earlier_generation_is_told_and_needs_no_flag(world: Wo
     assert world.plan().empty
 
 
+def test_the_secret_of_a_revoked_generation_is_told_and_needs_no_flag(world: World) -> None:
+    world.write(declare(a="environment: live, secret: a")).apply()
+    first = held(world, ONE) or ""
+    world.write(declare(a="environment: test, secret: a")).apply()
+    assert [g.number for g in world.state().keys["keys.a"].generations()] == [2]
+    write(world, ONE, first)
+    change = only(world)
+    assert change.action == "rotate"
+    assert change.reason.startswith("local:a holds the secret of generation 1 again, which is revoked")
+    assert codes(world) == []
+    (line,) = [row for row in plan_text(world.plan(), Style()).splitlines() if "~ secret at local:a" in row]
+    assert "the secret of generation 1, which is revoked" in line
+    assert load_plan(dump_plan(world.plan()), "p").changes == (change,)
+    assert not world.apply().failed
+    assert held(world, ONE) not in (first, None)
+    assert world.plan().empty
+
+
+def test_a_store_rolled_back_to_a_revoked_secret_is_rolled_forward(world: World) -> None:
+    kept: dict[tuple[str, str], Secret] = {}
+    world.wrap = Wrapping(store=lambda inner: Versioned(inner, kept))
+    world.write(declare(a="environment: live, secret: a")).apply()
+    first = held(world, ONE) or ""
+    world.write(declare(a="environment: test, secret: a")).apply()
+    second = held(world, ONE)
+    write(world, ONE, first)
+    change = only(world)
+    assert [step.op for step in change.steps] == ["restore"]
+    assert codes(world) == []
+    assert not world.apply().failed
+    assert held(world, ONE) == second
+    assert world.plan().empty
+
+
+def test_the_state_keeps_a_few_past_fingerprints_and_loads_without(world: World) -> None:
+    for number in range(8):
+        world.write(declare(a=f"environment: {('live', 'test')[number % 2]}, secret: a")).apply()
+    found = world.state().keys["keys.a"]
+    assert found.current.number == 8
+    assert [one.number for one in found.past] == [3, 4, 5, 6, 7]
+    raw = json.loads(dump_state(world.state()))
+    del raw["keys"]["keys.a"]["past"]
+    assert load_state(json.dumps(raw).encode(), "s").keys["keys.a"] == replace(found, past=())
+
+
 def test_a_change_in_a_store_that_cannot_be_read_is_told_by_its_version(world: World) -> None:
     world.wrap = Wrapping(store=write_only("local"))
     world.write(declare("a")).apply()
@@ -259,6 +305,7 @@ def test_a_store_that_cannot_be_opened_is_one_warning_too(world: World, monkeypa
     plan = world.plan()
     assert plan.empty
     assert [d.code for d in plan.diagnostics] == ["store-unseen"]
+    assert "No changes in what could be read." in plan_text(plan, Style())
 
 
 def test_without_the_identity_what_was_changed_is_still_told(

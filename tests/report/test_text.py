@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from keyform.diagnostics import error
+from keyform.diagnostics import error, warning
 from keyform.engine.plan import Change, FieldDiff, Step
 from keyform.model import Place
 from keyform.report.style import Style
@@ -133,6 +133,15 @@ def test_drift_stands_apart_from_what_was_asked_for() -> None:
 )
 def test_an_empty_plan_is_one_sentence(mode: str, sentence: str) -> None:
     assert shown(mode=mode) == sentence
+
+
+def test_an_empty_plan_says_what_it_could_not_compare() -> None:
+    unseen = warning("store-unseen", "store 'vault' could not be looked at")
+    for mode in ("normal", "refresh-only"):
+        text = shown(mode=mode, diagnostics=(unseen,))
+        assert text.startswith("No changes in what could be read. Not every store could be looked at")
+        assert "as declared" not in text
+    assert "could not be" not in shown(mode="destroy", diagnostics=(unseen,))
 
 
 def test_an_empty_plan_with_errors_does_not_claim_that_all_is_well() -> None:
