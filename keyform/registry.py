@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -27,12 +27,16 @@ from keyform.services.profiles import known_types, load_profile
 class StoreType:
     """A built-in store: its module; the options that say where it is, with what they are unless declared;
     and the extra that brings its libraries. With ``on_disk`` the module's ``folder_of`` tells the folder or
-    file that the store has for itself. The schema of its options is in ``schemas/``."""
+    file that the store has for itself. Where a place names no field, its options (``field``) or the store
+    itself (``usual_field``) do; with ``namespaced`` a path without a namespace is in the one of its options.
+    The schema of its options is in ``schemas/``."""
 
     module: str
     located_by: Mapping[str, Any]
     extra: str | None = None
     on_disk: bool = False
+    usual_field: str | None = None
+    namespaced: bool = False
 
 
 _AWS = {"region": None, "profile": None, "endpoint_url": None, "role_arn": None, "prefix": None}
@@ -57,13 +61,19 @@ _STORES = {
     "keyring": StoreType("keyform.stores.keyring_store", {"service": "keyform", "backend": None}, "keyring"),
     "pass": StoreType("keyform.stores.pass_store", {"path": None}, on_disk=True),
     "kubernetes": StoreType(
-        "keyform.stores.kubernetes", {"kubeconfig": None, "context": None, "namespace": None}, "kubernetes"
+        "keyform.stores.kubernetes",
+        {"kubeconfig": None, "context": None, "namespace": None},
+        "kubernetes",
+        namespaced=True,
     ),
-    "onepassword": StoreType("keyform.stores.onepassword", {"endpoint": None, "vault": None}),
+    "onepassword": StoreType(
+        "keyform.stores.onepassword", {"endpoint": None, "vault": None}, usual_field="credential"
+    ),
     "vault": StoreType(
         "keyform.stores.vault",
         {"address": None, "namespace": None, "mount": "secret", "prefix": None},
         "vault",
+        usual_field="value",
     ),
     "doppler": StoreType(
         "keyform.stores.doppler", {"endpoint": "https://api.doppler.com", "project": None, "config": None}
@@ -107,12 +117,13 @@ def load_config(
     )
 
 
-def _place_check(folder: Path) -> Callable[[StoreConfig, Place], None]:
-    """Ask the store itself, opened when the first place of it comes. One that cannot be opened (its
-    credential may be missing here) is passed over; an apply opens it before it changes anything."""
+def _place_check(folder: Path) -> Callable[[StoreConfig, Place], Place]:
+    """Name the place in full and ask the store itself, opened when the first place of it comes. One that
+    cannot be opened (its credential may be missing here) is passed over; an apply opens it before it changes
+    anything."""
     opened: dict[str, Store | None] = {}
 
-    def check(declared: StoreConfig, place: Place) -> None:
+    def check(declared: StoreConfig, place: Place) -> Place:
         if declared.name not in opened:
             opened[declared.name] = None
             with suppress(StoreError) if declared.known else suppress(StoreError, KeyError):
@@ -120,8 +131,22 @@ def _place_check(folder: Path) -> Callable[[StoreConfig, Place], None]:
         store = opened[declared.name]
         if store is not None:
             store.check(place)
+        return _in_full(declared, place)
 
     return check
+
+
+def _in_full(declared: StoreConfig, place: Place) -> Place:
+    """The place with the field and the namespace that it leaves to its store. It goes by the options alone,
+    so that it is the same on machines that cannot open the store."""
+    built_in = _STORES.get(declared.type)
+    if built_in is None:
+        return place
+    options = declared.options
+    field = place.field or options.get("field", built_in.usual_field)
+    namespace = options.get("namespace") if built_in.namespaced else None
+    path = place.path if "/" in place.path or not namespace else f"{namespace}/{place.path}"
+    return replace(place, path=path, field=field)
 
 
 def _folder_of(declared: StoreConfig, folder: Path) -> Path | None:

@@ -136,3 +136,41 @@ def test_options_of_a_store_that_do_not_make_one_are_shown_as_they_should_be(
     (found,) = refused(tmp_path, f"stores: {{one: {declared}}}\nkeys: {{k: {{service: s, secret: K}}}}\n")
     assert "store `one`" in found.summary
     assert advice in found.detail
+
+
+VAULT = "{type: vault, address: 'http://127.0.0.1:9', token: '${env:NOT_SET}'}"
+CLUSTER = "{type: kubernetes, kubeconfig: none.yaml, namespace: payments, field: token}"
+TWO = (
+    "stores: {{v: {store}}}\nkeys:\n  a: {{service: s, secret: {one}}}\n  b: {{service: s, secret: {two}}}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("store", "one", "two"),
+    [
+        (VAULT, "al/y1", "{path: al/y1, field: value}"),
+        (VAULT.replace("{", "{field: key, ", 1), "al/y1", "{path: al/y1, field: key}"),
+        (CLUSTER, "dup", "{path: payments/dup, field: token}"),
+        (CLUSTER, "payments/dup", "dup"),
+        (
+            "{type: onepassword, endpoint: 'http://127.0.0.1:9', token: '${env:NOT_SET}', vault: v}",
+            "dup",
+            "{path: dup, field: credential}",
+        ),
+    ],
+)
+def test_two_spellings_of_one_place_are_one_place(tmp_path: Path, store: str, one: str, two: str) -> None:
+    problems = refused(tmp_path, TWO.format(store=store, one=one, two=two))
+    (found,) = (problem for problem in problems if problem.severity == "error")
+    assert found.code == "same-place"
+    assert "keys.b and keys.a write the same place" in found.summary
+    kept = [
+        load(tmp_path, TWO.format(store=store, one=text, two="else/where")).desired.keys[0].places
+        for text in (one, two)
+    ]
+    assert kept[0] == kept[1]
+
+
+def test_fields_of_one_path_are_places_of_their_own(tmp_path: Path) -> None:
+    config = load(tmp_path, TWO.format(store=VAULT, one="al/y1", two="{path: al/y1, field: other}"))
+    assert [str(key.places[0]) for key in config.desired.keys] == ["v:al/y1#value", "v:al/y1#other"]

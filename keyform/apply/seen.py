@@ -74,8 +74,11 @@ def see_places(
             return place, Before(None, ANYTHING), None  # what cannot be read can be replaced all the same
         if overwrite or found is None:
             return place, Before(found, ANYTHING if overwrite else None), None
+        # A secret of the key itself may be there under another name of the place, or may have been copied.
+        record = state.keys.get(step.address)
         moving = generations.get((step.service or "", step.key_id or "")) if step.op == RELOCATE else None
-        known = [*by_place.get(place, ()), *([moving] if moving else [])]
+        known = [*by_place.get(place, ()), *(record.generations() if record else ())]
+        known += [moving] if moving and moving not in known else []
         ended = past.get((step.service or "", step.key_id or ""), past.get(step.address, ()))
         ours = any(_is_of(ws, sight, place, found, generation) for generation in known) or (
             isinstance(found, Secret) and any(fingerprint_matches(found, one.fingerprint) for one in ended)

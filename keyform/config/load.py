@@ -49,18 +49,18 @@ def load(
     store_types: Collection[str],
     state_types: Collection[str],
     service_types: Collection[str],
-    check_place: Callable[[StoreConfig, Place], None],
+    check_place: Callable[[StoreConfig, Place], Place],
     folder_of: FolderOf,
     offline: bool = False,
 ) -> Config:
     """Read, merge and check every ``*.yaml`` and ``*.yml`` file of ``folder``.
 
     ``variables`` win over ``var_files``, a later var file over an earlier one, both over defaults.
-    ``profile_of`` gives the profile of a service type, None if there is none. ``check_place`` raises
-    ``StoreError`` for a place that its store cannot hold; ``folder_of`` gives the folder of a store that
-    keeps files, else None. With ``offline`` an unset environment variable, or a variable without a value, is
-    a warning, and the fields that need it are left out. Locations name files relative to ``folder``. Raises
-    :class:`ConfigError` with every diagnostic of all files, sorted by place.
+    ``profile_of`` gives the profile of a service type, None if there is none. ``check_place`` gives a place
+    its full name and raises ``StoreError`` for one that its store cannot hold; ``folder_of`` gives the
+    folder of a store that keeps files, else None. With ``offline`` an unset environment variable, or a
+    variable without a value, is a warning, and the fields that need it are left out. Locations name files
+    relative to ``folder``. Raises :class:`ConfigError` with every diagnostic of all files, sorted by place.
     """
     problems = Problems()
     texts: dict[str, str] = {}
@@ -85,9 +85,8 @@ def load(
             services = sections.services(merged, folder, profile_of, service_types)
             usable = {name: store for name, store in stores.items() if store.type in store_types}
 
-            def held(place: Place) -> None:
-                if place.store in usable:
-                    check_place(usable[place.store], place)
+            def held(place: Place) -> Place:
+                return check_place(usable[place.store], place) if place.store in usable else place
 
             desired, used = _desired(merged, services, fill, problems, now, held)
             report_overlaps(merged, usable, used, folder, folder_of, problems)

@@ -13,8 +13,9 @@ from keyform.diagnostics import did_you_mean
 from keyform.errors import StoreError
 from keyform.model import Place
 
-CheckPlace = Callable[[Place], None]
-"""Raises ``StoreError`` for a place that its store cannot hold."""
+CheckPlace = Callable[[Place], Place]
+"""The place with everything that its store takes for granted, so that it has one name however it is written.
+Raises ``StoreError`` for a place that its store cannot hold."""
 
 At = tuple[str | int, ...]
 """Where in a key something stands."""
@@ -97,12 +98,11 @@ class Places:
             return None
         place = Place(store, path, field, on_revoke)
         try:
-            self._check(place)
+            return self._check(place)
         except StoreError as refused:
             for found in refused.diagnostics:
                 key.error("bad-place", at, found.summary, found.detail)
             return None
-        return place
 
     @property
     def stores(self) -> set[str]:

@@ -69,6 +69,13 @@ def test_a_move_to_another_spelling_of_the_same_place_erases_nothing(one: World)
     assert settled(one, f"old{ALIAS}")
 
 
+def test_it_is_seen_before_anything_is_erased(one: World) -> None:
+    before = held(one)
+    one.write(declare(a=f"secret: old{ALIAS}"))
+    assert crash(one, one_place(die_after="delete")) == 0
+    assert held(one) == before
+
+
 def test_so_does_a_move_by_a_saved_plan(one: World) -> None:
     before = held(one)
     one.write(declare(a=f"secret: old{ALIAS}"))
@@ -147,3 +154,11 @@ def test_a_place_that_held_the_value_before_is_told_apart_by_its_version(world: 
     assert not world.apply().failed
     assert warned(world) == []
     assert (held(world), held(world, "new")) == (None, before)
+
+
+def test_a_new_key_may_take_another_spelling_of_the_old_ones_place(one: World) -> None:
+    before = held(one)
+    one.write(declare(a=f"environment: test, secret: old{ALIAS}"))
+    assert not one.apply().failed
+    assert held(one) not in (None, before)
+    assert settled(one, f"old{ALIAS}")

@@ -89,7 +89,7 @@ def read(folder: Path, **options: Any) -> Config:
         "env": {},
         "profile_of": lambda kind, _: PROFILES.get(kind),
         "store_types": ("age", "vault", "acme"),
-        "check_place": lambda store, place: None,
+        "check_place": lambda store, place: place,
         "folder_of": lambda store, folder: None,
         "state_types": ("local", "s3"),
         "service_types": tuple(PROFILES),

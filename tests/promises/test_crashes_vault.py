@@ -66,7 +66,7 @@ def kind(server: Vault) -> StoreKind:
     declared = f'{{type: vault, address: "{server.url}", prefix: {base}, token: "${{env:KEYFORM_TOKEN}}"}}'
 
     def entries(prefix: str) -> set[Place]:
-        return {Place("local", path.removeprefix(base)) for path in below(server, base + prefix)}
+        return {Place("local", path.removeprefix(base), "value") for path in below(server, base + prefix)}
 
     return StoreKind(declared, entries)
 

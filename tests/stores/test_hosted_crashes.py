@@ -30,7 +30,7 @@ def test_a_crash_over_1password_costs_nothing(
 
     def entries(prefix: str) -> set[Place]:
         titles = {item["title"] for item in app.items.values()}
-        return {Place("local", title) for title in titles if title.startswith(prefix)}
+        return {Place("local", title, "credential") for title in titles if title.startswith(prefix)}
 
     with served(app) as url:
         declared = f'{{type: onepassword, vault: Keys, endpoint: "{url}"}}'
