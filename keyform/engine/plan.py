@@ -194,6 +194,14 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class Left:
+    """A place that a key leaves and that apply does not empty, and why."""
+
+    place: Place
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """One planned change of one address.
 
@@ -201,7 +209,8 @@ class Change:
     service showed of the key or project when the plan was made; apply refuses if it has moved.
     ``backing`` says how the service's operations are backed: ``documented``, ``contract``,
     ``assisted``, or None where no service is called. ``stored`` are the places that do not hold what they
-    should, and ``held`` a digest of what the stores held; apply refuses if that has moved.
+    should, and ``held`` a digest of what the stores held; apply refuses if that has moved. ``left``: what is
+    not deleted of the places that its steps are to empty.
     """
 
     address: str
@@ -217,6 +226,7 @@ class Change:
     steps: tuple[Step, ...] = ()
     stored: tuple[Stored, ...] = ()
     held: str | None = None
+    left: tuple[Left, ...] = ()
 
     @property
     def by_hand(self) -> bool:
@@ -232,6 +242,8 @@ class Change:
         out["drift"] = self.drift
         if self.stored:
             out["stored"] = [one.as_json() for one in self.stored]
+        if self.left:
+            out["left"] = [{**place_to_json(one.place), "why": one.why} for one in self.left]
         out["diff"] = [{"path": d.path, "before": d.before, "after": d.after} for d in self.diff]
         return out
 

@@ -13,10 +13,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from keyform.diagnostics import Diagnostic
-from keyform.engine.plan import FORMAT, VERSION, Change, FieldDiff, Plan, Step, Stored, digest_of
+from keyform.engine.plan import FORMAT, VERSION, Change, FieldDiff, Left, Plan, Step, Stored, digest_of
 from keyform.errors import PlanError
 from keyform.model import Location, digest, parse_instant
 from keyform.schemas_location import schema_text
+from keyform.state import place_from_json
 
 if TYPE_CHECKING:
     import jsonschema_rs
@@ -90,6 +91,7 @@ def _plan_from_json(raw: Mapping[str, Any]) -> Plan:
             backing=entry.get("backing"),
             stored=tuple(Stored.from_json(one) for one in entry.get("stored", ())),
             held=entry.get("held"),
+            left=tuple(Left(place_from_json(one), one["why"]) for one in entry.get("left", ())),
         )
         for entry in raw["changes"]
     ]

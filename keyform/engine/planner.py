@@ -11,6 +11,7 @@ from keyform.engine.checklist import with_checklists
 from keyform.engine.declared import plan_first, plan_known
 from keyform.engine.guards import guard
 from keyform.engine.holding import about_stores, drift_notes
+from keyform.engine.leaving import about_left, with_left
 from keyform.engine.listings import about_listings, unmanaged_keys
 from keyform.engine.notes import notes
 from keyform.engine.plan import (
@@ -76,6 +77,7 @@ def make_plan(sight: Sight, options: Options) -> Plan:
     if options.mode == IMPORT_ONLY:
         planned = [p for p in planned if not isinstance(p, Change) or p.action == IMPORT]
     changes = _spare_claimed(tuple(p for p in planned if isinstance(p, Change)))
+    changes = with_left(changes, sight.state, sight.stores)
     changes = with_checklists((*readdressed(sight.state, sight.where), *changes), sight)
     diagnostics = [p for p in planned if isinstance(p, Diagnostic)]
     unmanaged, strays = unmanaged_keys(sight)
@@ -84,6 +86,7 @@ def make_plan(sight: Sight, options: Options) -> Plan:
     diagnostics += notes(sight, changes)
     declared = frozenset(want.address for want in sight.desired.keys)
     diagnostics += about_stores(sight.state, declared, sight.stores, changes)
+    diagnostics += about_left(changes, sight.stores)
     diagnostics += guard(sight, options, changes)
     return _plan_of(sight, options, changes, _unchanged(sight, options, planned), unmanaged, diagnostics)
 

@@ -15,6 +15,7 @@ from keyform.engine.plan import (
     CREATE,
     DROP,
     END,
+    ERASE,
     FORGET,
     IMPORT,
     MOVE,
@@ -122,15 +123,20 @@ def rows(change: Change) -> Iterator[Row]:
     for one in change.stored:
         found = _FOUND[one.found].format(generation=one.generation)
         yield Row("~", f"secret at {visible(str(one.place))}: {found}", remark=one.remedy)
+    left = {one.place: one.why for one in change.left}
     for step in change.steps:
         if step.op == END and (change.action != REVOKE or step.key_id != change.key_id):
             ended = f"{visible(step.key_id or '')} at {visible(step.service or '')}"
             yield Row("-", f"revokes {ended}, last of all")
         for number, line in enumerate(step.checklist, 1):
             yield Row(" ", f"{number}. {visible(line)}", 1)
-        if step.op in (END, DROP):
+        if step.op in (END, DROP, ERASE):
             for place in step.places:
-                if place.on_revoke == "keep":
+                if place in left:
+                    yield Row(" ", f"leaves {visible(str(place))} as it is: {visible(left[place])}")
+                elif step.op == ERASE:  # why the secret moves has been said
+                    continue
+                elif place.on_revoke == "keep":
                     yield Row(" ", f"keeps the secret at {visible(str(place))}")
                 else:
                     yield Row("-", f"deletes the secret at {visible(str(place))}")
