@@ -22,6 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from keyform.stores.aws_errors import AwsError, explain
+from keyform.stores.http_access import checked_address
 
 _TALKATIVE = ("botocore.auth", "botocore.endpoint", "botocore.hooks", "botocore.parsers", "botocore.regions")
 """Loggers of the SDK that write whole requests and answers at DEBUG: secrets, and session tokens."""
@@ -40,8 +41,9 @@ class Limits:
 class Aws:
     """One service of AWS (``secretsmanager``, ``ssm``) as the store named ``store`` uses it.
 
-    ``options``: ``region``, ``profile``, ``endpoint_url`` and ``role_arn``; what is not given is as the SDK
-    finds it. Does no I/O before the first call.
+    ``options``: ``region``, ``profile``, ``endpoint_url``, ``insecure`` and ``role_arn``; what is not given
+    is as the SDK finds it. Does no I/O before the first call. Raises ``StoreError`` for plain http to
+    another machine unless ``insecure``; of an endpoint that the SDK finds (AWS_ENDPOINT_URL) at that call.
     """
 
     def __init__(self, store: str, service: str, options: Mapping[str, Any], limits: Limits) -> None:
@@ -49,6 +51,7 @@ class Aws:
         self._service = service
         self._options = options
         self._limits = limits
+        self._check_encrypted(options.get("endpoint_url"))
         self._once = threading.Lock()  # the SDK's sessions are not for several threads; its clients are
         self._client: Any = None
 
@@ -119,7 +122,12 @@ class Aws:
         client = session.client(self._service, endpoint_url=given("endpoint_url"), config=config)  # type: ignore[call-overload]
         for name in _TALKATIVE:
             logging.getLogger(name).addFilter(_without_details)
+        self._check_encrypted(client.meta.endpoint_url)
         return client
+
+    def _check_encrypted(self, endpoint: str | None) -> None:
+        if endpoint is not None and endpoint.lower().startswith("http://"):
+            checked_address(self._store, endpoint, insecure=self._options.get("insecure") is True)
 
 
 class _Role(CredentialProvider):

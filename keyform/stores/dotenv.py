@@ -25,6 +25,7 @@ from keyform.stores.turns import turn
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z", re.ASCII)
 _LARGEST = 16 << 20
+_MEND = "Mend that line, or give the store a file of its own."
 
 
 def folder_of(options: Mapping[str, Any], project_folder: Path, env: Mapping[str, str]) -> Path:
@@ -82,6 +83,9 @@ class DotenvStore:
                 f"Store {self.name!r} may not write to {above}",
                 "Check who owns the folder, and its permissions.",
             )
+        line = None if present is None else unreadable_line(present)
+        if line is not None:
+            raise StoreError(f"Store {self.name!r} cannot write secrets: {self._bad(line)}", _MEND)
         told = "is there" if present is not None else "is made with the first secret"
         if present is not None and self._file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             told += "; other users may read it until keyform writes to it"
@@ -131,14 +135,14 @@ class DotenvStore:
     def close(self) -> None:
         """See :class:`~keyform.ports.Store`."""
 
+    def _bad(self, line: int) -> str:
+        return f"line {line} of {self._file} is not NAME=VALUE"
+
     def _changed(self, place: Place, document: str, text: str | None) -> bytes:
         """The file's new bytes, in which everything else reads as before."""
         line = unreadable_line(document)
         if line is not None:
-            raise StoreError(
-                f"Store {self.name!r} cannot change {place}: line {line} of {self._file} is not NAME=VALUE",
-                "Mend that line, or give the store a file of its own.",
-            )
+            raise StoreError(f"Store {self.name!r} cannot change {place}: {self._bad(line)}", _MEND)
         why = ""
         try:
             return with_value(document, place.path, text).encode()

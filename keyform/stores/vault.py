@@ -9,7 +9,6 @@ Sources: https://developer.hashicorp.com/vault/api-docs/secret/kv and https://op
 
 from __future__ import annotations
 
-import contextlib
 import json
 import random
 import re
@@ -17,17 +16,18 @@ import secrets as _random
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
-
-import hvac
 
 from keyform.errors import StoreError
 from keyform.model import Place, Secret
 from keyform.ports import ANYTHING, Held, Over
+from keyform.stores.http_access import checked_address
 from keyform.stores.over import allow
 from keyform.stores.turns import turn
-from keyform.stores.vault_client import CANARY, Denied, Grant, Server, VaultClient
+from keyform.stores.vault_access import agreed, told_access
+from keyform.stores.vault_client import CANARY, Server, VaultClient
 from keyform.stores.vault_kv import Beaten, Document, Engine, engine_at
 from keyform.stores.vault_labels import label_entries, label_removals, labels_of
 from keyform.stores.vault_login import credentials_of
@@ -59,13 +59,14 @@ def open_store(
             f"Store {name!r}: {address!r} is not the address of a server",
             "Write a scheme, a host and a port, like https://vault.example:8200.",
         )
+    address = checked_address(name, address, insecure=options.get("insecure") is True)
     certificate, key = file("client_cert", "CLIENT_CERT"), file("client_key", "CLIENT_KEY")
     if (certificate is None) != (key is None):
         raise StoreError(
             f"Store {name!r} has half a client certificate", "Give `client_cert` and `client_key`."
         )
     server = Server(
-        address.rstrip("/"),
+        address,
         given("namespace", "NAMESPACE"),
         file("ca_file", "CACERT"),
         (certificate, key) if certificate and key else None,
@@ -134,6 +135,7 @@ class VaultStore:
 
     def probe(self) -> None:
         """See :class:`~keyform.ports.Store`."""
+        agreed(self.name, self._client, self._mount, self._number)
         place = Place(self.name, f"{CANARY}{_random.token_hex(8)}")
         path = self._path(place)
         canary = Secret(_random.token_urlsafe(32))
@@ -150,33 +152,8 @@ class VaultStore:
 
     def access(self) -> str:
         """See :class:`~keyform.ports.Store`."""
-        engine = self._engine
-        path = f"{self._prefix}{CANARY}{'0' * 16}"
-        wanted = engine.needs(path)
-        labelled = engine.describes(path)
-        asked = [grant.path for grant in (*wanted, *([labelled] if labelled else []))]
-
-        def act(vault: hvac.Client) -> Mapping[str, list[str]]:
-            return dict(vault.adapter.post("/v1/sys/capabilities-self", json={"paths": asked})["data"])
-
-        told = None
-        with contextlib.suppress(Denied):
-            told = self._client.call("ask what it may do", act)
-        what = f"KV version {engine.number} in {self._mount!r} at {self._client.where}, by {self._client.who}"
-        if told is None:
-            return f"{what}: it may not be told what it may do (sys/capabilities-self)"
-        missing = [grant for grant in wanted if not _allowed(grant, told)]
-        if missing:
-            raise StoreError(
-                f"Store {self.name!r}: {self._client.who} may not do all that keyform needs at "
-                f"{self._client.where}",
-                f"A policy of it has to say, for the paths of your keys and keyform's canary: "
-                f"{' '.join(map(str, missing))}",
-            )
-        labels = "labels are not kept" if labelled is None else "labels are kept"
-        if labelled is not None and not _allowed(labelled, told):
-            labels = f"labels are not kept, which takes: {labelled}"
-        return f"{what}: secrets can be written, read and deleted; {labels}"
+        agreed(self.name, self._client, self._mount, self._number)
+        return told_access(self.name, self._client, self._engine, self._mount, self._prefix)
 
     def put(
         self, place: Place, secret: Secret, labels: Mapping[str, str], over: Over = ANYTHING
@@ -263,7 +240,7 @@ class VaultStore:
     def _name(self, place: Place) -> str:
         return place.field or self._field
 
-    def _turn(self, path: str) -> contextlib.AbstractContextManager[object]:
+    def _turn(self, path: str) -> AbstractContextManager[object]:
         """Without check-and-set, keyform's own processes take turns; with it, its threads alone, which spares
         requests that would come too late."""
         what = (self._client.where, self._mount, path)
@@ -289,11 +266,6 @@ def _secret(seen: Document, name: str) -> Secret | None:
     if value is None:
         return None
     return Secret(value if isinstance(value, str) else json.dumps(value))
-
-
-def _allowed(grant: Grant, told: Mapping[str, Any]) -> bool:
-    has = told.get(grant.path, ())
-    return "root" in has or set(grant.capabilities) <= set(has)
 
 
 def _give_way(attempt: int) -> None:

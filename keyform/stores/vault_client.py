@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import hvac
 import requests
@@ -106,6 +106,16 @@ class VaultClient:
         return self._session.who
 
     @property
+    def namespace(self) -> str | None:
+        """The namespace that every request names."""
+        return self._server.namespace
+
+    @property
+    def address(self) -> str:
+        """The server's address."""
+        return self._server.address
+
+    @property
     def where(self) -> str:
         """The server, for messages."""
         space = self._server.namespace
@@ -172,15 +182,23 @@ class VaultClient:
             f"it answered with an error{said}", doing, "Look into the server's log, then run keyform again."
         )
 
-    def _condition(self, doing: str) -> StoreError | None:
-        """What the server says is wrong with itself as a whole."""
+    def health(self) -> Mapping[str, Any]:
+        """What the server says of itself as a whole; nothing where it says nothing. Raises nothing."""
         asked = "standbyok=true&perfstandbyok=true&sealedcode=200&uninitcode=200&drsecondarycode=200"
         try:
-            health = self._http.get(
+            told = self._http.get(
                 f"{self._server.address.rstrip('/')}/v1/sys/health?{asked}", timeout=_CONNECT
             ).json()
+        except (OSError, ValueError):
+            return {}
+        return told if isinstance(told, dict) else {}
+
+    def _condition(self, doing: str) -> StoreError | None:
+        """What the server says is wrong with itself as a whole."""
+        health = self.health()
+        try:
             sealed, begun, standby = health["sealed"], health["initialized"], health["standby"]
-        except (OSError, KeyError, TypeError, ValueError):
+        except KeyError:
             return None
         if not begun:
             return self._problem(

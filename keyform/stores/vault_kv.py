@@ -51,8 +51,8 @@ class Engine(Protocol):
     def purge(self, path: str, where: str) -> None:
         """Remove all that there is and was at the path."""
 
-    def needs(self, path: str) -> tuple[Grant, ...]:
-        """What the token must be allowed to do at the path of a canary, and so everywhere."""
+    def needs(self, path: str, *, canary: bool = True) -> tuple[Grant, ...]:
+        """What the token must be allowed to do at the path of a canary, or of a secret."""
 
     def describes(self, path: str) -> Grant | None:
         """What it should be allowed to do, so that labels are kept."""
@@ -138,13 +138,13 @@ class KvTwo:
 
         self._client.call(f"delete {where}", act, self._grant("metadata", path, "delete"))
 
-    def needs(self, path: str) -> tuple[Grant, ...]:
+    def needs(self, path: str, *, canary: bool = True) -> tuple[Grant, ...]:
         """See :class:`Engine`."""
-        return (
+        grants = (
             self._grant("data", path, "create", "read", "update"),
             self._grant("delete", path, "update"),
-            self._grant("metadata", path, "delete"),
         )
+        return (*grants, self._grant("metadata", path, "delete")) if canary else grants
 
     def describes(self, path: str) -> Grant | None:
         """See :class:`Engine`."""
@@ -204,7 +204,7 @@ class KvOne:
 
         self._client.call(f"delete {where}", act, self._grant(path, "delete"))
 
-    def needs(self, path: str) -> tuple[Grant, ...]:
+    def needs(self, path: str, *, canary: bool = True) -> tuple[Grant, ...]:
         """See :class:`Engine`."""
         return (self._grant(path, "create", "read", "update", "delete"),)
 
@@ -217,9 +217,7 @@ def engine_at(store: str, client: VaultClient, mount: str, number: int | None) -
     """The engine mounted at ``mount``: of the generation ``number``, or else as the server tells."""
     if number is None:
         with contextlib.suppress(Denied):  # as it also answers for a mount that is not there
-            number = client.call(
-                f"find the secrets engine {mount!r}", lambda vault: _generation(vault, mount)
-            )
+            number = generation_at(client, mount)
         if number is None:
             raise StoreError(
                 f"Store {store!r}: {mount!r} at {client.where} is no KV engine that {client.who} may see",
@@ -227,6 +225,12 @@ def engine_at(store: str, client: VaultClient, mount: str, number: int | None) -
                 f"{client.who} has to grant something below it; or say `kv_version: 2` (or 1).",
             )
     return KvTwo(client, mount) if number == 2 else KvOne(client, mount)
+
+
+def generation_at(client: VaultClient, mount: str) -> int | None:
+    """The KV version of the engine at ``mount``, or None where there is none that the server tells of.
+    Raises ``StoreError``, ``Denied`` where the token may not be told."""
+    return client.call(f"find the secrets engine {mount!r}", lambda vault: _generation(vault, mount))
 
 
 def _generation(vault: hvac.Client, mount: str) -> int | None:

@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -213,7 +214,17 @@ def test_a_region_that_is_missing_and_one_that_does_not_exist_are_told(
     assert "profile" in refusal(AwsSsm("aws", {"profile": "nobody"}).access)
     missing = AwsSecretsManager("aws", {"region": "no where!"}, Limits(1, 1, 1))
     assert "no where!" in refusal(missing.access)
-    assert "endpoint_url" in refusal(manager("http://a b").access)
+    assert "endpoint_url" in refusal(manager("https://a b").access)
+
+
+def test_plain_http_to_another_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for opened in (manager, parameters):
+        assert "plain http" in refusal(partial(opened, "http://aws.example"))
+        opened("http://aws.example", insecure=True).close()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://aws.example")
+    assert "aws.example is reached by plain http" in refusal(
+        AwsSecretsManager("aws", {"region": "eu-west-1"}).access
+    )
 
 
 def test_a_missing_credential_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -244,6 +244,13 @@ except StoreError as refused:
     assert [path.name for path in tmp_path.iterdir()] == [".env"]
 
 
+def test_a_line_that_bars_every_write_is_told_before_one(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("A=1\nnot a line = of a 'file\n")
+    with pytest.raises(StoreError, match=r"line 2 of .*\.env is not NAME=VALUE") as refused:
+        store_in(tmp_path).access()
+    assert "Mend that line" in refused.value.diagnostics[0].detail
+
+
 def test_somebody_elses_value_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("KEY=theirs\n")
     for over in (None, Secret("mine")):

@@ -299,13 +299,45 @@ def test_without_metadata_in_the_policy_labels_are_left_out(server: Vault, base:
         'path "secret/metadata/*" { capabilities = ["delete"] }',
     )
     store = opened(server.token("unlabelled"), prefix=base)
-    assert (
-        f'labels are not kept, which takes: path "secret/metadata/{base}/keyform-canary-*"' in store.access()
-    )
+    assert f'labels are not kept, which takes: path "secret/metadata/{base}/*"' in store.access()
     store.put(at("a"), Secret("one"), LABELS)
     held = store.look(at("a"))
     assert held is not None
     assert (held.version, dict(held.labels)) == ("1", {})
+
+
+def test_a_policy_for_the_canary_alone_is_not_taken_for_one_for_the_keys(
+    server: Vault, base: str, opened: Opened
+) -> None:
+    canary = f"{base}/keyform-canary-*"
+    server.policy(
+        "canary",
+        f'path "secret/data/{canary}" {{ capabilities = ["create", "read", "update"] }}\n'
+        f'path "secret/delete/{canary}" {{ capabilities = ["update"] }}\n'
+        f'path "secret/metadata/{canary}" {{ capabilities = ["delete"] }}',
+    )
+    said = opened(server.token("canary"), prefix=base).access()
+    assert "secrets can be written" not in said
+    assert "other names beside it cannot" in said
+    assert f'path "secret/data/{base}/*" {{ capabilities = ["create", "read", "update"] }}' in said
+
+
+@pytest.mark.parametrize(("mount", "said", "is_"), [("secret", 1, 2), ("old", 2, 1)])
+def test_another_kv_version_than_the_mounts_is_told(
+    base: str, opened: Opened, mount: str, said: int, is_: int
+) -> None:
+    store = opened(mount=mount, kv_version=said, prefix=base)
+    for act in (store.access, store.probe):
+        message = told(act)
+        assert f"`kv_version: {said}`, and '{mount}'" in message
+        assert f"Write `kv_version: {is_}`" in message
+    opened(mount=mount, kv_version=is_, prefix=base).probe()
+
+
+def test_a_namespace_where_there_are_none_is_told(base: str, opened: Opened) -> None:
+    store = opened(namespace="team", prefix=base)
+    for act in (store.access, store.probe):
+        assert "has the namespace 'team', and there are none" in told(act)
 
 
 def test_a_mount_that_is_no_kv_engine_is_told(server: Vault, opened: Opened) -> None:

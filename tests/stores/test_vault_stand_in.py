@@ -128,6 +128,9 @@ def put(store: VaultStore) -> Callable[[], object]:
         ({}, {}, "has no address"),
         ({"address": "vault.example:8200"}, {}, "is not the address of a server"),
         ({"address": "https://v/x y"}, {}, "is not the address of a server"),
+        ({"address": "http://v:8200"}, {}, "v is reached by plain http"),
+        ({}, {"VAULT_ADDR": "http://v:8200"}, "v is reached by plain http"),
+        ({"address": "https://me:secret@v"}, {}, "its address is not that of a server"),
         ({"address": "https://v", "client_cert": "c.pem"}, {}, "half a client certificate"),
         (
             {"address": "https://v", "token": Secret("t"), "auth": {"method": "kubernetes", "role": "r"}},
@@ -148,6 +151,10 @@ def test_options_that_cannot_work_are_told(
     options: dict[str, Any], env: dict[str, str], said: str, tmp_path: Path
 ) -> None:
     assert said in told(lambda: open_store("vault", options, tmp_path, env))
+
+
+def test_plain_http_can_be_allowed(tmp_path: Path) -> None:
+    open_store("vault", {"address": "http://v:8200", "insecure": True, "token": Secret("t")}, tmp_path, {})
 
 
 def test_the_environment_names_server_namespace_and_token(
