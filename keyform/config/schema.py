@@ -7,9 +7,13 @@ data from which the sentences are made.
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
+
+import yaml
 
 from keyform.diagnostics import did_you_mean
 from keyform.documents.kinds import actual, expected
@@ -114,8 +118,9 @@ def _sentences(failure: Any, path: Path) -> Iterable[tuple[str, Path, bool, str,
             if name not in known
         )
     if rule == "required":
+        known = failure.schema.get("properties", {})
         return [
-            ("missing-field", path, True, f"{thing} has no `{name}`", _missing_hint(name, path))
+            ("missing-field", path, True, f"{thing} has no `{name}`", _missing_hint(name, path, known))
             for name in wanted
             if name not in found
         ]
@@ -164,11 +169,30 @@ def _sentences(failure: Any, path: Path) -> Iterable[tuple[str, Path, bool, str,
     if rule in ("minimum", "maximum"):
         bound = "at least" if rule == "minimum" else "at most"
         return [("bad-value", path, False, f"{thing} must be {bound} {wanted:,}", "")]
+    if rule == "pattern" and wanted.startswith("^https?://") and re.fullmatch(r"[\w.-]+:\d+", found):
+        detail = f"Write its scheme too: `{path[-1]}: https://{found}`, or http:// on this machine."
+        return [("bad-value", path, False, f"{thing} cannot be `{found}`: it has no scheme", detail)]
     if rule == "pattern" and not any(is_sensitive(part) for part in path if isinstance(part, str)):
         said = failure.schema.get("description", "")
         hint = f"{said} {_example_hint(path, failure.schema)}".strip()
         return [("bad-value", path, False, f"{thing} cannot be `{found}`", hint)]
+    if rule in ("oneOf", "anyOf") and all(branch.keys() == {"required"} for branch in wanted):
+        names = [name for branch in wanted for name in branch["required"]]
+        return [_choice(names, failure, path)] if isinstance(found, dict) else []  # which has its own error
     return [("invalid", path, False, f"{thing} is not valid here", _example_hint(path, failure.schema))]
+
+
+def _choice(names: list[str], failure: Any, path: Path) -> tuple[str, Path, bool, str, str]:
+    """What is wrong where one of these fields is needed, and with ``oneOf`` no more than one."""
+    given = [f"`{name}`" for name in names if name in failure.instance]
+    if given:
+        summary = f"{_thing(path)} has {' and '.join(given)}"
+        return "conflicting-fields", path, True, summary, "Keep one of them; they cannot stand together."
+    known = failure.schema.get("properties", {})
+    shown = [f"`{name}: {_flow(known[name]['examples'][0])}`" for name in names]
+    summary = f"{_thing(path)} has neither {' nor '.join(f'`{name}`' for name in names)}"
+    one = "one of them" if failure.validator == "oneOf" else "one of them, or both"
+    return "missing-field", path, True, summary, f"Add {one}: {' or '.join(shown)}."
 
 
 def _unknown_hint(name: str, known: Mapping[str, Any], path: Path) -> str:
@@ -183,12 +207,13 @@ def _unknown_hint(name: str, known: Mapping[str, Any], path: Path) -> str:
     return hint
 
 
-def _missing_hint(name: str, path: Path) -> str:
+def _missing_hint(name: str, path: Path, known: Mapping[str, Any]) -> str:
     if name == "secret":
         return f"Say where its secret goes, like `secret: keys/{path[-1]}`."
     if name == "revoke":
         return "Write `revoke: true` to revoke it, or `revoke: false` to forget it and let it live."
-    return f"Add `{name}:`."
+    examples = known.get(name, {}).get("examples") if path[:1] == ("stores",) else None
+    return f"Add `{name}: {_flow(examples[0])}`, or what is right for you." if examples else f"Add `{name}:`."
 
 
 def _type_hint(wanted: str | list[str], found: Any, path: Path, schema: Mapping[str, Any]) -> str:
@@ -201,9 +226,10 @@ def _type_hint(wanted: str | list[str], found: Any, path: Path, schema: Mapping[
             return f"Write it with a unit, like `{shown}d`."
         return f'Put it in quotes: "{shown}".'
     if wanted == "array" and isinstance(found, str):
-        return (
-            f"Write `[{found}]`." if not is_sensitive(name) and len(found) <= 80 else "Write it in brackets."
-        )
+        if is_sensitive(name) or len(found) > 80:
+            return "Write it in brackets."
+        words = _words(found) if path[0] == "stores" and "{path}" in str(schema.get("examples")) else [found]
+        return f"Write `{name}: {_flow(words)}`."
     if wanted == "boolean" and isinstance(found, str):
         return "Write `true` or `false` without quotes."
     if not path:
@@ -227,4 +253,27 @@ def _flow(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(_flow, value)) + "]"
     text = str(value).lower() if isinstance(value, bool) else str(value)
-    return f'"{text}"' if isinstance(value, str) and ("${" in text or ": " in text) else text
+    return text if not isinstance(value, str) or _plain(text) else json.dumps(text, ensure_ascii=False)
+
+
+def _plain(text: str) -> bool:
+    """Whether a text needs no quotes in YAML, in brackets too."""
+    try:
+        return bool(yaml.safe_load(f"[{text}]") == [text])
+    except (yaml.YAMLError, ValueError):
+        return False
+
+
+def _words(line: str) -> list[str]:
+    """A command line as the list that a store of type exec takes; a shell's script names the place by
+    variables, since what stands in it is code."""
+    try:
+        words = shlex.split(line)
+    except ValueError:  # a quote that is never closed
+        words = line.split()
+    scripts = {number + 1 for number, word in enumerate(words) if re.fullmatch("-[a-z]*c", word)}
+    return [_by_variables(word) if number in scripts else word for number, word in enumerate(words)]
+
+
+def _by_variables(script: str) -> str:
+    return re.sub(r"""(["']?)\{(path|field)\}\1""", lambda found: f'"$KEYFORM_{found[2].upper()}"', script)

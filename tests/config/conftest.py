@@ -88,7 +88,7 @@ def read(folder: Path, **options: Any) -> Config:
         "now": NOW,
         "env": {},
         "profile_of": lambda kind, _: PROFILES.get(kind),
-        "store_types": ("age", "vault", "acme"),
+        "store_types": ("age", "exec", "github-actions", "vault", "acme"),
         "check_place": lambda store, place: place,
         "folder_of": lambda store, folder: None,
         "state_types": ("local", "s3"),

@@ -44,6 +44,55 @@ CASES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
         "10:5",
         ("`owner`", "keyform.yaml:9:5"),
     ),
+    "a store with one field too many": (
+        "stores:\n  s: {type: github-actions, repository: acme/web, organization: acme}\n",
+        "conflicting-fields",
+        "4:3",
+        ("store `s` has `repository` and `organization`", "Keep one"),
+    ),
+    "a store without either of two fields": (
+        "stores:\n  s: {type: github-actions}\n",
+        "missing-field",
+        "4:3",
+        ("store `s` has neither `repository` nor `organization`", "Add one of them: `repository: "),
+    ),
+    "commands that cannot read": (
+        'stores:\n  s: {type: exec, put: [./s, w, "{path}"], delete: [./s, d, "{path}"]}\n',
+        "missing-field",
+        "4:3",
+        (
+            "store `s` has neither `get` nor `look`",
+            'Add one of them, or both: `get: [./secrets, read, "{path}"]` or `look: [./secrets,',
+        ),
+    ),
+    "a command that is missing": (
+        'stores:\n  s: {type: exec, put: [./s, w, "{path}"], get: [./s, r, "{path}"]}\n',
+        "missing-field",
+        "4:3",
+        ("store `s` has no `delete`", 'Add `delete: [./secrets, remove, "{path}"]`'),
+    ),
+    "a command that is no list": (
+        'stores:\n  s: {type: exec, put: "./s w {path}", get: [g], delete: [d]}\n',
+        "wrong-type",
+        "4:24",
+        ("`put` of store `s` must be", 'Write `put: [./s, w, "{path}"]`'),
+    ),
+    "a script that is no list": (
+        "stores:\n  s: {type: exec, put: \"sh -c 'cat > {path}'\", get: [g], delete: [d]}\n",
+        "wrong-type",
+        "4:24",
+        ('Write `put: [sh, -c, cat > "$KEYFORM_PATH"]`',),
+    ),
+    "a server without a scheme": (
+        'stores:\n  s: {type: vault, address: "127.0.0.1:8200"}\n',
+        "bad-value",
+        "4:29",
+        (
+            "`127.0.0.1:8200`: it has no scheme",
+            "`address: https://127.0.0.1:8200`",
+            "http:// on this machine",
+        ),
+    ),
     "tab indentation": ("keys:\n\ta: 1\n", "yaml-syntax", "4:1", ("tab", "spaces")),
     "bad syntax": ("keys: {a: [1, 2}\n", "yaml-syntax", "3:16", ("not valid YAML",)),
     "bracket never closed": (

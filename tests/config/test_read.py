@@ -113,7 +113,7 @@ def test_the_collector_is_left_as_it_was(config: Loader) -> None:
 def test_the_pure_parser_reads_the_same(
     monkeypatch: pytest.MonkeyPatch, config: Loader, refused: Refuser
 ) -> None:
-    text = "version: 1\nstores: {s: &s {type: vault, address: x}, t: {<<: *s, mount: y}}\n"
+    text = "version: 1\nstores: {s: &s {type: vault, address: 'https://x'}, t: {<<: *s, mount: y}}\n"
     with_libyaml = config(text).digest
     monkeypatch.setattr("keyform.documents.parse.Loader", yaml.SafeLoader)
     monkeypatch.setattr("keyform.documents.locate.Loader", yaml.SafeLoader)
