@@ -22,7 +22,7 @@ from keyform.engine.holding import (
     Holdings,
 )
 from keyform.engine.planner import is_targeted
-from keyform.engine.sight import DESTROY, IMPORT_ONLY, Options
+from keyform.engine.sight import DESTROY, IMPORT_ONLY, NORMAL, Options
 from keyform.errors import StoreError
 from keyform.model import Place, fingerprint_matches
 from keyform.ports import Store
@@ -35,14 +35,18 @@ THREADS = 16
 GIVE_UP = 3
 """Failures after which a store is taken for one that cannot be looked at."""
 
-Wanted = tuple[Place, KeyRecord]
+Wanted = tuple[Place, KeyRecord | None]
+"""A place, and the key whose secret is recorded there; None where a secret is to come for the first time."""
 
 
-def look_at_stores(ws: Workspace, state: State, options: Options, unsettled: frozenset[Place]) -> Holdings:
-    """What the places of all declared keys hold. ``unsettled`` are places that an interrupted apply may have
-    written to; they are left out. A store that fails makes a diagnostic, and no error."""
+def look_at_stores(
+    ws: Workspace, state: State, options: Options, unsettled: frozenset[Place], *, ahead: bool = False
+) -> Holdings:
+    """What the places of all declared keys hold; with ``ahead``, also whether something is where a secret is
+    to come. ``unsettled`` are places that an interrupted apply may have written to; they are left out. A
+    store that fails makes a diagnostic, and no error."""
     by_store: dict[str, list[Wanted]] = {}
-    for place, record in _wanted(ws, state, options):
+    for place, record in (*_wanted(ws, state, options), *(_coming(ws, state, options) if ahead else ())):
         if place not in unsettled:
             by_store.setdefault(place.store, []).append((place, record))
     recorded = {place.store for r in state.keys.values() for g in r.generations() for place in g.written}
@@ -62,6 +66,7 @@ def look_at_stores(ws: Workspace, state: State, options: Options, unsettled: fro
         frozenset(_unread(ws, used)),
         frozenset(recorded - set(ws.config.stores)),
         {look.name: look.problem for look in looks if look.problem is not None},
+        frozenset(place for look in looks for place in look.taken),
     )
 
 
@@ -74,6 +79,16 @@ def _wanted(ws: Workspace, state: State, options: Options) -> Iterator[Wanted]:
         if known and (not options.targets or is_targeted(address, options, ws.desired)):
             for place in record.current.places:
                 yield place, record
+
+
+def _coming(ws: Workspace, state: State, options: Options) -> Iterator[Wanted]:
+    """The declared places that no secret of the state is recorded at."""
+    if options.mode != NORMAL:
+        return
+    known = {place for r in state.keys.values() for g in r.generations() for place in g.written}
+    for want in ws.desired.keys:
+        if not options.targets or is_targeted(want.address, options, ws.desired):
+            yield from ((place, None) for place in want.places if place not in known)
 
 
 def _unread(ws: Workspace, names: set[str]) -> Iterator[str]:
@@ -92,6 +107,7 @@ class _Look:
     name: str
     wanted: tuple[Wanted, ...]
     found: dict[Place, Found] = field(default_factory=dict)
+    taken: list[Place] = field(default_factory=list)
     problem: Diagnostic | None = None
     failures: int = 0
 
@@ -117,7 +133,10 @@ class _Look:
         if self.failures >= GIVE_UP:
             return
         try:
-            self.found[place] = _found(store, place, record)
+            if record is not None:
+                self.found[place] = _found(store, place, record)
+            elif store.look(place) is not None:
+                self.taken.append(place)
         except StoreError as problem:
             self.failures += 1
             self.problem = self.problem or problem.diagnostics[0]

@@ -45,11 +45,14 @@ def look(
     options: Options,
     pending: frozenset[str] = frozenset(),
     unsettled: frozenset[Place] = frozenset(),
+    *,
+    ahead: bool = False,
 ) -> Sight:
     """Everything that a plan is made from, as it is now. ``pending``: see :class:`Sight`; ``unsettled``:
-    places that an interrupted apply may have written to."""
+    places that an interrupted apply may have written to; ``ahead``: look also where a secret is to come,
+    which an apply does by itself."""
     with ThreadPoolExecutor(1, thread_name_prefix="look") as pool:
-        stores = pool.submit(look_at_stores, ws, state, options, unsettled)
+        stores = pool.submit(look_at_stores, ws, state, options, unsettled, ahead=ahead)
         views = view_services(ws, touched_services(ws, state))
         held = stores.result()
     now, where = ws.clock.now(), whereabouts(ws)

@@ -70,7 +70,7 @@ def plan_now(ws: Workspace, options: Options) -> Plan:
         state, pending = replay.folded_into(state), _pending(replay, state.lineage)
         unsettled = frozenset(place for intent in replay.open for place in intent.step.places)
         unsettled |= {place for place, _ in replay.half_copied()}
-    plan = make_plan(look(ws, state, options, pending, unsettled), options)
+    plan = make_plan(look(ws, state, options, pending, unsettled, ahead=True), options)
     if running is not None:
         told = _about_running(running)
     elif replay is not None:

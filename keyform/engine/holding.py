@@ -44,12 +44,14 @@ AS_RECORDED = Found(HELD)
 @dataclass(frozen=True, slots=True)
 class Holdings:
     """What was found, by place. ``unread``: stores whose values cannot be read back. ``absent``: stores that
-    hold something of the state and are no longer declared. ``unseen``: why a store could not be compared."""
+    hold something of the state and are no longer declared. ``unseen``: why a store could not be compared.
+    ``taken``: places where something is although no secret is recorded there."""
 
     found: Mapping[Place, Found] = field(default_factory=dict)
     unread: frozenset[str] = frozenset()
     absent: frozenset[str] = frozenset()
     unseen: Mapping[str, Diagnostic] = field(default_factory=dict)
+    taken: frozenset[Place] = frozenset()
 
     def at(self, place: Place) -> Found:
         return self.found.get(place, NOT_SEEN)
@@ -182,6 +184,15 @@ def about_stores(
             "Whether a value there was changed is told by the version or time of its last write.",
         )
     for change in changes:
+        coming = [p for step in change.steps if step.op in (MINT, RELOCATE) for p in step.places]
+        for place in dict.fromkeys(place for place in coming if place in holdings.taken):
+            yield warning(
+                "place-taken",
+                f"{change.address}: {place} holds a value already; apply overwrites it only with "
+                "--overwrite-secrets, and refuses otherwise",
+                "Choose another `secret`, or find out who wrote that value and delete it if nobody needs it.",
+                address=change.address,
+            )
         for one in change.stored:
             if one.found in (OTHER, CHANGED):
                 yield warning(

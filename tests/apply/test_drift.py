@@ -393,6 +393,24 @@ def test_a_refresh_tells_and_changes_nothing(world: World) -> None:
     assert (told.code, told.summary) == ("store-drift", "keys.a: second:b no longer holds its secret")
 
 
+@pytest.mark.parametrize("new", ["secret: taken", "secret: [a, taken]"])
+@pytest.mark.parametrize("first", [(), ("secret: a",)])
+def test_a_value_at_a_new_place_is_told_by_the_plan(world: World, first: tuple[str, ...], new: str) -> None:
+    world.write(declare(a=new))
+    for fields in first:
+        world.write(declare(a=fields)).apply()
+    write(world, Place("local", "taken"), "somebody else's")
+    world.write(declare(a=new))
+    (told,) = world.plan().diagnostics
+    assert (told.severity, told.code, told.address) == ("warning", "place-taken", "keys.a")
+    assert "local:taken" in told.summary
+    assert "--overwrite-secrets" in told.summary
+    with pytest.raises(PlanError):
+        world.apply()
+    assert not world.apply(overwrite=True).failed
+    assert codes(world) == []
+
+
 def test_only_the_targets_are_looked_at(world: World) -> None:
     world.write(declare("a", "b")).apply()
     delete(world, ONE, Place("local", "b"))
