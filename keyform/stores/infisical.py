@@ -22,6 +22,7 @@ import httpx
 from keyform.errors import StoreError
 from keyform.model import Place, Secret
 from keyform.ports import ANYTHING, Held, Over
+from keyform.stores.canary import keeps
 from keyform.stores.http import Rest
 from keyform.stores.http_access import Credential, checked_address
 from keyform.stores.http_failures import Refused
@@ -121,13 +122,7 @@ class InfisicalStore:
     def probe(self) -> None:
         """See :class:`~keyform.ports.Store`."""
         place = Place(self.name, f"KEYFORM_CANARY_{_random.token_hex(8).upper()}")
-        canary = Secret(_random.token_urlsafe(32))
-        self.put(place, canary, {}, None)
-        try:
-            kept = self.get(place)
-        finally:
-            self.delete(place)
-        if kept != canary:
+        if not keeps(self, place):
             raise StoreError(
                 f"Store {self.name!r} gave back something else than was written to {self._where}",
                 "Check that nothing rewrites secrets there, then try again.",

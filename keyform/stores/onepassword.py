@@ -21,6 +21,7 @@ import httpx
 from keyform.errors import StoreError
 from keyform.model import Place, Secret
 from keyform.ports import ANYTHING, Held, Over
+from keyform.stores.canary import keeps
 from keyform.stores.http import Answer, Rest, Said
 from keyform.stores.http_access import Bearer, checked_address, credential, missing
 from keyform.stores.onepassword_items import (
@@ -123,13 +124,7 @@ class OnePasswordStore:
     def probe(self) -> None:
         """See :class:`~keyform.ports.Store`."""
         place = Place(self.name, f"keyform-canary-{_random.token_hex(8)}")
-        canary = Secret(_random.token_urlsafe(32))
-        self.put(place, canary, {}, None)
-        try:
-            kept = self.get(place)
-        finally:
-            self.delete(place)
-        if kept != canary:
+        if not keeps(self, place):
             raise StoreError(
                 f"Store {self.name!r} gave back something else than was written to the vault {self._vault!r}",
                 "Check that the Connect server is in step with 1Password (its /health), then try again.",
