@@ -22,6 +22,7 @@ from google.api_core.exceptions import NotFound
 from keyform.errors import StoreError
 from keyform.model import Place, Secret
 from keyform.ports import ANYTHING, Held, Over
+from keyform.stores.canary import keeps
 from keyform.stores.flat_names import FlatNames
 from keyform.stores.gcp_calls import Calls
 from keyform.stores.gcp_secrets import Secrets
@@ -135,16 +136,7 @@ class GoogleSecretManagerStore:
     def probe(self) -> None:
         """See :class:`~keyform.ports.Store`."""
         place = Place(self.name, f"keyform-canary-{_random.token_hex(8)}")
-        canary = Secret(_random.token_urlsafe(32))
-        try:
-            self.put(place, canary, {})
-            found = self.get(place)
-        except StoreError:
-            with suppress(StoreError):  # what went wrong first is what is told
-                self.delete(place)
-            raise
-        self.delete(place)
-        if found != canary:
+        if not keeps(self, place):
             raise StoreError(
                 f"Store {self.name!r} gave back something else than was written to {self._parent}",
                 "Check that nothing else writes secrets there whose names begin with keyform-canary.",

@@ -23,6 +23,7 @@ from typing import Any
 from keyform.errors import StoreError
 from keyform.model import Place, Secret
 from keyform.ports import ANYTHING, Held, Over
+from keyform.stores.canary import keeps
 from keyform.stores.http_access import checked_address
 from keyform.stores.over import allow
 from keyform.stores.turns import turn
@@ -138,13 +139,7 @@ class VaultStore:
         agreed(self.name, self._client, self._mount, self._number)
         place = Place(self.name, f"{CANARY}{_random.token_hex(8)}")
         path = self._path(place)
-        canary = Secret(_random.token_urlsafe(32))
-        self.put(place, canary, {}, None)
-        try:
-            found = self.get(place)
-        finally:
-            self._engine.purge(path, str(place))
-        if found != canary:
+        if not keeps(self, place, lambda place: self._engine.purge(path, str(place))):
             raise StoreError(
                 f"Store {self.name!r} gave back something else than was written to {self._client.where}",
                 "A proxy or a performance standby may answer with what was before; use the active node.",
