@@ -43,7 +43,7 @@ ENDPOINT = "https://app.infisical.com"
 
 _FOLDER = re.compile(r"[A-Za-z0-9_-]+\Z")
 _NAME = re.compile(r"[^\s:/]+\Z")
-_TURNS = 8
+_TURNS, _REFUSALS = 12, 3
 _ADVICE = {
     401: "Check the machine identity: its client id and secret, or its token, are wrong, expired or revoked.",
     403: "Grant the identity what docs/stores/infisical.md lists, in this environment and folder.",
@@ -154,6 +154,7 @@ class InfisicalStore:
         if why := fault_of(secret):
             summary = f"Store {self.name!r} cannot keep the value of {place}: {why}"
             raise StoreError(summary, "Keep it in another store.")
+        refused = 0
         for _ in range(_TURNS):
             held = self._read(place)
             present = value_of(held)
@@ -161,7 +162,13 @@ class InfisicalStore:
                 return version_of(held)
             if present != secret:
                 allow(self.name, place, over, present)
-            written = self._write(place, held, secret, labels)
+            try:
+                written = self._write(place, held, secret, labels)
+            except Refused:  # for one that was there in between, unless it comes again and again
+                refused += 1
+                if refused == _REFUSALS:
+                    raise
+                continue
             if written is not None:
                 return version_of(written)
         raise StoreError(
