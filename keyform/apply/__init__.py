@@ -2,7 +2,7 @@
 point leaves nothing that the next apply cannot finish."""
 
 from keyform.apply.adopt import adopt
-from keyform.apply.run import Outcome, apply, plan_now
+from keyform.apply.run import Outcome, apply, plan_now, sight_now
 from keyform.apply.workspace import Workspace, Wrapping
 
-__all__ = ["Outcome", "Workspace", "Wrapping", "adopt", "apply", "plan_now"]
+__all__ = ["Outcome", "Workspace", "Wrapping", "adopt", "apply", "plan_now", "sight_now"]

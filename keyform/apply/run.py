@@ -62,6 +62,14 @@ class Outcome:
 def plan_now(ws: Workspace, options: Options) -> Plan:
     """Read and plan; writes nothing and takes no lock. What an interrupted apply had completed by then is
     taken as done, and the plan says that there is something to recover."""
+    sight, told = sight_now(ws, options)
+    plan = make_plan(sight, options)
+    return replace(plan, diagnostics=(*told, *plan.diagnostics)) if told else plan
+
+
+def sight_now(ws: Workspace, options: Options) -> tuple[Sight, tuple[Diagnostic, ...]]:
+    """What a plan made now would see, and what there is to tell of an apply that is running or was
+    interrupted. Writes nothing and takes no lock."""
     running = ws.backend.holder()
     state, _, replay = _read(ws)
     pending: frozenset[str] = frozenset()
@@ -70,18 +78,17 @@ def plan_now(ws: Workspace, options: Options) -> Plan:
         state, pending = replay.folded_into(state), _pending(replay, state.lineage)
         unsettled = frozenset(place for intent in replay.open for place in intent.step.places)
         unsettled |= {place for place, _ in replay.half_copied()}
-    plan = make_plan(look(ws, state, options, pending, unsettled, ahead=True), options)
+    sight = look(ws, state, options, pending, unsettled, ahead=True)
     if running is not None:
-        told = _about_running(running)
-    elif replay is not None:
+        return sight, (_about_running(running),)
+    if replay is not None:
         told = warning(
             "recovery-pending",
             "an earlier apply was interrupted; the next apply first finishes what it left",
             "Run `keyform apply`. A plan saved now will be refused, since recovery changes the state.",
         )
-    else:
-        return plan
-    return replace(plan, diagnostics=(told, *plan.diagnostics))
+        return sight, (told,)
+    return sight, ()
 
 
 def _pending(replay: Replay, lineage: str) -> frozenset[str]:
