@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from operator import itemgetter
 
 from keyform.engine.diff import duration_diff, sentence
-from keyform.model import DesiredKey, KeySpec, LiveKey, Place, format_duration, instant
+from keyform.model import DesiredKey, KeySpec, LiveKey, Place, Rotation, format_duration, instant
 from keyform.state import Generation, KeyRecord
 
 
@@ -37,16 +38,24 @@ def no_longer_stored(want: DesiredKey, current: Generation, holders: Mapping[Pla
     return "its secret is no longer stored" + (f": {takers[0]} has taken its place" if takers else "")
 
 
-def rotation_due(want: DesiredKey, record: KeyRecord, live: LiveKey, now: datetime) -> str | None:
-    """Why a new generation is due by the key's `rotation`, or None."""
-    policy = want.rotation
+def next_rotation(
+    policy: Rotation | None, born: datetime, ends: datetime | None
+) -> tuple[datetime, str] | None:
+    """When a generation ``born`` then, which expires at ``ends``, is due to be followed by the next one, and
+    why; None for never."""
     if policy is None:
         return None
-    born = record.current.created_at
-    if policy.every is not None and born + policy.every <= now:
-        return f"rotation is due: every {format_duration(policy.every)}, and it was minted {instant(born)}"
-    ends = live.spec.expires_at
-    if policy.before_expiry is not None and ends is not None and ends - policy.before_expiry <= now:
-        margin = format_duration(policy.before_expiry)
-        return f"rotation is due: it expires {instant(ends)}, in less than {margin}"
-    return None
+    moments = []
+    if policy.every is not None:
+        why = f"every {format_duration(policy.every)}, and it was minted {instant(born)}"
+        moments.append((born + policy.every, why))
+    if policy.before_expiry is not None and ends is not None:
+        why = f"it expires {instant(ends)}, in less than {format_duration(policy.before_expiry)}"
+        moments.append((ends - policy.before_expiry, why))
+    return min(moments, key=itemgetter(0), default=None)
+
+
+def rotation_due(want: DesiredKey, record: KeyRecord, live: LiveKey, now: datetime) -> str | None:
+    """Why a new generation is due by the key's `rotation`, or None."""
+    due = next_rotation(want.rotation, record.current.created_at, live.spec.expires_at)
+    return f"rotation is due: {due[1]}" if due is not None and due[0] <= now else None
