@@ -76,7 +76,7 @@ def _wanted(ws: Workspace, state: State, options: Options) -> Iterator[Wanted]:
     declared = {want.address for want in ws.desired.keys} | {move.before for move in ws.desired.moves}
     for address, record in state.keys.items():
         known = address in declared and record.current.fingerprint is not None
-        if known and (not options.targets or is_targeted(address, options, ws.desired)):
+        if known and (not options.scope or is_targeted(address, options, ws.desired)):
             for place in record.current.places:
                 yield place, record
 
@@ -87,7 +87,7 @@ def _coming(ws: Workspace, state: State, options: Options) -> Iterator[Wanted]:
         return
     known = {place for r in state.keys.values() for g in r.generations() for place in g.written}
     for want in ws.desired.keys:
-        if not options.targets or is_targeted(want.address, options, ws.desired):
+        if not options.scope or is_targeted(want.address, options, ws.desired):
             yield from ((place, None) for place in want.places if place not in known)
 
 

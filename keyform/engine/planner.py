@@ -72,7 +72,7 @@ def make_plan(sight: Sight, options: Options) -> Plan:
         planned += _projects(sight)
         planned += _declared_keys(sight, options)
         planned += _undeclared_keys(sight, options.mode == DESTROY, protected)
-    if options.targets:
+    if options.scope:
         planned = [p for p in planned if p.address is None or is_targeted(p.address, options, sight.desired)]
     if options.mode == IMPORT_ONLY:
         planned = [p for p in planned if not isinstance(p, Change) or p.action == IMPORT]
@@ -109,7 +109,7 @@ def _plan_of(
         unmanaged,
         tuple(dict.fromkeys(diagnostics)),
         options.mode,
-        options.targets,
+        options.scope,
     )
 
 
@@ -119,7 +119,7 @@ def _unchanged(sight: Sight, options: Options, planned: list[Planned]) -> int:
     if options.mode != REFRESH_ONLY:
         known |= {want.address for want in sight.desired.keys}
         known |= {project.address for project in sight.desired.projects}
-    if options.targets:
+    if options.scope:
         known = {address for address in known if is_targeted(address, options, sight.desired)}
     told = {p.address for p in planned if isinstance(p, Change) or p.severity == ERROR}
     return len(known - told)
@@ -261,7 +261,7 @@ def _view_of(sight: Sight, record: KeyRecord) -> ServiceView | None:
 
 def is_targeted(address: str, options: Options, desired: Desired) -> bool:
     """Whether the plan is about this address, where it is limited to some."""
-    wanted = set(options.targets)
+    wanted = set(options.scope)
     if address in wanted or address.partition("[")[0] in wanted:
         return True
     # A key's project has to be there before the key is, so it comes along.

@@ -35,12 +35,22 @@ class Options:
     """How to plan. ``targets`` are addresses (all instances of a ``for_each`` by its bare address);
     ``allow_mass_change`` lifts the guard on ending or replacing a large part of the keys;
     ``allow_endpoint_change`` says that services and stores whose declared address is not the recorded one
-    are the same ones under a new address."""
+    are the same ones under a new address. ``rotate`` are addresses of keys that somebody asked to rotate
+    whether they are due or not, to which the plan is then limited as by ``targets``; ``rotate_reason`` says
+    why (one line), and ``rotate_now`` that the old generations are not to live on beside the new one."""
 
     mode: str = NORMAL
     targets: tuple[str, ...] = ()
     allow_mass_change: bool = False
     allow_endpoint_change: bool = False
+    rotate: tuple[str, ...] = ()
+    rotate_reason: str | None = None
+    rotate_now: bool = False
+
+    @property
+    def scope(self) -> tuple[str, ...]:
+        """The addresses that the plan is limited to; empty for all."""
+        return tuple(dict.fromkeys((*self.targets, *self.rotate)))
 
 
 @dataclass(frozen=True, slots=True)
