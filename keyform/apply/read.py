@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from keyform.apply.holdings import look_at_stores
 from keyform.apply.workspace import Workspace
+from keyform.engine.holding import Holdings
 from keyform.engine.sight import Options, ServiceView, Sight
 from keyform.engine.whereabouts import Whereabouts
 from keyform.model import Place
@@ -47,16 +48,17 @@ def look(
     unsettled: frozenset[Place] = frozenset(),
     *,
     ahead: bool = False,
+    stores: bool = True,
 ) -> Sight:
     """Everything that a plan is made from, as it is now. ``pending``: see :class:`Sight`; ``unsettled``:
     places that an interrupted apply may have written to; ``ahead``: look also where a secret is to come,
-    which an apply does by itself."""
+    which an apply does by itself; ``stores`` False: leave the stores alone."""
     with ThreadPoolExecutor(1, thread_name_prefix="look") as pool:
-        stores = pool.submit(look_at_stores, ws, state, options, unsettled, ahead=ahead)
+        looking = pool.submit(look_at_stores, ws, state, options, unsettled, ahead=ahead) if stores else None
         views = view_services(ws, touched_services(ws, state))
-        held = stores.result()
+        held = looking.result() if looking else Holdings()
     now, where = ws.clock.now(), whereabouts(ws)
-    return Sight(ws.desired, state, views, now, ws.config.digest, where, pending, held)
+    return Sight(ws.desired, state, views, now, ws.config.digest, where, pending, held, ws.config.schedule)
 
 
 def whereabouts(ws: Workspace) -> Whereabouts:

@@ -67,9 +67,11 @@ def plan_now(ws: Workspace, options: Options) -> Plan:
     return replace(plan, diagnostics=(*told, *plan.diagnostics)) if told else plan
 
 
-def sight_now(ws: Workspace, options: Options) -> tuple[Sight, tuple[Diagnostic, ...]]:
+def sight_now(
+    ws: Workspace, options: Options, *, stores: bool = True
+) -> tuple[Sight, tuple[Diagnostic, ...]]:
     """What a plan made now would see, and what there is to tell of an apply that is running or was
-    interrupted. Writes nothing and takes no lock."""
+    interrupted. Writes nothing and takes no lock. ``stores`` False: without a look at the stores."""
     running = ws.backend.holder()
     state, _, replay = _read(ws)
     pending: frozenset[str] = frozenset()
@@ -78,7 +80,7 @@ def sight_now(ws: Workspace, options: Options) -> tuple[Sight, tuple[Diagnostic,
         state, pending = replay.folded_into(state), _pending(replay, state.lineage)
         unsettled = frozenset(place for intent in replay.open for place in intent.step.places)
         unsettled |= {place for place, _ in replay.half_copied()}
-    sight = look(ws, state, options, pending, unsettled, ahead=True)
+    sight = look(ws, state, options, pending, unsettled, ahead=True, stores=stores)
     if running is not None:
         return sight, (_about_running(running),)
     if replay is not None:

@@ -34,6 +34,7 @@ VERBS = {
     "destroy": "Revoke every key that the state owns.",
     "import": "Adopt a key that exists at its service.",
     "generate": "Write YAML for the keys that a service already has.",
+    "calendar": "Show every expiry, rotation and revocation to come.",
     "show": "Show the state, or a saved plan.",
     "state": "Look into the state, or mend it.",
     "services": "List the service types and what each one knows.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -11,7 +12,7 @@ import click
 from keyform.cli import complete
 from keyform.engine.sight import NORMAL, REFRESH_ONLY, Options
 from keyform.errors import PlanError
-from keyform.model import normal_address
+from keyform.model import LATEST, normal_address, parse_instant
 
 if TYPE_CHECKING:
     from keyform.apply import Workspace
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 TEXT, JSON, MARKDOWN = "text", "json", "markdown"
+
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def format_option(*choices: str) -> Callable[[_Command], _Command]:
@@ -112,3 +115,15 @@ def check_targets(ws: Workspace, targets: Sequence[str]) -> None:
                 f"--target {target} is neither declared nor in the state",
                 f"Did you mean `{close[0]}`?" if close else "`keyform state list` shows the addresses.",
             )
+
+
+def moment(option: str, text: str) -> datetime:
+    """A time given on the command line. Raises ``UsageError``."""
+    try:
+        time = parse_instant(text)
+    except (ValueError, OverflowError):
+        raise click.UsageError(f"{option} {text!r} is no time; write it like 2027-01-31T00:00:00Z.") from None
+    if not _EARLIEST <= time < LATEST:
+        years = f"{_EARLIEST.year} to {LATEST.year - 1}"
+        raise click.UsageError(f"{option} {text!r} is outside of the years {years}.")
+    return time

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from keyform.cli.options import (
     TEXT,
     check_targets,
     format_option,
+    moment,
     plan_options,
     planning,
     variable_options,
@@ -26,13 +27,10 @@ from keyform.engine.plan import FORMAT, Plan
 from keyform.engine.plan_file import dump_plan
 from keyform.errors import PlanError
 from keyform.files import advice, reason, write_private
-from keyform.model import LATEST, parse_instant
 
 if TYPE_CHECKING:
     from keyform.cli.session import Session
     from keyform.ports import Clock
-
-_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @click.command("plan")
@@ -76,7 +74,7 @@ def command(
             raise click.UsageError(
                 "--at and --out exclude each other: a plan for another time is not applied."
             )
-        session.clock = _Fixed(session.clock, _moment(at))
+        session.clock = _Fixed(session.clock, moment("--at", at))
     if out is not None:
         _refuse_other_files(session.path(out))
     options = planning(targets, refresh_only, allow_mass_change, allow_endpoint_change)
@@ -131,18 +129,6 @@ def _save(session: Session, plan: Plan, out: str) -> None:
     session.console.tell(
         f"The plan is saved to {path}. To apply exactly this:\n  {session.command('apply', out)}"
     )
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = parse_instant(text)
-    except (ValueError, OverflowError):
-        raise click.UsageError(f"--at {text!r} is no time; write it like 2027-01-31T00:00:00Z.") from None
-    if not _EARLIEST <= moment < LATEST:
-        raise click.UsageError(
-            f"--at {text!r} is outside of the years {_EARLIEST.year} to {LATEST.year - 1}."
-        )
-    return moment
 
 
 class _Fixed:

@@ -58,7 +58,8 @@ class Config:
     """Everything that the files of ``folder`` declare.
 
     ``digest`` covers all of it after defaults, variables and ``for_each``, credentials excepted.
-    ``diagnostics`` are warnings.
+    ``diagnostics`` are warnings. ``schedule``: how often keyform is run by itself, None where that is not
+    said.
     """
 
     folder: Path
@@ -69,6 +70,7 @@ class Config:
     digest: str
     diagnostics: tuple[Diagnostic, ...]
     sources: Sources = field(repr=False, compare=False)
+    schedule: timedelta | None = None
 
     def locate(self, source: SourceRef) -> tuple[Location, str]:
         """Where a part of the configuration stands, and that line of the file, credentials masked."""

@@ -22,6 +22,7 @@ from keyform.config.places import CheckPlace
 from keyform.config.projects import Projects
 from keyform.config.read import config_files
 from keyform.config.rules import ServiceRules
+from keyform.config.schedule import read_schedule, report_short_lives
 from keyform.config.schema import check
 from keyform.config.sections import ProfileOf, Sections, digestible
 from keyform.config.variables import Variables, read_var_files
@@ -89,6 +90,8 @@ def load(
                 return check_place(usable[place.store], place) if place.store in usable else place
 
             desired, used = _desired(merged, services, fill, problems, now, held)
+            schedule = read_schedule(merged, Values(problems))
+            report_short_lives(desired.keys, schedule, problems)
             report_overlaps(merged, usable, used, folder, folder_of, problems)
             sources = Sources(texts, problems.broken_files, _holds_credential)
             config = Config(
@@ -97,9 +100,10 @@ def load(
                 services=MappingProxyType(services),
                 stores=MappingProxyType(stores),
                 desired=desired,
-                digest="" if problems.any_error else _digest(state, services, stores, desired),
+                digest="" if problems.any_error else _digest(state, services, stores, desired, schedule),
                 diagnostics=(),
                 sources=sources,
+                schedule=schedule,
             )
     except TooManyProblems:
         sources = Sources(texts, problems.broken_files, _holds_credential)
@@ -202,6 +206,7 @@ def _digest(
     services: Mapping[str, ServiceConfig],
     stores: Mapping[str, StoreConfig],
     desired: Desired,
+    schedule: timedelta | None,
 ) -> str:
     return digest(
         [
@@ -216,6 +221,7 @@ def _digest(
             sorted([i.address, i.id] for i in desired.imports),
             sorted([m.before, m.after] for m in desired.moves),
             sorted([r.address, r.revoke] for r in desired.removals),
+            _seconds(schedule),
         ]
     )
 

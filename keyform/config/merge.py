@@ -13,7 +13,7 @@ Path = tuple[str | int, ...]
 
 _NAMED = ("variables", "services", "stores", "projects", "keys")
 _LISTED = ("imports", "moved", "removed")
-_SINGLE = ("state", "defaults")
+_SINGLE = ("state", "schedule", "defaults")
 _REQUIRED = {
     "keys": {"service", "secret"},
     "projects": {"service"},
@@ -45,6 +45,7 @@ class Merged:
     """
 
     state: Entry | None = None
+    schedule: Entry | None = None
     defaults: Entry | None = None
     variables: dict[str, Entry] = field(default_factory=dict)
     services: dict[str, Entry] = field(default_factory=dict)
@@ -92,7 +93,7 @@ def merge(trees: Mapping[str, Any], refused: Mapping[str, set[Path]], problems: 
 
 
 def _by_entry(paths: set[Path]) -> dict[Path, set[str]]:
-    """Refused paths as the refused fields of each entry (or of ``state`` and ``defaults``)."""
+    """Refused paths as the refused fields of each entry (or of a section that is one)."""
     bad: dict[Path, set[str]] = {}
     for path in paths:
         head, rest = (path[:1], path[1:]) if path and path[0] in _SINGLE else (path[:2], path[2:])
@@ -119,6 +120,8 @@ def _take_single(
         unknown = frozenset(bad.get((section,), ()))
         usable = {field: value for field, value in body.items() if field not in unknown}
         setattr(merged, section, Entry(file, (section,), usable, unknown))
+    elif isinstance(body, str) and (section,) not in bad:
+        setattr(merged, section, Entry(file, (section,), body))
     else:
         merged.incomplete = True
 

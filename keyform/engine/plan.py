@@ -34,6 +34,7 @@ MINT, ALTER, END, ADOPT, DROP, RENAME, RELOCATE, RESTORE, ERASE, RECORD = (
 )
 INCOMPLETE_LISTING = "incomplete-listing"
 STORE_UNSEEN = "store-unseen"
+EXPIRES_SOON = "expires-before-next-run"
 SET_ORIGINS, DROP_PROJECT, READDRESS = "set_origins", "forget_project", "readdress"
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from keyform.diagnostics import ERROR, Diagnostic, error
 from keyform.engine.adoption import plan_import
+from keyform.engine.calendar import expiring_before_next_run
 from keyform.engine.checklist import with_checklists
 from keyform.engine.declared import plan_first, plan_known
 from keyform.engine.guards import guard
@@ -84,6 +85,7 @@ def make_plan(sight: Sight, options: Options) -> Plan:
     diagnostics += strays
     diagnostics += about_listings(sight)
     diagnostics += notes(sight, changes)
+    diagnostics += expiring_before_next_run(sight, changes)
     declared = frozenset(want.address for want in sight.desired.keys)
     diagnostics += about_stores(sight.state, declared, sight.stores, changes)
     diagnostics += about_left(changes, sight.stores)
@@ -143,6 +145,11 @@ def _spare_claimed(changes: tuple[Change, ...]) -> tuple[Change, ...]:
         return step if kept == step.places else replace(step, places=kept)
 
     return tuple(replace(change, steps=tuple(map(spare, change.steps))) for change in changes)
+
+
+def after_moves(sight: Sight) -> Sight:
+    """The same with the addresses that the `moved` entries give."""
+    return replace(sight, state=_moves(sight)[1])
 
 
 def _moves(sight: Sight) -> tuple[list[Planned], State]:

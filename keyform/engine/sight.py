@@ -104,7 +104,8 @@ class ServiceView:
 class Sight:
     """Everything that a plan is made from. ``services`` holds every service that could be read, ``where``
     says which services and stores are declared. ``pending`` are the labels and ids of keys that an apply
-    which is running, or was interrupted, has still to account for. ``stores`` is what they hold."""
+    which is running, or was interrupted, has still to account for. ``stores`` is what they hold.
+    ``schedule``: how often keyform is run by itself, None where that is not said."""
 
     desired: Desired
     state: State
@@ -114,6 +115,7 @@ class Sight:
     where: Whereabouts = field(default_factory=Whereabouts)
     pending: frozenset[str] = frozenset()
     stores: Holdings = field(default_factory=Holdings)
+    schedule: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

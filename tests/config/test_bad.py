@@ -444,6 +444,10 @@ CASES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
         "10:31",
         ("not shorter",),
     ),
+    "schedule without every": ("schedule: 24h\n", "bad-value", "3:11", ("`24h`", "`schedule: every 24h`")),
+    "schedule as a number": ("schedule: 24\n", "wrong-type", "3:11", ("a number", "`schedule: every 24h`")),
+    "schedule without a unit": ("schedule: every 24\n", "bad-value", "3:11", ("`every 24`",)),
+    "schedule beyond measure": ("schedule: every 999y\n", "bad-duration", "3:11", ("100 years",)),
     "overlap too long": (
         key(SECRET + "rotation: {every: 1d, overlap: 24h}"),
         "bad-rotation",

@@ -423,3 +423,39 @@ def test_a_for_each_moves_as_a_whole(config: Loader) -> None:
         ('keys.oldest["x"]', 'keys.r["x"]'),
         ('keys.oldest["y"]', 'keys.r["y"]'),
     ]
+
+
+SCHEDULED = """\
+version: 1
+schedule: every 24h
+services: {{app: {{type: embedded}}}}
+keys:
+  k: {{service: app, kind: read, environment: live, secret: "k/${{each.key}}", for_each: [a, b], {fields}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ("expires_in: 30d", None),
+        ("expires_in: never, rotation: {every: 12h}", None),
+        ("expires_in: 30d, rotation: {before_expiry: 24h}", None),
+        ("expires_in: 30d, rotation: {before_expiry: 23h}", "due 23h ahead, and keyform runs every 1d"),
+        ("expires_in: 30d, rotation: {every: 29d, before_expiry: 1h}", None),
+        ("expires_in: 10d, rotation: {every: 239h}", "due 1h ahead"),
+        ("expires_in: 24h", "lives for 1d, and keyform runs every 1d"),
+    ],
+)
+def test_a_schedule_tells_of_keys_that_can_die_between_two_runs(
+    config: Loader, fields: str, words: str | None
+) -> None:
+    loaded = config(SCHEDULED.format(fields=fields))
+    assert loaded.schedule == timedelta(days=1)
+    found = [d for d in loaded.diagnostics if d.code == "short-life"]
+    assert len(found) == (words is not None)
+    assert all(words in d.summary for d in found)
+
+
+def test_the_digest_covers_the_schedule(config: Loader) -> None:
+    text = SCHEDULED.format(fields="expires_in: 30d")
+    assert config(text).digest != config(text.replace("24h", "12h")).digest

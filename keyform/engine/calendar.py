@@ -1,0 +1,202 @@
+"""What is to come: every expiry, rotation and revocation of the keys of the state, as far as policies tell.
+
+The first of each follows from what is recorded and live. Those after it suppose that every rotation is
+carried out when it is due. Nothing is foretold of a key beyond a moment at which it stops working.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from keyform.diagnostics import Diagnostic, warning
+from keyform.engine.due import next_rotation
+from keyform.engine.idle import unused_since
+from keyform.engine.plan import ALTER, EXPIRES_SOON, MINT, Change
+from keyform.engine.sight import ServiceView, Sight, presence
+from keyform.model import DesiredKey, format_duration, instant
+from keyform.state import KeyRecord
+
+FORMAT, VERSION = "keyform-calendar", 1
+EXPIRES, ROTATES, REVOKES = "expires", "rotates", "revokes"
+
+_MOST = 400
+"""Of one key; a rotation every minute is not written out for a year."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something that comes at ``at`` (not before, for what is due already). ``key_id`` None: of a generation
+    that is still to be minted. ``outage``: the key stops working then, and nothing has taken its place."""
+
+    at: datetime
+    event: str
+    address: str
+    service: str
+    generation: int
+    key_id: str | None
+    why: str
+    outage: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON form."""
+        return {
+            "at": instant(self.at),
+            "event": self.event,
+            "address": self.address,
+            "service": self.service,
+            "generation": self.generation,
+            "key_id": self.key_id,
+            "why": self.why,
+            "outage": self.outage,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """What comes from ``since`` until ``until``, in order. ``unminted``: declared keys that are still to be
+    made, of which nothing is known yet."""
+
+    lineage: str
+    since: datetime
+    until: datetime
+    entries: tuple[Entry, ...]
+    unminted: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON form."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "lineage": self.lineage,
+            "since": instant(self.since),
+            "until": instant(self.until),
+            "unminted": self.unminted,
+            "entries": [entry.as_json() for entry in self.entries],
+        }
+
+
+def calendar(sight: Sight, until: datetime) -> Calendar:
+    """Everything until then. Pure, like a plan."""
+    declared = {want.address: want for want in sight.desired.keys}
+    entries: list[Entry] = []
+    for address, record in sight.state.keys.items():
+        if (want := declared.get(address)) is not None:
+            entries += [entry for entry in _series(sight, record, want, until) if entry.at <= until]
+            entries += [entry for entry in _old(sight, record, want) if entry.at <= until]
+    entries.sort(key=lambda entry: (entry.at, entry.address, entry.generation, entry.event))
+    unminted = len(declared.keys() - sight.state.keys.keys())
+    return Calendar(sight.state.lineage, sight.now, until, tuple(entries), unminted)
+
+
+def _series(sight: Sight, record: KeyRecord, want: DesiredKey, until: datetime) -> Iterator[Entry]:
+    """What becomes of the current generation, and of those that follow it."""
+    now, this = sight.now, record.current
+    view = sight.services.get(this.service)
+    found = presence(view, this, now) if view else None
+    if view is None or found is None or found.live is None:
+        return
+    rotation = None if found.disabled else want.rotation
+    born, ends = this.created_at, found.live.spec.expires_at
+    for number in range(this.number, this.number + _MOST):
+        old = _Generation(want, number, this.id if number == this.number else None)
+        due = next_rotation(rotation, born, ends)
+        if ends is not None and (due is None or due[0] >= ends):
+            if ends > now:
+                yield old.entry(ends, EXPIRES, _nothing_renews(want, found.disabled), outage=True)
+            return
+        if due is None or due[0] > until:
+            return
+        at = max(due[0], now)
+        yield _Generation(want, number + 1, None).entry(at, ROTATES, due[1])
+        yield old.end(at + _overlap(want), ends, _gate(want, view))
+        born, ends = at, at + want.expires_in if want.expires_in else None
+
+
+def _nothing_renews(want: DesiredKey, disabled: bool) -> str:
+    if disabled:
+        return "nothing renews it before: it is disabled"
+    after = "" if want.expires_in is None else "; the first apply after that mints a new one"
+    return f"nothing renews it before{after}"
+
+
+def _old(sight: Sight, record: KeyRecord, want: DesiredKey) -> Iterator[Entry]:
+    """What becomes of the generations in their overlap."""
+    for generation in record.deposed:
+        view = sight.services.get(generation.service)
+        if view is None or generation.revoke_at is None:
+            continue
+        live = view.keys.get(generation.id)
+        at, gate = generation.revoke_at, _gate(want, view)
+        if gate is not None and live is not None:
+            at = max(at, unused_since(live, generation.created_at) + gate + view.profile.last_used_lag)
+        ends = live.spec.expires_at if live else generation.spec.expires_at
+        old = _Generation(want, generation.number, generation.id, generation.service)
+        yield old.end(max(at, sight.now), ends, gate)
+
+
+def _overlap(want: DesiredKey) -> timedelta:
+    return want.rotation.overlap if want.rotation else timedelta(0)
+
+
+def _gate(want: DesiredKey, view: ServiceView) -> timedelta | None:
+    """For how long an old generation has to be unused before it is revoked, where its service can tell."""
+    gate = want.rotation.revoke_when_unused_for if want.rotation else None
+    return gate if view.profile.shows_last_used else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Generation:
+    want: DesiredKey
+    number: int
+    key_id: str | None
+    service: str | None = None
+
+    def entry(self, at: datetime, event: str, why: str, *, outage: bool = False) -> Entry:
+        service = self.service or self.want.service
+        return Entry(at, event, self.want.address, service, self.number, self.key_id, why, outage)
+
+    def end(self, at: datetime, ends: datetime | None, gate: timedelta | None) -> Entry:
+        """How a generation that another one has followed ends: revoked, or by its own expiry before that."""
+        if ends is not None and ends <= at:
+            return self.entry(ends, EXPIRES, "it is an old generation by then")
+        why = f"its overlap of {format_duration(_overlap(self.want))} is over"
+        if gate is not None:
+            why += f", if it has not been used for {format_duration(gate)}"
+        return self.entry(at, REVOKES, why)
+
+
+def expiring_before_next_run(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
+    """The declared keys that expire before the run after this one, what the plan changes of them included."""
+    if sight.schedule is None:
+        return
+    steps = {step.address: step for change in changes for step in change.steps if step.op in (MINT, ALTER)}
+    for want in sight.desired.keys:
+        record, step = sight.state.keys.get(want.address), steps.get(want.address)
+        if step is not None and step.terms is not None and step.op == MINT:
+            span = step.terms.expires_in
+            ends = sight.now + span if span else want.spec.expires_at
+        elif step is not None and step.spec is not None:
+            ends = step.spec.expires_at
+        else:
+            ends = _expiry(sight, record) if record else None
+        if ends is None or not sight.now < ends <= sight.now + sight.schedule:
+            continue
+        yield warning(
+            EXPIRES_SOON,
+            f"{want.address} expires {instant(ends)}, before the next run: `schedule` has one every "
+            f"{format_duration(sight.schedule)}",
+            "Nothing renews it before that. Rotate it now with "
+            f"`{shlex.join(['keyform', 'rotate', want.address])}`, and give it a `rotation.before_expiry` "
+            "that is longer than the time between two runs.",
+            address=want.address,
+        )
+
+
+def _expiry(sight: Sight, record: KeyRecord) -> datetime | None:
+    view = sight.services.get(record.current.service)
+    live = presence(view, record.current, sight.now).live if view else None
+    return live.spec.expires_at if live else None
