@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from keyform.doubt import Doubt
 from keyform.encoding import rotation_from_json, rotation_to_json, spec_from_json, spec_to_json
 from keyform.errors import StateError
 from keyform.model import KeySpec, Place, Rotation, instant, parse_instant
@@ -125,7 +126,8 @@ class ProjectRecord:
 class State:
     """``lineage`` names the series of states for ever; ``serial`` counts its writes. ``run`` is the id of
     the apply that wrote it last, by which recovery knows whether a journal is in it already. ``services``
-    and ``stores`` say by name where those are that hold something of this state (no secrets)."""
+    and ``stores`` say by name where those are that hold something of this state (no secrets). ``doubts`` are
+    keys of nobody that may exist, oldest first."""
 
     lineage: str
     serial: int = 0
@@ -134,6 +136,7 @@ class State:
     projects: Mapping[str, ProjectRecord] = field(default_factory=dict)
     services: Mapping[str, str] = field(default_factory=dict)
     stores: Mapping[str, str] = field(default_factory=dict)
+    doubts: tuple[Doubt, ...] = ()
 
     @staticmethod
     def fresh() -> State:
@@ -143,6 +146,11 @@ class State:
     def with_key(self, record: KeyRecord) -> State:
         """This state with one key added or replaced."""
         return replace(self, keys={**self.keys, record.address: record})
+
+    def doubting(self, doubts: Iterable[Doubt]) -> State:
+        """This state with further doubts; one that it has already is added once only."""
+        known = {doubt.marker: doubt for doubt in (*self.doubts, *doubts)}
+        return replace(self, doubts=tuple(known.values()))
 
 
 def place_to_json(place: Place) -> dict[str, Any]:
@@ -256,12 +264,14 @@ def dump_state(state: State) -> bytes:
             for record in state.projects.values()
         }
     )
+    doubts = ",\n".join(f"    {json.dumps(doubt.as_json())}" for doubt in state.doubts)
+    told = f'  "doubts": [\n{doubts}\n  ],\n' if doubts else ""
     return (
         f'{{\n  "format": {json.dumps(FORMAT)},\n  "version": {VERSION},\n'
         f'  "lineage": {json.dumps(state.lineage)},\n  "serial": {state.serial},\n'
         f'  "run": {json.dumps(state.run)},\n'
         f'  "services": {block(state.services)},\n  "stores": {block(state.stores)},\n'
-        f'  "projects": {projects},\n  "keys": {keys}\n}}\n'
+        f'{told}  "projects": {projects},\n  "keys": {keys}\n}}\n'
     ).encode()
 
 
@@ -300,6 +310,7 @@ def load_state(data: bytes, where: str, advice: str = "Check the path in `state:
             },
             dict(raw.get("services", {})),
             dict(raw.get("stores", {})),
+            tuple(Doubt.from_json(doubt) for doubt in raw.get("doubts", ())),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise StateError(

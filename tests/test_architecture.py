@@ -21,12 +21,13 @@ MAY_IMPORT = {
     "ports": {"model", "diagnostics", "profile"},
     "masking": {"model", "diagnostics", "errors"},
     "encoding": {"model"},
-    "state": {"encoding", "model", "errors"},
+    "doubt": {"encoding", "model"},
+    "state": {"doubt", "encoding", "model", "errors"},
     "files": set(),
     "clock": set(),
     "schemas_location": set(),
     "engine": {
-        "dashboard", "encoding", "model", "diagnostics", "errors", "profile", "ports", "state",
+        "dashboard", "doubt", "encoding", "model", "diagnostics", "errors", "profile", "ports", "state",
         "schemas_location",
     },
     "documents": {"model", "diagnostics"},
@@ -40,10 +41,10 @@ MAY_IMPORT = {
     "conformance": {"model", "diagnostics", "errors", "profile", "ports"},
     "registry": {"model", "errors", "config", "ports", "services", "stores", "states"},
     "apply": {
-        "encoding", "model", "diagnostics", "errors", "masking", "profile", "ports", "state", "engine",
-        "config", "registry", "services",
+        "doubt", "encoding", "model", "diagnostics", "errors", "masking", "profile", "ports", "state",
+        "engine", "config", "registry", "services",
     },
-    "report": {"encoding", "model", "diagnostics", "profile", "ports", "state", "engine"},
+    "report": {"doubt", "encoding", "model", "diagnostics", "profile", "ports", "state", "engine"},
     "reference": set(),
 }  # fmt: skip
 """For each part of the package, the others that it may import; ``cli`` may import all of them."""

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from keyform.apply.journal import Intent
 from keyform.apply.workspace import Workspace
-from keyform.diagnostics import Diagnostic, note, warning
+from keyform.diagnostics import Diagnostic, note
 from keyform.engine.checklist import checklist, stray_checklist
 from keyform.engine.plan import ALTER, END, MINT, SET_ORIGINS, Step
 from keyform.errors import Pending
@@ -47,20 +47,10 @@ def undoing(ws: Workspace, step: Step, key_id: str) -> AbstractContextManager[No
 
 
 def settle_unseen(ws: Workspace, intent: Intent) -> Diagnostic:
-    """What becomes of an intent without a receipt at a service without a listing: where a person works, they
-    look and delete; else nothing can, and the user is told. Raises ``Pending``."""
+    """Have a person look for what came of an intent without a receipt, and delete it. Raises ``Pending``."""
     step = intent.step
     profile, spec = ws.service(step.service or "").profile, step.spec or KeySpec()
     since = instant(intent.sent.at.replace(microsecond=0)) if intent.sent else "the last apply"
-    if profile.operations.get("revoke") != ASSISTED:
-        return warning(
-            "perhaps-stray",
-            f"{step.address}: the interrupted apply may have minted a key named {spec.name!r} at "
-            f"{step.service}, whose secret is stored nowhere",
-            f"{step.service} lists no keys, so keyform cannot look. Look there for one made after {since}, "
-            "and revoke it.",
-            address=step.address,
-        )
     lines = stray_checklist(profile, spec, since)
     try:
         with ws.desk.turn(Task(step.address, step.service or "", "look for a stray key", lines)):

@@ -19,6 +19,7 @@ from keyform.apply.order import Chain, Waiting, leaves, waves
 from keyform.apply.seen import Seen
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error
+from keyform.doubt import Doubt
 from keyform.engine import plan as pl
 from keyform.engine.events import Event
 from keyform.engine.plan import Change, Step
@@ -40,6 +41,7 @@ class Results:
     done: int = 0
     failed: list[Diagnostic] = field(default_factory=list)
     skipped: int = 0
+    doubts: list[Doubt] = field(default_factory=list)
 
 
 class Executor:

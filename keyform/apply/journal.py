@@ -2,8 +2,8 @@
 events as they come true.
 
 One JSON object a line. A *section* begins with each run (an apply, or the recovery of one); an intent
-stays open until an event with its marker, or a ``void``, closes it. A section whose run is the state's
-``run`` is in the state already.
+stays open until an event with its marker, a ``doubt`` or a ``void`` closes it. A section whose run is the
+state's ``run`` is in the state already.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from keyform.doubt import Doubt
 from keyform.encoding import spec_from_json, spec_to_json
 from keyform.engine.events import Event, fold
 from keyform.engine.plan import Step
@@ -44,10 +45,12 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A create that was about to be sent: exactly what it asks for, and when."""
+    """A create that was about to be sent: exactly what it asks for, and when. ``unseen``: nothing can ever
+    show whether it was carried out, unless its answer comes."""
 
     spec: KeySpec
     at: datetime
+    unseen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +106,13 @@ class JournalWriter:
 
     def sent(self, marker: str, sent: Sent) -> None:
         """The create is about to be sent: from now on its key may come to be at any moment."""
-        self._write(
-            {
-                "record": "sent",
-                "marker": marker,
-                "spec": spec_to_json(sent.spec),
-                "at": instant(sent.at),
-            }
-        )
+        record = {
+            "record": "sent",
+            "marker": marker,
+            "spec": spec_to_json(sent.spec),
+            "at": instant(sent.at),
+        }
+        self._write({**record, "unseen": True} if sent.unseen else record)
 
     def receipt(self, marker: str, receipt: Receipt) -> None:
         """The service answered with a key."""
@@ -137,6 +139,11 @@ class JournalWriter:
         self._write(*({"record": "void", "marker": marker} for marker in markers))
         self.open.difference_update(markers)
 
+    def doubt(self, doubt: Doubt) -> None:
+        """Nobody can know whether the intent's key exists; closes the intent."""
+        self._write({"record": "doubt", **doubt.as_json()})
+        self.open.discard(doubt.marker)
+
     def event(self, index: int, event: Event, marker: str | None = None) -> None:
         """Step ``index`` of the plan came true; closes the intent ``marker``."""
         record: dict[str, Any] = {"record": "event", "index": index, "event": event.as_json()}
@@ -162,6 +169,7 @@ class Section:
     where: Whereabouts = field(default_factory=Whereabouts)
     copying: Mapping[int, Unread] = field(default_factory=dict)
     empty: frozenset[Place] = frozenset()
+    doubts: tuple[Doubt, ...] = ()
 
     def completed(self) -> tuple[int, ...]:
         """The plan's steps that have come true by the end of the section."""
@@ -210,8 +218,10 @@ class Replay:
         return state
 
     def folded_into(self, state: State) -> State:
-        """``state`` with every event that it lacks."""
-        return fold(state, (event for section in self.missing_from(state) for _, event in section.events))
+        """``state`` with every event and every doubt that it lacks."""
+        missing = self.missing_from(state)
+        state = fold(state, (event for section in missing for _, event in section.events))
+        return state.doubting(doubt for section in missing for doubt in section.doubts)
 
 
 def read_journal(journal: Journal, state: State) -> Replay | None:
@@ -280,7 +290,9 @@ def _replay(
         case "sent":
             intents[record["marker"]] = replace(
                 intents[record["marker"]],
-                sent=Sent(spec_from_json(record["spec"]), parse_instant(record["at"])),
+                sent=Sent(
+                    spec_from_json(record["spec"]), parse_instant(record["at"]), record.get("unseen", False)
+                ),
             )
         case "receipt":
             intents[record["marker"]] = replace(
@@ -301,6 +313,9 @@ def _replay(
             )
         case "void":
             intents.pop(record["marker"], None)
+        case "doubt":
+            intents.pop(record["marker"], None)
+            heads[-1] = replace(heads[-1], doubts=(*heads[-1].doubts, Doubt.from_json(record)))
         case "event":
             intents.pop(record.get("marker", ""), None)
             events[-1].append((record["index"], Event.from_json(record["event"])))

@@ -158,7 +158,8 @@ def _create(
     """Mint until an answer with a secret arrives. A key whose answer was lost is revoked: its secret can
     no longer be had."""
     for _ in range(MINT_ATTEMPTS):
-        sent = Sent(_asked(ws, intent.step), ws.clock.now())
+        unseen = not (service.profile.lists or service.profile.idempotent)
+        sent = Sent(_asked(ws, intent.step), ws.clock.now(), unseen)
         try:
             journal.sent(intent.marker, sent)
             intent = replace(intent, sent=sent)

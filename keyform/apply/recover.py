@@ -3,7 +3,8 @@
 For every open intent that was sent, the key that carries its marker is looked for at the service. If it
 is there and its secret is in the store, it is adopted; if its secret is not there, it is revoked, and the
 plan that follows mints it again. If it is not there, it may still come: the create is claimed, which is
-to send it once more, so that whatever arrives later is a repetition. Nothing else is touched.
+to send it once more, so that whatever arrives later is a repetition. Where nothing can be looked at or
+claimed, a doubt is kept. Nothing else is touched.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from keyform.apply.assist import settle_unseen, undoing
 from keyform.apply.journal import Intent, JournalWriter, Receipt
 from keyform.apply.mint import Owned, create, minted_event
 from keyform.apply.places import Written, finish_secret, labels_of, take_back, value_at
-from keyform.apply.read import view_services
+from keyform.apply.read import view_services, whereabouts
 from keyform.apply.seen import Before
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, note, warning
+from keyform.doubt import Doubt
 from keyform.engine.events import Event
 from keyform.engine.sight import ServiceView
 from keyform.errors import KeyformError, Pending, Refused, ServiceError, StateError, StoreError
@@ -32,6 +34,7 @@ from keyform.model import (
     ownership_label,
 )
 from keyform.ports import ANSWER_TIMEOUT, ANYTHING, Service
+from keyform.profile import ASSISTED
 from keyform.state import State, Versions
 
 NO_SKEW = timedelta(0)
@@ -43,12 +46,14 @@ request may be held back by rate limits. It is what tells whose a key is that ca
 @dataclass(slots=True)
 class Resolved:
     """What became of the intents: the events of those that came through, notes and warnings on the others,
-    and why some are open still. ``waiting`` are those that only a person's answer can close."""
+    and why some are open still. ``waiting`` are those that only a person's answer can close, ``doubts`` what
+    those became that nothing can close."""
 
     events: list[tuple[int, Event]] = field(default_factory=list)
     notes: list[Diagnostic] = field(default_factory=list)
     problems: list[KeyformError] = field(default_factory=list)
     waiting: list[Intent] = field(default_factory=list)
+    doubts: list[Doubt] = field(default_factory=list)
 
 
 def resolve(
@@ -78,6 +83,7 @@ class _Recovery:
         self._ws = ws
         self._journal = journal
         self._lineage = state.lineage
+        self._where = {**state.services, **whereabouts(ws).services}
         self._generations = [g for record in state.keys.values() for g in record.generations()]
         self._owned = {(generation.service, generation.id) for generation in self._generations}
         self._in_run = in_run
@@ -87,6 +93,10 @@ class _Recovery:
         """All intents of one service. Raises ``KeyformError`` when it cannot be read whole; what is wrong
         with a single intent is in ``resolved``."""
         if name not in self._ws.config.services:
+            if all(i.receipt is None and i.sent is not None and i.sent.unseen for i in intents):
+                for intent in intents:
+                    self._doubt(intent, None)
+                return
             raise StateError(
                 f"an interrupted apply was minting keys at {name}, which is no longer declared",
                 "Declare the service again and apply, so that keyform can look for those keys.",
@@ -136,9 +146,7 @@ class _Recovery:
                 elif last or self._claim(service, intent):
                     self._close(intent, "the interrupted apply had minted nothing")
                 elif not service.profile.lists:
-                    told = settle_unseen(self._ws, intent)
-                    self._journal.void(intent.marker)
-                    self.resolved.notes.append(told)
+                    self._settle_unseen(service, intent)
                 else:
                     unclaimed.append(intent)
             except KeyformError as problem:
@@ -237,6 +245,26 @@ class _Recovery:
             return False
         service.revoke(minted.key.id)
         return True
+
+    def _settle_unseen(self, service: Service, intent: Intent) -> None:
+        """Nothing shows what came of the intent: who works by hand is asked, elsewhere it becomes a doubt."""
+        if service.profile.operations.get("revoke") == ASSISTED:
+            told = settle_unseen(self._ws, intent)
+            self._journal.void(intent.marker)
+            self.resolved.notes.append(told)
+            return
+        label = ownership_label(self._lineage, intent.marker) if service.profile.marks else None
+        self._doubt(intent, label)
+
+    def _doubt(self, intent: Intent, label: str | None) -> None:
+        step, sent = intent.step, intent.sent
+        if sent is None:  # then no service has ever heard of it
+            return
+        service = step.service or ""
+        where = self._where.get(service, "")
+        doubt = Doubt(intent.marker, step.address, service, where, sent.spec, sent.at, label)
+        self._journal.doubt(doubt)
+        self.resolved.doubts.append(doubt)
 
     def _stored(self, service: Service, intent: Intent, key: LiveKey) -> tuple[Receipt, Versions] | None:
         """The receipt of a key whose secret every place holds, with the stores' versions of it; what was half

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from keyform.apply.assist import expect
 from keyform.apply.check import check_fit, check_saved_plan, check_unmoved
+from keyform.apply.doubts import ask_about_doubts
 from keyform.apply.execute import Executor, Report, Results
 from keyform.apply.journal import JournalWriter, Replay, read_journal
 from keyform.apply.mint import new_intent
@@ -17,6 +18,7 @@ from keyform.apply.places import probe_stores, take_back_unread
 from keyform.apply.read import look, whereabouts
 from keyform.apply.recover import Resolved, resolve
 from keyform.apply.seen import see_places, with_begun
+from keyform.apply.telling import about_dead, about_running, tell_of_doubts, tell_resolved, warn
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error, warning
 from keyform.engine.events import REVOKED, fold
@@ -26,8 +28,7 @@ from keyform.engine.planner import make_plan
 from keyform.engine.sight import Options, Sight
 from keyform.engine.whereabouts import Whereabouts, refused, with_whereabouts
 from keyform.errors import Interrupted, KeyformError, PlanError
-from keyform.model import Place, instant, ownership_label
-from keyform.ports import LockRecord
+from keyform.model import Place, ownership_label
 from keyform.state import State, dump_state
 
 SHORT_WHILE = 5.0
@@ -37,7 +38,8 @@ SHORT_WHILE = 5.0
 @dataclass(frozen=True, slots=True)
 class Recovered:
     """What a recovery led to: the state, the steps of the interrupted run that have come true, and what still
-    waits for a person, with what to tell about it. ``begun`` are places that it may have copied to."""
+    waits for a person, with what to tell about it. ``begun`` are places that it may have copied to.
+    ``closed``: the state lacks doubts that were closed since it was written."""
 
     state: State
     version: str | None
@@ -45,6 +47,7 @@ class Recovered:
     waiting: Waiting = field(default_factory=Waiting)
     told: tuple[Diagnostic, ...] = ()
     begun: frozenset[Place] = frozenset()
+    closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ def sight_now(
         unsettled |= {place for place, _ in replay.half_copied()}
     sight = look(ws, state, options, pending, unsettled, ahead=True, stores=stores)
     if running is not None:
-        return sight, (_about_running(running),)
+        return sight, (about_running(running),)
     if replay is not None:
         told = warning(
             "recovery-pending",
@@ -119,7 +122,7 @@ def apply(
     """
     with ws.locked() as dead:
         if dead is not None:
-            on_event(_told(_about_dead(dead.who, dead.host, dead.operation)))
+            warn((about_dead(dead),), on_event)
         state, version, replay = _read(ws)
         _refuse_elsewhere(ws, state, replay, options, plan)
         done: frozenset[int] | None = None
@@ -132,24 +135,47 @@ def apply(
                 raise Interrupted(recovered.told)
             if resumed:
                 done = recovered.completed
-        sight = look(ws, state, options if plan is None else Options(plan.mode, plan.targets))
+        saved = plan is not None
+        looking = options if plan is None else Options(plan.mode, plan.targets)
+        sight = look(ws, state, looking)
         if plan is None:
             plan = make_plan(sight, options)
             if plan.failed:
                 raise PlanError(plan.diagnostics)
-            digest = digest_of(plan)
-            on_event({"type": "planned", "summary": plan.summary, "digest": digest})
+            if plan.empty:
+                return _nothing_to_do(ws, sight, options, recovered, on_event)
+            on_event({"type": "planned", "summary": plan.summary, "digest": digest_of(plan)})
             asked = ws.clock.monotonic()
-            if plan.empty or not approve(plan):
-                return Outcome(plan, failed=recovered.told, declined=not plan.empty)
-            if ws.clock.monotonic() - asked > SHORT_WHILE:
-                sight = look(ws, state, options)
-                check_unmoved(plan, sight)
+            if not approve(plan):
+                return Outcome(plan, failed=recovered.told, declined=True)
         else:
             state = check_saved_plan(plan, sight, recovered.version is None, done)
-            digest = digest_of(plan)
-        recovered = replace(recovered, state=state, completed=done or frozenset())
-        return _carry_out(ws, plan, digest, sight, recovered, parallelism, overwrite, on_event, stop)
+            asked = ws.clock.monotonic()
+        known = len(state.doubts)
+        state = ask_about_doubts(ws, state, on_event)
+        if saved:
+            tell_of_doubts(state.doubts, state, on_event)
+        if ws.clock.monotonic() - asked > SHORT_WHILE:
+            sight = look(ws, state, looking)
+            if saved:
+                check_saved_plan(plan, sight, recovered.version is None, done)
+            else:
+                check_unmoved(plan, sight)
+        closed = len(state.doubts) < known
+        recovered = replace(recovered, state=state, completed=done or frozenset(), closed=closed)
+        return _carry_out(ws, plan, sight, recovered, parallelism, overwrite, on_event, stop)
+
+
+def _nothing_to_do(
+    ws: Workspace, sight: Sight, options: Options, recovered: Recovered, on_event: Report
+) -> Outcome:
+    """Of a plan without changes only the doubts are left to ask about."""
+    state = ask_about_doubts(ws, sight.state, on_event)
+    if state is not sight.state:
+        _commit(ws, state, recovered.version, state.run)
+    plan = make_plan(replace(sight, state=state), options)
+    on_event({"type": "planned", "summary": plan.summary, "digest": digest_of(plan)})
+    return Outcome(plan, failed=recovered.told)
 
 
 def _refuse_elsewhere(
@@ -190,12 +216,12 @@ def _recover(ws: Workspace, state: State, version: str | None, replay: Replay, o
     if replay.open:
         journal.begin(state.lineage, None, (), Whereabouts(state.services, state.stores))
         resolved = resolve(ws, journal, after, replay.open, in_run=False)
-        _tell_notes(resolved, on_event)
+        tell_resolved(resolved, on_event)
         if len(resolved.problems) == 1 and not resolved.waiting:
             raise resolved.problems[0]
         if len(resolved.problems) > len(resolved.waiting):
             raise KeyformError(_told_by(resolved.problems))
-        after = fold(after, (event for _, event in resolved.events))
+        after = fold(after, (event for _, event in resolved.events)).doubting(resolved.doubts)
         completed += [index for index, _ in resolved.events]
     copied = dict(replay.half_copied())
     take_back_unread(ws, copied, dict.fromkeys(copied))
@@ -218,7 +244,6 @@ def _told_by(problems: Iterable[KeyformError]) -> tuple[Diagnostic, ...]:
 def _carry_out(
     ws: Workspace,
     plan: Plan,
-    digest: str,
     sight: Sight,
     recovered: Recovered,
     parallelism: int,
@@ -238,20 +263,19 @@ def _carry_out(
     journal = JournalWriter(ws.backend.journal, str(uuid.uuid4()))
     intents = {index: new_intent(index, step) for index, step in steps if step.op == MINT}
     if steps:
-        journal.begin(state.lineage, digest, intents.values(), sight.where, done)
+        journal.begin(state.lineage, digest_of(plan), intents.values(), sight.where, done)
     executor = Executor(ws, journal, state, sight.services, intents, seen)
     results = executor.run(todo, parallelism, on_event, stop, waiting)
     ws.backend.check_lock()  # whoever broke it goes on from the journal
     if journal.open:
         _settle(ws, journal, state, results, on_event)
-    if results.events:
-        after = fold(state, (event for _, event in results.events))
-        _commit(ws, after, recovered.version, journal.run)
+    if results.events or results.doubts or recovered.closed:
+        after = fold(state, (event for _, event in results.events)).doubting(results.doubts)
+        _commit(ws, after, recovered.version, journal.run if steps else state.run)
     if steps and not journal.open and not waiting.services:
         ws.backend.journal.clear()
     ended = [event.service for _, event in results.events if event.kind == REVOKED]
-    for told in still_working(sight.services, ended, ws.clock.now()):
-        on_event(_told(told))
+    warn(still_working(sight.services, ended, ws.clock.now()), on_event)
     outcome = Outcome(
         plan,
         results.done,
@@ -274,7 +298,9 @@ def _settle(ws: Workspace, journal: JournalWriter, state: State, results: Result
     except KeyformError as problem:
         resolved = Resolved(problems=[problem])
     results.events += resolved.events
-    _tell_notes(resolved, on_event)
+    results.doubts += resolved.doubts
+    tell_resolved(resolved, on_event)
+    tell_of_doubts(resolved.doubts, state, on_event)
     if journal.open:
         results.failed += _told_by(resolved.problems)
         results.failed.append(
@@ -286,15 +312,7 @@ def _settle(ws: Workspace, journal: JournalWriter, state: State, results: Result
         )
 
 
-def _tell_notes(resolved: Resolved, on_event: Report) -> None:
-    for diagnostic in resolved.notes:
-        if diagnostic.severity == "warning":
-            on_event(_told(diagnostic))
-        else:
-            on_event({"type": "recovered", "address": diagnostic.address, "what": diagnostic.summary})
-
-
-def _commit(ws: Workspace, state: State, version: str | None, run: str) -> tuple[State, str]:
+def _commit(ws: Workspace, state: State, version: str | None, run: str | None) -> tuple[State, str]:
     state = with_whereabouts(replace(state, serial=state.serial + 1, run=run), whereabouts(ws))
     return state, ws.backend.write(dump_state(state), version)
 
@@ -309,25 +327,3 @@ def _complete(outcome: Outcome, todo: tuple[Chain, ...]) -> dict[str, object]:
             "skipped": outcome.skipped,
         },
     }
-
-
-def _about_dead(who: str, host: str, operation: str) -> Diagnostic:
-    return warning(
-        "lock-of-dead-process",
-        f"the `keyform {operation}` that {who} ran on {host} ended without unlocking the state",
-        "It was killed or crashed. This run finishes what it left.",
-    )
-
-
-def _about_running(holder: LockRecord) -> Diagnostic:
-    return warning(
-        "apply-running",
-        f"`keyform {holder.operation}` by {holder.who} on {holder.host} has been running since "
-        f"{instant(holder.since)}",
-        "The plan shows what it had completed by now. Plan again when it is over; a plan saved now will be "
-        "refused.",
-    )
-
-
-def _told(diagnostic: Diagnostic) -> dict[str, object]:
-    return {"type": "warning", "diagnostic": diagnostic.as_json()}

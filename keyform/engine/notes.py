@@ -8,6 +8,7 @@ from datetime import datetime
 
 from keyform.diagnostics import Diagnostic, note, warning
 from keyform.engine.diff import EVERYTHING
+from keyform.engine.doubts import about_doubt
 from keyform.engine.idle import idle_keys
 from keyform.engine.plan import DROP, END, MINT, REFRESH, Change
 from keyform.engine.sight import ServiceView, Sight
@@ -20,6 +21,7 @@ SHOWN_STALE = 5
 def notes(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
     """Notes on the services that the plan looked at or changes."""
     yield from _unseen(sight)
+    yield from (about_doubt(doubt, sight.state) for doubt in sight.state.doubts)
     yield from _disabled(sight, changes)
     yield from _stale(sight, changes)
     for name, view in sight.services.items():
@@ -145,7 +147,8 @@ def _unseen(sight: Sight) -> Iterator[Diagnostic]:
         (
             [view for view in views if view not in by_hand],
             "at the service",
-            "can revoke the key only if its id had arrived",
+            "can revoke the key only if its id had arrived; otherwise every plan tells of it until somebody "
+            "has looked there and says so",
         ),
     ):
         if group:

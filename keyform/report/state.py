@@ -17,17 +17,20 @@ from keyform.state import Generation, KeyRecord, State
 
 _HEADER = ("address", "service", "key", "expires", "secret")
 _PROJECT_HEADER = ("project", "service", "allowed origins")
+_DOUBT_HEADER = ("perhaps a key for", "service", "name", "since")
 
 
 def state_text(state: State, where: str, style: Style) -> str:
     """Every key and project on a line of its own."""
     out = f"State {visible(where)}, serial {state.serial}, lineage {visible(state.lineage)}.\n"
     if not state.keys and not state.projects:
-        return out + "It owns no key yet.\n"
+        out += "It owns no key yet.\n"
     if state.keys:
         out += "\n" + table(_HEADER, [*_lines(state)], style)
     if state.projects:
         out += "\n" + table(_PROJECT_HEADER, [*_project_lines(state)], style)
+    if state.doubts:
+        out += "\n" + table(_DOUBT_HEADER, [*_doubt_lines(state)], style)
     return out
 
 
@@ -35,19 +38,32 @@ def state_markdown(state: State, where: str) -> str:
     """The same as Markdown."""
     out = f"## keyform state\n\nState {code_span(where)}, serial {state.serial}.\n\n"
     if not state.keys and not state.projects:
-        return out + "It owns no key yet.\n"
+        out += "It owns no key yet.\n" + ("\n" if state.doubts else "")
     tables = []
     if state.keys:
         tables.append(markdown_table(_HEADER, [list(map(code_span, line)) for line in _lines(state)]))
     if state.projects:
         lines = [list(map(code_span, line)) for line in _project_lines(state)]
         tables.append(markdown_table(_PROJECT_HEADER, lines))
+    if state.doubts:
+        lines = [list(map(code_span, line)) for line in _doubt_lines(state)]
+        tables.append(markdown_table(_DOUBT_HEADER, lines))
     return out + "\n".join(tables)
 
 
 def _project_lines(state: State) -> Iterator[Sequence[str]]:
     for _, project in sorted(state.projects.items()):
         yield project.address, project.service, ", ".join(project.allowed_origins) or "none"
+
+
+def _doubt_lines(state: State) -> Iterator[Sequence[str]]:
+    for doubt in state.doubts:
+        yield (
+            doubt.address,
+            doubt.service,
+            doubt.spec.name or "none",
+            instant(doubt.at.replace(microsecond=0)),
+        )
 
 
 def _lines(state: State) -> Iterator[Sequence[str]]:

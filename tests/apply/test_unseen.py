@@ -77,16 +77,6 @@ def test_a_create_that_may_still_arrive_is_claimed_where_it_is_recognised_again(
     assert not [told for told in world.told if told["type"] == "warning" and "perhaps" in str(told)]
 
 
-def test_a_create_that_is_not_recognised_again_is_told_and_not_waited_for(tmp_path: Path) -> None:
-    world = unseen_world(tmp_path, idempotent=False)
-    assert crash(world, InFlight(world, die_after=True).wrap()) == 77
-    assert not world.apply().failed
-    told = [entry["diagnostic"]["code"] for entry in world.told if entry["type"] == "warning"]
-    assert "perhaps-stray" in told
-    assert world.clock.slept == 0
-    assert journal_is_empty(world)
-
-
 @pytest.mark.parametrize("lists", [True, False])
 def test_a_revocation_came_true_only_where_a_listing_shows_it(lists: bool) -> None:
     """The interrupted apply of the plan may have revoked the key, or not."""

@@ -6,12 +6,16 @@ import json
 import re
 import termios
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from keyform.doubt import Doubt
 from keyform.engine.sight import Options
+from keyform.model import KeySpec
+from keyform.state import State, dump_state
 from tests.cli.test_assisted_given import run as off_terminal
 from tests.cli.test_terminal import Terminal
 from tests.world import World
@@ -426,3 +430,62 @@ def test_a_saved_plan_holds_the_checklist_and_is_carried_out(start: Start, folde
     answer_all(run)
     assert run.end() == 0, run.shown
     assert World(folder).plan(Options()).empty
+
+
+DOUBTED = """\
+version: 1
+services: {sandbox: {type: embedded}}
+keys: {auto: {service: sandbox, kind: secret, name: Auto, secret: auto}}
+"""
+
+
+def doubted(folder: Path, *addresses: str) -> None:
+    """A state in which the answers to creates at a service that lists nothing were lost."""
+    (folder / "keyform.yaml").write_text(DOUBTED)
+    at = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    doubts = tuple(
+        Doubt(f"m{number}", address, "meter", "climeter", KeySpec(name=f"Lost {number}"), at)
+        for number, address in enumerate(addresses, 1)
+    )
+    file = folder / ".keyform" / "state.json"
+    file.parent.mkdir(mode=0o700)
+    file.write_bytes(dump_state(replace(State.fresh(), serial=1, doubts=doubts)))
+
+
+def test_a_doubt_about_a_key_that_nothing_lists_is_closed_at_the_prompt(start: Start, folder: Path) -> None:
+    doubted(folder, "keys.a", "keys.a")
+    run = start("apply")
+    run.until("Only 'yes' will be accepted: ")
+    assert run.shown.count("may have been minted at meter") == 2
+    run.type("yes\n")
+    run.until("Look at meter \\(climeter\\), in its dashboard for one, for a key named 'Lost 1'")
+    after(run, CONFIRM, "skip")
+    run.until("a key named 'Lost 2'")
+    after(run, CONFIRM, "done")
+    assert run.end() == 0, run.shown
+    assert "Apply complete: 1 created." in run.shown
+    assert [doubt.marker for doubt in World(folder).state().doubts] == ["m1"]
+    idle = start("apply")
+    after(idle, CONFIRM, "done")
+    assert idle.end() == 0, idle.shown
+    assert "No changes" in idle.shown
+    assert World(folder).state().doubts == ()
+    quiet = start("apply")
+    assert quiet.end() == 0
+    assert "may have been minted" not in quiet.shown
+
+
+@pytest.mark.parametrize("key", ["\x03", "\x04"])
+def test_leaving_the_question_about_a_doubt_leaves_it_open(start: Start, folder: Path, key: str) -> None:
+    doubted(folder, "keys.a", "keys.b")
+    run = start("apply", "--auto-approve")
+    run.until(CONFIRM)
+    run.type(key)
+    assert run.end() == 130, run.shown
+    assert "keys.b: look for" not in run.shown
+    assert len(World(folder).state().doubts) == 2
+    rest = start("apply", "--auto-approve")
+    for _ in range(2):
+        after(rest, CONFIRM, "done")
+    assert rest.end() == 0, rest.shown
+    assert World(folder).state().doubts == ()

@@ -335,7 +335,9 @@ def test_doctor_and_generate_say_that_there_is_nothing_to_reach(folder: Path, ke
     )
 
 
-def test_a_lost_answer_of_a_service_that_lists_nothing_is_told(folder: Path, keyform: Keyform) -> None:
+def test_a_lost_answer_of_a_service_that_lists_nothing_is_told_until_it_is_done(
+    folder: Path, keyform: Keyform, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (folder / "keyform.yaml").write_text(
         "version: 1\nservices: {meter: {type: climeter, credential: '${env:METER_TOKEN}'}}\n"
         "keys: {a: {service: meter, name: Lost, scopes: ['events:write'], secret: a}}\n"
@@ -344,17 +346,31 @@ def test_a_lost_answer_of_a_service_that_lists_nothing_is_told(folder: Path, key
     def lose(request: httpx.Request) -> httpx.Response:
         raise httpx.ReadError("cut", request=request)
 
-    os.environ["METER_TOKEN"] = "a.jwt.token"
-    try:
-        losing = Wrapping(transport=lambda real: httpx.MockTransport(lose))
-        ran = keyform("apply", "--auto-approve", wrap=losing, clock=World(folder).clock)
-    finally:
-        del os.environ["METER_TOKEN"]
+    monkeypatch.setenv("METER_TOKEN", "a.jwt.token")
+    losing = Wrapping(transport=lambda real: httpx.MockTransport(lose))
+    clock = World(folder).clock
+    ran = keyform("apply", "--auto-approve", wrap=losing, clock=clock)
     assert ran.code == 1
-    told = " ".join(ran.err.split())
-    assert "keys.a: the interrupted apply may have minted a key named 'Lost' at meter" in told
-    assert "Look there for one made after" in told
+    doubt = "keys.a: a key named 'Lost' may have been minted at meter on 2026-11-20T12:00:00Z"
+    assert doubt in " ".join(ran.err.split())
+    assert "unsettled" not in ran.err
     assert not (folder / ".keyform" / "state.json.journal").exists()
+    assert "keys.a" in keyform("show").out and "Lost" in keyform("show").out
+    (folder / "keyform.yaml").write_text(CONFIG)  # where `meter` is another service
+    plan = keyform("plan", "--format", "json", clock=clock)
+    assert [d["code"] for d in json.loads(plan.out)["diagnostics"] if d["severity"] == "warning"] == [
+        "perhaps-stray"
+    ]
+    assert doubt in " ".join(keyform("plan", "--format", "markdown", clock=clock).out.split())
+    schema = json.loads(schema_text("state.schema.json"))
+    jsonschema.validate(json.loads(keyform("show", "--format", "json").out), schema)
+    answers = given(folder, f"projects.web\tdone\nsnippet\t{SNIPPET}\ningest\t{INGEST}\na\tdone\n")
+    ran = keyform("apply", "--auto-approve", "--secrets-from", answers, clock=clock)
+    assert ran.code == 0, ran.err
+    assert "Recovered: keys.a: a person has looked for the key that meter may have minted" in ran.err
+    assert "are for nothing that is to be done" not in ran.err
+    assert "perhaps" not in keyform("show").out
+    assert doubt not in " ".join(keyform("plan", clock=clock).err.split())
 
 
 def test_origins_go_by_documented_calls_where_there_is_a_credential(

@@ -226,10 +226,17 @@ def test_a_lost_answer_is_told_with_what_to_look_for(rules: Callable[..., Rules]
     assert len(outcome.failed) == 1
     (told,) = (entry["diagnostic"] for entry in it.world.told if entry["type"] == "warning")
     assert told["code"] == "perhaps-stray"
-    assert "may have minted a key named 'Reader' at it, whose secret is stored nowhere" in told["summary"]
-    assert "it lists no keys, so keyform cannot look" in told["detail"]
-    assert "one made after 2026-11-20T12:00" in told["detail"]
+    assert "a key named 'Reader' may have been minted at it on 2026-11-20T12:00:00Z" in told["summary"]
+    assert "whose secret is stored nowhere" in told["summary"]
+    assert "keyform sees no listing there" in told["detail"]
+    assert "a key named 'Reader' made at about 2026-11-20T12:00:00Z, and revoke it there" in told["detail"]
     assert len(network.secrets) == 1, "a create that may have been carried out is not sent again"
+    (again,) = (d for d in it.world.plan().diagnostics if d.severity == "warning")
+    assert again.as_json() == told
+    network.lose = False
+    assert not it.world.apply().failed
+    assert len(network.secrets) == 2
+    assert "perhaps-stray" in [d.code for d in it.world.plan().diagnostics]
 
 
 def test_a_wrong_password_is_told_by_doctor_and_by_the_plan(
