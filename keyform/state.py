@@ -31,7 +31,9 @@ class Generation:
     ``fingerprint`` None: the secret was never seen (an adopted key), or was lost (one with a ``marker``).
     ``revoke_at`` is set on deposed generations only. ``marker`` is the label it was minted with, or None
     when adopted. ``leftovers`` are places that the secret has moved away from and that may hold it still.
-    ``versions`` are what the stores called the writes of it, where they number writes at all.
+    ``versions`` are what the stores called the writes of it, where they number writes at all. A deposed one
+    was replaced at ``replaced_at`` (None in older states); with ``revoke_now`` it ends whether it is used or
+    not.
     """
 
     number: int
@@ -45,6 +47,8 @@ class Generation:
     revoke_at: datetime | None = None
     leftovers: tuple[Place, ...] = ()
     versions: Versions = ()
+    replaced_at: datetime | None = None
+    revoke_now: bool = False
 
     @property
     def secret_lost(self) -> bool:
@@ -99,6 +103,12 @@ class KeyRecord:
     protect: bool = False
     rotation: Rotation | None = None
     past: tuple[Past, ...] = ()
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next generation: no number is given twice, a rollback in between or not."""
+        numbers = [g.number for g in self.generations()] + [one.number for one in self.past]
+        return max(numbers) + 1
 
     def remembering(self, ended: Generation) -> KeyRecord:
         """The same with a generation among the past ones."""
@@ -190,13 +200,17 @@ def generation_to_json(generation: Generation) -> dict[str, Any]:
     }
     if generation.revoke_at is not None:
         out["revoke_at"] = instant(generation.revoke_at)
+    if generation.replaced_at is not None:
+        out["replaced_at"] = instant(generation.replaced_at)
+    if generation.revoke_now:
+        out["revoke_now"] = True
     if generation.leftovers:
         out["leftovers"] = stored_to_json(generation.leftovers, generation.versions)
     return out
 
 
 def generation_from_json(data: Mapping[str, Any]) -> Generation:
-    revoke_at = data.get("revoke_at")
+    revoke_at, replaced_at = data.get("revoke_at"), data.get("replaced_at")
     return Generation(
         data["number"],
         data["service"],
@@ -209,6 +223,8 @@ def generation_from_json(data: Mapping[str, Any]) -> Generation:
         parse_instant(revoke_at) if revoke_at else None,
         tuple(place_from_json(place) for place in data.get("leftovers", ())),
         versions_from_json((*data["secret"], *data.get("leftovers", ()))),
+        parse_instant(replaced_at) if replaced_at else None,
+        data.get("revoke_now", False),
     )
 
 

@@ -168,7 +168,7 @@ class Executor:
         self, change: Change, steps: tuple[tuple[int, Step], ...], tell: Callable[[Any], None]
     ) -> bool:
         started = self._ws.clock.monotonic()
-        tell(_about("start", change))
+        tell({**_about("start", change), "reason": change.reason})
         try:
             key_id = change.key_id
             for index, step in steps:

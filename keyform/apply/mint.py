@@ -137,13 +137,16 @@ def minted_event(ws: Workspace, intent: Intent, receipt: Receipt, versions: Vers
         intent.marker,
         versions=versions,
     )
+    now = ws.clock.now()
     return Event(
         MINTED,
         step.address,
         step.service,
         generation,
         terms=step.terms,
-        revoke_at=ws.clock.now() + (step.overlap or timedelta(0)) if _replaces(step) else None,
+        revoke_at=now + (step.overlap or timedelta(0)) if _replaces(step) else None,
+        at=now,
+        now=step.now,
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from keyform.cli import complete
-from keyform.cli.execution import carry_out, execution_options
+from keyform.cli.execution import carry_out, execution_options, overwrite_option
 from keyform.cli.options import plan_options, planning, variable_options
 from keyform.cli.session import read_bytes
 from keyform.engine.plan_file import load_plan
@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 @click.command("apply")
 @click.argument("planfile", required=False, shell_complete=complete.files)
 @execution_options
-@click.option(
-    "--overwrite-secrets",
-    is_flag=True,
-    help="Write over values in the stores that keyform did not write.",
-)
+@overwrite_option
 @plan_options
 @variable_options
 @click.pass_obj

@@ -48,6 +48,23 @@ def execution_options(command: _Command) -> _Command:
     return click.option("--auto-approve", is_flag=True, help="Do not ask.")(command)
 
 
+def overwrite_option(command: _Command) -> _Command:
+    """``--overwrite-secrets``."""
+    return click.option(
+        "--overwrite-secrets",
+        is_flag=True,
+        help="Write over values in the stores that keyform did not write.",
+    )(command)
+
+
+_REVIEWED = {
+    "apply": "Use --auto-approve, or have a plan reviewed and apply that: `keyform plan --out FILE`, then "
+    "`keyform apply FILE`.",
+    "rotate": "Use --auto-approve, or have a plan reviewed and apply that: `keyform plan --rotate ADDR --out "
+    "FILE`, then `keyform apply FILE`.",
+}
+
+
 def carry_out(
     session: Session,
     operation: str,
@@ -71,10 +88,7 @@ def carry_out(
             f"`keyform {operation}` has to ask, and there is nobody to answer"
             if output != JSON
             else f"`keyform {operation} --format json` cannot ask",
-            "Use --auto-approve, or have a plan reviewed and apply that: `keyform plan --out FILE`, then "
-            "`keyform apply FILE`."
-            if operation == "apply"
-            else "Use --auto-approve.",
+            _REVIEWED.get(operation, "Use --auto-approve."),
         )
     stop = threading.Event()
     events = follower(session, output == JSON)
@@ -86,7 +100,9 @@ def carry_out(
 
             def begin(plan: Plan) -> None:
                 events.expect(len(plan.changes))
-                signals.enter_context(finishing_first(stop, events, session.console, operation))
+                # Run again, a rotation is a second one; what it left is finished by an apply.
+                verb = "apply" if options.rotate else operation
+                signals.enter_context(finishing_first(stop, events, session.console, verb))
 
             def approve(plan: Plan) -> bool:
                 nonlocal shown

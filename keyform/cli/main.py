@@ -31,6 +31,7 @@ VERBS = {
     "validate": "Check the configuration without touching any service.",
     "plan": "Show what would change, and why.",
     "apply": "Carry out what the configuration or a saved plan says.",
+    "rotate": "Give keys a new generation now, due or not.",
     "destroy": "Revoke every key that the state owns.",
     "import": "Adopt a key that exists at its service.",
     "generate": "Write YAML for the keys that a service already has.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +14,7 @@ from keyform.cli import complete
 from keyform.engine.sight import NORMAL, REFRESH_ONLY, Options
 from keyform.errors import PlanError
 from keyform.model import LATEST, normal_address, parse_instant
+from keyform.report.safe import visible
 
 if TYPE_CHECKING:
     from keyform.apply import Workspace
@@ -88,6 +90,29 @@ def target_option(command: _Command) -> _Command:
         shell_complete=complete.targets,
         help="Only this address. Repeatable.",
     )(command)
+
+
+def rotation_options(command: _Command) -> _Command:
+    """``--reason`` and ``--now``, of a rotation that is asked for."""
+    command = click.option(
+        "--now", is_flag=True, help="For a leak: no overlap; every old generation is revoked at once."
+    )(command)
+    return click.option(
+        "--reason", metavar="TEXT", help="Why, for the plan and the events of the apply; never a secret."
+    )(command)
+
+
+MAX_REASON = 300
+
+
+def asking(options: Options, rotate: Sequence[str], reason: str | None, now: bool) -> Options:
+    """The options with rotations that are asked for. Raises ``UsageError`` for a reason that is none."""
+    if reason is not None:
+        reason = visible(" ".join(reason.split()))
+        if not reason or len(reason) > MAX_REASON:
+            raise click.UsageError(f"--reason takes 1 to {MAX_REASON} characters.")
+    addresses = tuple(dict.fromkeys(map(normal_address, rotate)))
+    return replace(options, rotate=addresses, rotate_reason=reason, rotate_now=now)
 
 
 def planning(

@@ -15,11 +15,13 @@ from keyform.cli.options import (
     JSON,
     MARKDOWN,
     TEXT,
+    asking,
     check_targets,
     format_option,
     moment,
     plan_options,
     planning,
+    rotation_options,
     variable_options,
 )
 from keyform.cli.showing import errors_as_json, print_plan
@@ -45,6 +47,14 @@ if TYPE_CHECKING:
 @click.option(
     "--at", metavar="TIME", help="Plan as if it were this time (RFC 3339, like 2027-01-31T00:00:00Z)."
 )
+@click.option(
+    "--rotate",
+    multiple=True,
+    metavar="ADDR",
+    shell_complete=complete.addresses,
+    help="Rotate this key, due or not, and plan nothing else. Repeatable.",
+)
+@rotation_options
 @plan_options
 @variable_options
 @click.pass_obj
@@ -54,6 +64,9 @@ def command(
     output: str,
     detailed_exitcode: bool,
     at: str | None,
+    rotate: tuple[str, ...],
+    reason: str | None,
+    now: bool,
     targets: tuple[str, ...],
     refresh_only: bool,
     allow_mass_change: bool,
@@ -78,6 +91,11 @@ def command(
     if out is not None:
         _refuse_other_files(session.path(out))
     options = planning(targets, refresh_only, allow_mass_change, allow_endpoint_change)
+    if rotate and refresh_only:
+        raise click.UsageError("--rotate and --refresh-only exclude each other.")
+    if (reason is not None or now) and not rotate:
+        raise click.UsageError("--reason and --now belong to --rotate.")
+    options = asking(options, rotate, reason, now)
     with errors_as_json(session, output):
         config = session.load(variables, var_files)
         with session.workspace(config, "plan") as ws:

@@ -4,43 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import MappingProxyType
 
-from keyform.diagnostics import Diagnostic
+from keyform.diagnostics import Diagnostic, error
 from keyform.engine.diff import changed_fields, duration_diff, explain, sentence
 from keyform.engine.due import no_longer_stored, resolve_expiry, rotation_due
 from keyform.engine.holding import Amends, Holdings, amends
 from keyform.engine.moving import secret_moves
-from keyform.engine.plan import (
-    ALTER,
-    CREATE,
-    END,
-    MINT,
-    RECORD,
-    REPLACE,
-    ROTATE,
-    UPDATE,
-    Change,
-    FieldDiff,
-    Step,
-    Stored,
+from keyform.engine.plan import ALTER, CREATE, RECORD, REPLACE, ROTATE, UPDATE, Change, FieldDiff, Step
+from keyform.engine.sight import (
+    Asked,
+    ServiceView,
+    presence,
+    recorded_terms,
+    seen_digest,
+    terms_of,
 )
-from keyform.engine.sight import Presence, ServiceView, presence, recorded_terms, seen_digest, terms_of
 from keyform.engine.single import rerolled, taken
-from keyform.engine.wording import reasons_of, terms_diff, whole, with_on_revoke, worded
-from keyform.model import (
-    DesiredKey,
-    KeySpec,
-    LiveKey,
-    Place,
-    format_duration,
-    instant,
-)
+from keyform.engine.succession import NO_OVERLAP, deposed_to_end, end, kept_diff, mint, succeed
+from keyform.engine.wording import reasons_of, whole
+from keyform.model import DesiredKey, KeySpec, LiveKey, Place, instant
 from keyform.profile import Profile
-from keyform.state import Generation, KeyRecord
+from keyform.state import KeyRecord
 
-NO_OVERLAP = timedelta(0)
 NO_HOLDINGS = Holdings()
 
 
@@ -62,7 +49,7 @@ def plan_first(want: DesiredKey, view: ServiceView, records: Collection[KeyRecor
     if beside is None:
         return taken(want, view) or plan_new(want, view)
     change = plan_new(want, view)
-    (mint,) = change.steps
+    (step,) = change.steps
     return replace(
         change,
         reason=f"declared; {beside} was made together with another key of keyform's, and nobody has its "
@@ -70,7 +57,7 @@ def plan_first(want: DesiredKey, view: ServiceView, records: Collection[KeyRecor
         key_id=beside,
         seen=seen_digest(view.keys[beside]),
         backing=view.backing("reroll"),
-        steps=(replace(mint, key_id=beside),),
+        steps=(replace(step, key_id=beside),),
     )
 
 
@@ -84,22 +71,23 @@ def plan_new(want: DesiredKey, view: ServiceView, generation: int = 1) -> Change
         generation=generation,
         diff=whole(want, view.profile),
         backing=view.backing("create"),
-        steps=(_mint(want, generation),),
+        steps=(mint(want, generation),),
     )
 
 
 def plan_known(
     want: DesiredKey,
     record: KeyRecord,
-    view: ServiceView,
+    services: Mapping[str, ServiceView],
     now: datetime,
     holders: Mapping[Place, str] = MappingProxyType({}),
     stores: Holdings = NO_HOLDINGS,
+    asked: Asked | None = None,
 ) -> Verdict:
     """A declared key that the state knows: nothing, an update, a replacement, a rotation, or a new mint
     for one that was revoked outside keyform. ``holders`` says whose secret is at a place, ``stores`` what
-    is there."""
-    verdict = _plan_known(want, record, view, now, holders, stores)
+    is there; ``asked`` that somebody wants a new generation."""
+    verdict = _plan_known(want, record, services, now, holders, stores, asked)
     if verdict.change is None:
         return verdict
     return replace(verdict, change=replace(verdict.change, held=stores.digest_of(record.current)))
@@ -108,51 +96,34 @@ def plan_known(
 def _plan_known(
     want: DesiredKey,
     record: KeyRecord,
-    view: ServiceView,
+    services: Mapping[str, ServiceView],
     now: datetime,
     holders: Mapping[Place, str],
     stores: Holdings,
+    asked: Asked | None,
 ) -> Verdict:
-    current = record.current
+    current, view = record.current, services[want.service]
+    told = [asked.words] if asked else []
     if current.service != view.name:
-        return Verdict(
-            _successor(
-                want,
-                record,
-                REPLACE,
-                f"service changed from {current.service} to {view.name}; a new key replaces it",
-                view,
-                (
-                    FieldDiff("service", current.service, view.name),
-                    *_other_fields(want, record, view.profile),
-                ),
-            )
+        told.append(f"service changed from {current.service} to {view.name}; a new key replaces it")
+        diff = (
+            FieldDiff("service", current.service, view.name),
+            *_other_fields(want, record, view.profile),
         )
+        return Verdict(succeed(want, record, REPLACE, "; ".join(told), services, diff, asked=asked))
     found = presence(view, current, now)
     if found.live is None and (problem := taken(want, view, current.id)):
         return Verdict(None, (problem,))
     if found.live is None:
-        change = replace(
-            plan_new(want, view, current.number + 1),
-            reason=f"{current.id} was revoked or deleted at {view.name} outside keyform, so a new key is "
-            "minted",
-            drift=True,
-            seen=seen_digest(None),
-        )
-        (mint,) = change.steps
-        if set(current.written) <= set(want.places):
-            return Verdict(replace(change, steps=(replace(mint, gone=True),)))
-        # The old generation stays known until its dead value is erased.
-        return Verdict(replace(change, steps=(replace(mint, overlap=NO_OVERLAP), _end(want, current))))
+        return Verdict(_anew(want, record, services, told, asked))
     if not found.known:
-        return UNCHANGED
+        return UNCHANGED if asked is None else Verdict(None, (_unseen(want, current.id, view),))
     wanted, too_short = resolve_expiry(want, record, now)
-    if found.expired:
+    if found.expired or too_short:
         ends = found.live.spec.expires_at
         when = f" on {instant(ends)}" if ends else ""
-        return Verdict(_successor(want, record, ROTATE, f"{current.id} expired{when}", view, (), found))
-    if too_short:
-        return Verdict(_successor(want, record, ROTATE, too_short, view, (), found))
+        told.append((not found.expired and too_short) or f"{current.id} expired{when}")
+        return Verdict(succeed(want, record, ROTATE, "; ".join(told), services, (), found, asked=asked))
     amiss = amends(want, current, stores)
     if amiss.problem is not None:
         return Verdict(None, (amiss.problem,))
@@ -160,23 +131,61 @@ def _plan_known(
     due = None if found.disabled else amiss.rotate or _due(want, record, found.live, now, holders)
     changed = changed_fields(found.live.spec, wanted)
     fixed = changed - view.profile.mutable
-    if fixed or due:
-        reasons = [*reasons_of(changed, found.live, record, view)] if fixed else []
-        if due:
-            reasons.append(due)
+    if fixed or due or asked:
+        told += reasons_of(changed, found.live, record, view) if fixed else []
+        told += [due] if due else []
         return Verdict(
-            _successor(
+            succeed(
                 want,
                 record,
                 REPLACE if fixed else ROTATE,
-                "; ".join(reasons),
-                view,
+                "; ".join(told),
+                services,
                 explain(found.live.spec, wanted, changed, view.profile),
                 found,
                 amiss.stored,
+                asked,
             )
         )
     return _in_place(want, record, view, found.live, wanted, changed, amiss, stores)
+
+
+def _anew(
+    want: DesiredKey,
+    record: KeyRecord,
+    services: Mapping[str, ServiceView],
+    told: list[str],
+    asked: Asked | None,
+) -> Change:
+    """A new key for one that is no longer at its service."""
+    current, view = record.current, services[want.service]
+    change = plan_new(want, view, record.next_number)
+    told.append(f"{current.id} was revoked or deleted at {view.name} outside keyform, so a new key is minted")
+    now = asked is not None and asked.now
+    (step,) = change.steps
+    step = replace(step, now=now)
+    ending = deposed_to_end(record, services) if now else []
+    if set(current.written) <= set(want.places):
+        step = replace(step, gone=True)
+    else:  # the old generation stays known until its dead value is erased
+        step, ending = replace(step, overlap=NO_OVERLAP), [current, *ending]
+    return replace(
+        change,
+        reason="; ".join(told),
+        drift=True,
+        seen=seen_digest(None),
+        steps=(step, *(end(record, generation, want.places) for generation in ending)),
+    )
+
+
+def _unseen(want: DesiredKey, key_id: str, view: ServiceView) -> Diagnostic:
+    return error(
+        "incomplete-listing",
+        f"{want.address}: keyform will not rotate {key_id}, which the incomplete listing of {view.name} does "
+        "not show",
+        "Ask again when the service can be read whole.",
+        address=want.address,
+    )
 
 
 def _due(
@@ -224,7 +233,7 @@ def _in_place(
         )
     elif terms != old_terms:
         steps.append(Step(RECORD, want.address, terms=terms))
-    kept = _kept_diff(want, record)
+    kept = kept_diff(want, record)
     diff += kept
     reasons += [f"{sentence(d)} (kept by keyform; no call)" for d in kept if d.path != "secret"]
     reasons += why
@@ -268,80 +277,3 @@ def _other_fields(want: DesiredKey, record: KeyRecord, profile: Profile) -> tupl
         spec = replace(spec, expires_at=have.expires_at)  # it follows from the span
     span = _span_diff(want, record)
     return (*explain(have, spec, changed_fields(have, spec), profile), *((span,) if span else ()))
-
-
-def _kept_diff(want: DesiredKey, record: KeyRecord) -> list[FieldDiff]:
-    """What differs in the things that the service knows nothing of."""
-    out = [d for d in terms_diff(recorded_terms(record), terms_of(want)) if d.before != d.after]
-    places, old_places = want.places, record.current.places
-    if with_on_revoke(places) != with_on_revoke(old_places):
-        out.append(FieldDiff("secret", [worded(p) for p in old_places], [worded(p) for p in places]))
-    return out
-
-
-def _successor(
-    want: DesiredKey,
-    record: KeyRecord,
-    action: str,
-    reason: str,
-    view: ServiceView,
-    diff: tuple[FieldDiff, ...],
-    found: Presence | None = None,
-    stored: tuple[Stored, ...] = (),
-) -> Change:
-    """A new generation: minted and stored first, the old one revoked last, after its overlap."""
-    old = record.current
-    overlap = want.rotation.overlap if want.rotation else NO_OVERLAP
-    if found and found.expired:
-        overlap = NO_OVERLAP
-    mint = replace(_mint(want, old.number + 1), overlap=overlap)
-    operation = "create"
-    if action == ROTATE and rerolled(want, view, record, ()) is not None:
-        operation, overlap = "reroll", view.profile.rerolled_overlap(overlap)
-        mint = replace(mint, key_id=old.id, overlap=overlap)
-    steps = [mint]
-    if not overlap:
-        steps.append(_end(want, old))
-    else:
-        reason += f"; {old.id} lives on for {format_duration(overlap)} beside the new key"
-    diff = (*diff, *_kept_diff(want, record))
-    live = found.live if found else None
-    drift = live is not None and live.spec != old.spec
-    return Change(
-        want.address,
-        action,
-        reason,
-        view.name,
-        old.id,
-        old.number + 1,
-        diff,
-        drift or bool(stored),
-        seen_digest(live) if live else None,
-        view.backing(operation),
-        tuple(steps),
-        stored,
-    )
-
-
-def _end(want: DesiredKey, old: Generation) -> Step:
-    """Revoke a generation and erase its secret, except where the new one's is."""
-    return Step(
-        END,
-        want.address,
-        old.service,
-        old.id,
-        generation=old.number,
-        places=tuple(place for place in old.written if place not in want.places),
-    )
-
-
-def _mint(want: DesiredKey, generation: int) -> Step:
-    return Step(
-        MINT,
-        want.address,
-        want.service,
-        generation=generation,
-        spec=want.spec,
-        places=want.places,
-        terms=terms_of(want),
-    )

@@ -37,15 +37,16 @@ KINDS = (
 class Event:
     """Something that is so now.
 
-    ``minted``: ``generation`` is current; the one before is deposed until ``revoke_at``, or no longer
-    exists when ``revoke_at`` is None. ``adopted``: likewise for a key that existed. ``updated``: the
-    current generation is as ``spec``. ``recorded``: the record has ``terms``. ``relocated``: its
-    secret is at ``places``, in ``versions`` as far as it was written there, and at the old ones no longer
-    needed; old ones that may be the same under another name (``twins``) are forgotten. ``erased``: it is
-    no longer at ``places``, which were such old ones. ``revoked``: the generation ``key_id`` of ``service``
-    is no more. ``forgotten``: the address has left the state. ``renamed``: it was ``before``. ``origins``:
-    ``project`` allows exactly ``origins``. ``project_forgotten``: the project has left the state.
-    ``readdressed``: the service or store of that address is at ``where``.
+    ``minted``, ``at`` that moment: ``generation`` is current; the one before is deposed until ``revoke_at``,
+    or no longer exists when ``revoke_at`` is None; with ``now``, all older ones are to end. ``adopted``:
+    likewise for a key that existed. ``updated``: the current generation is as ``spec``. ``recorded``: the
+    record has ``terms``. ``relocated``: its secret is at ``places``, in ``versions`` as far as it was written
+    there, and at the old ones no longer needed; old ones that may be the same under another name (``twins``)
+    are forgotten. ``erased``: it is no longer at ``places``, which were such old ones. ``revoked``: the
+    generation ``key_id`` of ``service`` is no more. ``forgotten``: the address has left the state.
+    ``renamed``: it was ``before``. ``origins``: ``project`` allows exactly ``origins``.
+    ``project_forgotten``: the project has left the state. ``readdressed``: the service or store of that
+    address is at ``where``.
     """
 
     kind: str
@@ -63,6 +64,8 @@ class Event:
     where: str | None = None
     versions: Versions = ()
     twins: tuple[Place, ...] = ()
+    at: datetime | None = None
+    now: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """JSON form; absent parts are left out."""
@@ -82,6 +85,10 @@ class Event:
             out["twins"] = [place_to_json(place) for place in self.twins]
         if self.revoke_at is not None:
             out["revoke_at"] = instant(self.revoke_at)
+        if self.at is not None:
+            out["at"] = instant(self.at)
+        if self.now:
+            out["now"] = True
         if self.kind == ORIGINS:
             out["origins"] = list(self.origins)
         return out
@@ -92,7 +99,7 @@ class Event:
         event says must never be left out of the state."""
         if data["kind"] not in KINDS:
             raise ValueError(f"unknown event {data['kind']!r}")
-        revoke_at = data.get("revoke_at")
+        revoke_at, at = data.get("revoke_at"), data.get("at")
         return Event(
             data["kind"],
             data["address"],
@@ -109,6 +116,8 @@ class Event:
             data.get("where"),
             versions_from_json(data.get("secret", ())),
             tuple(place_from_json(place) for place in data.get("twins", ())),
+            parse_instant(at) if at else None,
+            data.get("now", False),
         )
 
 
@@ -166,9 +175,12 @@ def _fold_one(keys: dict[str, KeyRecord], projects: dict[str, ProjectRecord], ev
             deposed: tuple[Generation, ...] = record.deposed if record else ()
             again = record is not None and _same_key(record.current, event.generation)
             if record and event.revoke_at is not None and not again:
-                deposed = (*deposed, replace(record.current, revoke_at=event.revoke_at))
+                old = replace(record.current, revoke_at=event.revoke_at, replaced_at=event.at)
+                deposed = (*deposed, old)
             elif record and not again:
                 record = record.remembering(record.current)
+            if event.now:
+                deposed = tuple(replace(g, revoke_at=_sooner(g, event), revoke_now=True) for g in deposed)
             past = record.past if record else ()
             keys[event.address] = _with_terms(
                 KeyRecord(event.address, event.generation, deposed, past=past), event.terms or Terms()
@@ -208,6 +220,11 @@ def _fold_one(keys: dict[str, KeyRecord], projects: dict[str, ProjectRecord], ev
             )
         case "project_forgotten":
             projects.pop(event.address, None)
+
+
+def _sooner(deposed: Generation, event: Event) -> datetime | None:
+    moments = [moment for moment in (deposed.revoke_at, event.at) if moment is not None]
+    return min(moments, default=None)
 
 
 def _with_terms(record: KeyRecord, terms: Terms | None) -> KeyRecord:

@@ -62,7 +62,7 @@ class KeySteps:
         declared = (want.service, spec_to_json(want.spec), with_on_revoke(want.places))
         if asked != (*declared, terms_of(want).as_json()):
             return "a new key that is not the declared one"
-        if step.generation != (record.current.number + 1 if record else 1):
+        if step.generation != (record.next_number if record else 1):
             return f"a new key of generation {step.generation}"
         view = self._sight.services.get(want.service)
         if view is None or step.key_id != rerolled(want, view, record, self._state.keys.values()):
@@ -73,20 +73,22 @@ class KeySteps:
         self, step: Step, change: Change, want: DesiredKey, record: KeyRecord | None
     ) -> str | None:
         """What becomes of the generation before the new one: it lives on for the declared overlap, is revoked
-        after the mint where there is none, or is gone from its service already."""
+        after the mint where there is none (or where none was asked for), or is gone from its service
+        already."""
         if record is None:
-            first = change.action == pl.CREATE and step.overlap is None and not step.gone
+            first = change.action == pl.CREATE and step.overlap is None and not (step.gone or step.now)
             return None if first and len(change.steps) == 1 else "a first key that takes another's place"
         found = self._presence(record.current)
         lost = found is not None and found.live is None and record.current.service == want.service
-        ended = any(s.op == pl.END for s in change.steps)
+        current = (record.current.service, record.current.id)
+        ended = any(s.op == pl.END and (s.service, s.key_id) == current for s in change.steps)
         if (change.action == pl.CREATE) != lost:
             return f"{record.current.id} is {'no longer' if lost else 'still'} at its service"
         if lost:
             fits = ended and step.overlap == NONE if not step.gone else not ended and step.overlap is None
             return None if fits else f"what is left of {record.current.id} is not seen to"
         overlap = want.rotation.overlap if want.rotation else NONE
-        spans = {NONE} if found is not None and found.expired else {overlap}
+        spans = {NONE} if step.now or (found is not None and found.expired) else {overlap}
         if step.key_id is not None:
             profile = self._sight.services[want.service].profile
             spans = {profile.rerolled_overlap(span) for span in spans}
@@ -183,10 +185,11 @@ class KeySteps:
         if step.gone != (change.action == pl.FORGET) or (step.gone and (not view or view.profile.revokes)):
             return f"{step.key_id} is passed over, and not revoked"
         if change.action not in (pl.REVOKE, pl.FORGET):
-            minting = any(s.op == pl.MINT for s in change.steps)
+            minting = [s for s in change.steps if s.op == pl.MINT]
             kept = want is None or not set(step.places).isdisjoint(want.places)
-            right = (generation is record.current) == minting and not kept
-            return None if right else f"{step.key_id} is revoked without its successor"
+            now = any(s.now for s in minting)
+            right = now or (generation is record.current) == bool(minting)
+            return None if right and not kept else f"{step.key_id} is revoked without its successor"
         if want is None:
             ends = [(s.service, s.key_id) for s in change.steps]
             every = ends == [(g.service, g.id) for g in record.generations()]

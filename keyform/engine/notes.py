@@ -77,6 +77,7 @@ def credits_lost(change: Change) -> bool:
 
 def _disabled(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
     """Keys that somebody switched off at their service, unless the plan ends them."""
+    rotating = {change.address for change in changes for step in change.steps if step.op == MINT}
     ending = {(step.service, step.key_id) for change in changes for step in change.steps if step.op == END}
     for address, record in sight.state.keys.items():
         current = record.current
@@ -88,8 +89,11 @@ def _disabled(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]
             "disabled-key",
             f"{address}: {current.id} is disabled at {current.service}: it is refused there for now, "
             "and can be enabled again",
-            "keyform does not enable it, and does not rotate it while it is disabled. Enable it at the "
-            "service if it is to work, or take it out of the configuration, which revokes it.",
+            "The new key works for everybody who reads it from its store. Find out why the old one was "
+            "disabled before you apply this."
+            if address in rotating
+            else "keyform does not enable it, and rotates it only if it is asked to while it is disabled. "
+            "Enable it at the service if it is to work, or take it out of the configuration to revoke it.",
             address=address,
         )
 

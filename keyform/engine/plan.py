@@ -90,17 +90,18 @@ class Step:
     """One thing that an apply does. The steps of one address are taken in order; those of different
     addresses at once, projects before keys.
 
-    ``mint`` makes generation ``generation`` from ``spec`` (its expiry ``terms.expires_in`` after the
-    mint, if that is set), by rotating ``key_id`` where that is given, proves it, stores it at ``places``;
-    the generation before it is deposed for ``overlap``, or dropped from the state when ``gone`` (it no
-    longer exists at the service). ``update`` sets ``fields`` of ``key_id`` as in ``spec``. ``revoke`` ends
-    ``key_id`` and erases ``places``; when ``gone``, the service has ended it itself, and is not asked.
-    ``adopt`` records the live key ``key_id``. ``forget`` drops the address from the state and erases
-    ``places``. ``rename`` moves the record from ``before``. ``relocate`` moves the secret from ``sources``
-    to ``places``, ``restore`` brings it back to ``places`` from ``sources`` (from a place itself: the version
-    that keyform wrote there), and ``erase`` deletes what is left of it at ``places``. ``record`` writes
-    ``terms`` (and ``spec``, where given) to the state. ``set_origins`` makes ``project``'s allowlist exactly
-    ``origins``. ``forget_project`` drops it. ``readdress`` records that a service or store is ``where`` now.
+    ``mint`` makes generation ``generation`` from ``spec`` (its expiry ``terms.expires_in`` after the mint, if
+    that is set), by rotating ``key_id`` where that is given, proves it, stores it at ``places``; the
+    generation before it is deposed for ``overlap``, or dropped from the state when ``gone`` (it no longer
+    exists at the service); with ``now``, no older generation lives on, used or not. ``update`` sets
+    ``fields`` of ``key_id`` as in ``spec``. ``revoke`` ends ``key_id`` and erases ``places``; when ``gone``,
+    the service has ended it itself, and is not asked. ``adopt`` records the live key ``key_id``. ``forget``
+    drops the address from the state and erases ``places``. ``rename`` moves the record from ``before``.
+    ``relocate`` moves the secret from ``sources`` to ``places``, ``restore`` brings it back to ``places``
+    from ``sources`` (from a place itself: the version that keyform wrote there), and ``erase`` deletes what
+    is left of it at ``places``. ``record`` writes ``terms`` (and ``spec``, where given) to the state.
+    ``set_origins`` makes ``project``'s allowlist exactly ``origins``. ``forget_project`` drops it.
+    ``readdress`` records that a service or store is ``where`` now.
     ``checklist``: what a person does to bring it about, where the service is worked by hand.
     """
 
@@ -116,6 +117,7 @@ class Step:
     terms: Terms | None = None
     overlap: timedelta | None = None
     gone: bool = False
+    now: bool = False
     before: str | None = None
     project: str | None = None
     origins: tuple[str, ...] = ()
@@ -142,6 +144,8 @@ class Step:
             out["overlap_s"] = int(self.overlap.total_seconds())
         if self.gone:
             out["gone"] = True
+        if self.now:
+            out["now"] = True
         if self.project is not None:
             out["origins"] = list(self.origins)
         if self.checklist:
@@ -165,6 +169,7 @@ class Step:
             terms=Terms.from_json(data["terms"]) if "terms" in data else None,
             overlap=timedelta(seconds=overlap) if overlap is not None else None,
             gone=data.get("gone", False),
+            now=data.get("now", False),
             before=data.get("before"),
             project=data.get("project"),
             origins=tuple(data.get("origins", ())),

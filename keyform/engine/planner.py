@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from keyform.diagnostics import ERROR, Diagnostic, error
 from keyform.engine.adoption import plan_import
+from keyform.engine.asking import not_rotatable
 from keyform.engine.calendar import expiring_before_next_run
 from keyform.engine.checklist import with_checklists
 from keyform.engine.declared import plan_first, plan_known
@@ -71,6 +72,7 @@ def make_plan(sight: Sight, options: Options) -> Plan:
         planned += moved
         sight = replace(sight, state=state)
         planned += _projects(sight)
+        planned += not_rotatable(sight, options)
         planned += _declared_keys(sight, options)
         planned += _undeclared_keys(sight, options.mode == DESTROY, protected)
     if options.scope:
@@ -216,10 +218,13 @@ def _declared_keys(sight: Sight, options: Options) -> list[Planned]:
         if record is not None and record.current.service not in sight.services:
             out.append(service_gone(want.address, record.current))
         elif record is not None:
-            verdict = plan_known(want, record, view, sight.now, holders, sight.stores)
+            asked = options.asked(want.address)
+            verdict = plan_known(want, record, sight.services, sight.now, holders, sight.stores, asked)
             out += [p for p in (verdict.change, *verdict.diagnostics) if p is not None]
             if record.deposed:
-                out += plan_deposed(record, want, sight.services, sight.now)
+                steps = verdict.change.steps if verdict.change else ()
+                ended = {(step.service, step.key_id) for step in steps if step.op == END}
+                out += plan_deposed(record, want, sight.services, sight.now, ended)
         elif (wanted_id := imports.get(want.address)) is None:
             out.append(plan_first(want, view, sight.state.keys.values()))
         elif owner := owned.get((same_service(sight.state, sight.where, want.service), wanted_id)):

@@ -8,23 +8,22 @@ from itertools import product
 from keyform.engine import plan as pl
 from keyform.engine.plan import Change
 
-_SUCCESSION = ((pl.MINT,), (pl.MINT, pl.END))
-
 _IN_PLACE = tuple(
     tuple(op for op in ops if op is not None)
     for ops in product((None, pl.ALTER, pl.RECORD), (None, pl.RESTORE), (None, pl.RELOCATE), (None, pl.ERASE))
 )
 
 _SEQUENCES: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    pl.CREATE: (*_SUCCESSION, (pl.SET_ORIGINS,)),
+    pl.CREATE: ((pl.SET_ORIGINS,),),
     pl.UPDATE: (*_IN_PLACE, (pl.SET_ORIGINS,)),
-    pl.REPLACE: _SUCCESSION,
-    pl.ROTATE: _SUCCESSION,
     pl.IMPORT: ((pl.ADOPT,), (pl.ADOPT, pl.ALTER)),
     pl.MOVE: ((pl.RENAME,),),
     pl.FORGET: ((pl.DROP,), (pl.DROP_PROJECT,), (pl.END,)),
     pl.REFRESH: ((pl.RECORD,), (pl.READDRESS,)),
 }
+
+
+_SUCCEEDING = (pl.CREATE, pl.REPLACE, pl.ROTATE)
 
 
 def misplaced(change: Change) -> str | None:
@@ -36,7 +35,12 @@ def misplaced(change: Change) -> str | None:
     for step in change.steps:
         if step.address != change.address:
             return f"a step {step.op!r} of {step.address} in a change of {change.address}"
-    fits = set(ops) == {pl.END} if change.action == pl.REVOKE else ops in _SEQUENCES[change.action]
+    if change.action == pl.REVOKE:
+        fits = set(ops) == {pl.END}
+    elif change.action in _SUCCEEDING and ops[0] == pl.MINT:  # then older generations end
+        fits = set(ops[1:]) <= {pl.END}
+    else:
+        fits = ops in _SEQUENCES.get(change.action, ())
     return None if fits else f"a change {change.action!r} of the steps {', '.join(ops)}"
 
 

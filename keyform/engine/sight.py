@@ -31,6 +31,18 @@ NORMAL, DESTROY, REFRESH_ONLY, IMPORT_ONLY = "normal", "destroy", "refresh-only"
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """Somebody asked for a new generation of a key. ``now``: the old ones are not to live on beside it."""
+
+    reason: str | None = None
+    now: bool = False
+
+    @property
+    def words(self) -> str:
+        return f"asked for: {self.reason}" if self.reason else "asked for"
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """How to plan. ``targets`` are addresses (all instances of a ``for_each`` by its bare address);
     ``allow_mass_change`` lifts the guard on ending or replacing a large part of the keys;
@@ -46,6 +58,12 @@ class Options:
     rotate: tuple[str, ...] = ()
     rotate_reason: str | None = None
     rotate_now: bool = False
+
+    def asked(self, address: str) -> Asked | None:
+        """What was asked for the key at this address, by the bare address of a ``for_each`` too."""
+        if address in self.rotate or address.partition("[")[0] in self.rotate:
+            return Asked(self.rotate_reason, self.rotate_now)
+        return None
 
     @property
     def scope(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -13,7 +13,6 @@ from keyform.engine.plan import (
     CREATE,
     DROP,
     DROP_PROJECT,
-    END,
     FORGET,
     REVOKE,
     SET_ORIGINS,
@@ -24,7 +23,8 @@ from keyform.engine.plan import (
 )
 from keyform.engine.renames import moved_entry
 from keyform.engine.sight import ServiceView, presence, seen_digest
-from keyform.model import DesiredKey, DesiredProject, LiveProject, Place, format_duration, instant
+from keyform.engine.succession import end
+from keyform.model import DesiredKey, DesiredProject, LiveProject, format_duration, instant
 from keyform.profile import ON_PROJECT
 from keyform.state import Generation, KeyRecord, ProjectRecord
 
@@ -69,7 +69,7 @@ def plan_removed(
         current.number,
         seen=seen_digest(found.live),
         backing=view.backing("revoke"),
-        steps=tuple(_end(record, generation) for generation in record.generations()),
+        steps=tuple(end(record, generation) for generation in record.generations()),
     )
 
 
@@ -102,18 +102,25 @@ def plan_left(record: KeyRecord, view: ServiceView) -> Change:
 
 
 def plan_deposed(
-    record: KeyRecord, want: DesiredKey, services: Mapping[str, ServiceView], now: datetime
+    record: KeyRecord,
+    want: DesiredKey,
+    services: Mapping[str, ServiceView],
+    now: datetime,
+    ended: Collection[tuple[str | None, str | None]] = (),
 ) -> Iterator[Change | Diagnostic]:
     """Revoke the old generations whose overlap has ended, unless they are still in use. Each is at the
-    service that the key was declared at then."""
+    service that the key was declared at then. ``ended`` are keys, by service and id, that the plan ends
+    already."""
     for generation in record.deposed:
         if generation.revoke_at is None or generation.revoke_at > now:
+            continue
+        if (generation.service, generation.id) in ended:
             continue
         view = services.get(generation.service)
         if view is None:
             yield service_gone(record.address, generation)
             continue
-        held = _still_used(generation, want, view, now)
+        held = None if generation.revoke_now else _still_used(generation, want, view, now)
         if held:
             yield note(
                 "held",
@@ -133,37 +140,22 @@ def plan_deposed(
                 generation.id,
                 generation.number,
                 seen=seen_digest(found.live),
-                steps=(replace(_end(record, generation), gone=True),),
+                steps=(replace(end(record, generation), gone=True),),
             )
             continue
         yield Change(
             record.address,
             REVOKE,
-            f"the overlap of generation {generation.number} ended {instant(generation.revoke_at)}",
+            f"generation {generation.number} was to end at once, {instant(generation.revoke_at)}"
+            if generation.revoke_now
+            else f"the overlap of generation {generation.number} ended {instant(generation.revoke_at)}",
             generation.service,
             generation.id,
             generation.number,
             seen=seen_digest(found.live),
             backing=view.backing("revoke"),
-            steps=(_end(record, generation),),
+            steps=(end(record, generation),),
         )
-
-
-def _end(record: KeyRecord, generation: Generation) -> Step:
-    return Step(
-        END,
-        record.address,
-        generation.service,
-        generation.id,
-        generation=generation.number,
-        places=_erasable(generation, record),
-    )
-
-
-def _erasable(generation: Generation, record: KeyRecord) -> tuple[Place, ...]:
-    """The places of a generation that no later one has written over."""
-    later = {p for g in record.generations() if g.number > generation.number for p in g.written}
-    return tuple(place for place in generation.written if place not in later)
 
 
 def _still_used(generation: Generation, want: DesiredKey, view: ServiceView, now: datetime) -> str | None:

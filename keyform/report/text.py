@@ -24,7 +24,7 @@ def plan_text(plan: Plan, style: Style) -> str:
         for change in changes:
             out += [*_change(change, style), ""]
     if plan.targets:
-        out += style.wrapped(f"Only for {', '.join(map(visible, plan.targets))} (--target).")
+        out += style.wrapped(f"Only for {', '.join(map(visible, plan.targets))}.")
     for line in unmanaged_lines(plan):
         out += style.wrapped(line)
     if out and out[-1]:

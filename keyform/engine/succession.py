@@ -1,0 +1,116 @@
+"""From one generation of a key to the next: the new one is minted and stored first, the old one ends last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+
+from keyform.engine.plan import END, MINT, ROTATE, Change, FieldDiff, Step, Stored
+from keyform.engine.sight import Asked, Presence, ServiceView, recorded_terms, seen_digest, terms_of
+from keyform.engine.single import rerolled
+from keyform.engine.wording import terms_diff, with_on_revoke, worded
+from keyform.model import DesiredKey, Place, format_duration
+from keyform.state import Generation, KeyRecord
+
+NO_OVERLAP = timedelta(0)
+
+
+def succeed(
+    want: DesiredKey,
+    record: KeyRecord,
+    action: str,
+    reason: str,
+    services: Mapping[str, ServiceView],
+    diff: tuple[FieldDiff, ...],
+    found: Presence | None = None,
+    stored: tuple[Stored, ...] = (),
+    asked: Asked | None = None,
+) -> Change:
+    """A new generation: minted and stored first, the old one revoked last, after its overlap. If it was
+    ``asked`` for now, without overlap, and with it every other old generation."""
+    old, view = record.current, services[want.service]
+    now = asked is not None and asked.now
+    overlap = want.rotation.overlap if want.rotation else NO_OVERLAP
+    if now or (found and found.expired):
+        overlap = NO_OVERLAP
+    step = replace(mint(want, record.next_number), overlap=overlap, now=now)
+    operation = "create"
+    if action == ROTATE and rerolled(want, view, record, ()) is not None:
+        operation, overlap = "reroll", view.profile.rerolled_overlap(overlap)
+        step = replace(step, key_id=old.id, overlap=overlap)
+    ending = [] if overlap else [old]
+    if now:
+        ending += deposed_to_end(record, services)
+    if overlap:
+        reason += f"; {old.id} lives on for {format_duration(overlap)} beside the new key"
+        if now:
+            reason += f", the least that {view.profile.title} can be asked for"
+    if now and ending:
+        ids = " and ".join(generation.id for generation in ending)
+        verb = "is" if len(ending) == 1 else "are"
+        reason += f"; {ids} {verb} revoked as soon as the new key is stored, used or not"
+    diff = (*diff, *kept_diff(want, record))
+    live = found.live if found else None
+    drift = live is not None and live.spec != old.spec
+    return Change(
+        want.address,
+        action,
+        reason,
+        view.name,
+        old.id,
+        record.next_number,
+        diff,
+        drift or bool(stored),
+        seen_digest(live) if live else None,
+        view.backing(operation),
+        (step, *(end(record, generation, want.places) for generation in ending)),
+        stored,
+    )
+
+
+def deposed_to_end(record: KeyRecord, services: Mapping[str, ServiceView]) -> list[Generation]:
+    """The old generations in their overlap that can be ended before it is over, the latest first. What no
+    call revokes is ended by its service alone."""
+    return [
+        generation
+        for generation in reversed(record.deposed)
+        if (view := services.get(generation.service)) is None or view.profile.revokes
+    ]
+
+
+def mint(want: DesiredKey, generation: int) -> Step:
+    """A new generation as declared."""
+    return Step(
+        MINT,
+        want.address,
+        want.service,
+        generation=generation,
+        spec=want.spec,
+        places=want.places,
+        terms=terms_of(want),
+    )
+
+
+def end(record: KeyRecord, generation: Generation, kept: tuple[Place, ...] = ()) -> Step:
+    """Revoke a generation and erase its secret, except at places that one after it has written over, or that
+    are ``kept`` for the next."""
+    every = record.generations()
+    after = {place for other in every[every.index(generation) + 1 :] for place in other.written}
+    return Step(
+        END,
+        record.address,
+        generation.service,
+        generation.id,
+        generation=generation.number,
+        places=tuple(p for p in generation.written if p not in after and p not in kept),
+    )
+
+
+def kept_diff(want: DesiredKey, record: KeyRecord) -> list[FieldDiff]:
+    """What differs in the things that the service knows nothing of."""
+    out = [d for d in terms_diff(recorded_terms(record), terms_of(want)) if d.before != d.after]
+    places, old_places = want.places, record.current.places
+    if with_on_revoke(places) != with_on_revoke(old_places):
+        out.append(FieldDiff("secret", [worded(p) for p in old_places], [worded(p) for p in places]))
+    return out

@@ -1,0 +1,145 @@
+"""A rotation that somebody asks for, from the plan to the store."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from keyform.engine.plan_file import dump_plan, load_plan
+from keyform.engine.sight import Options
+from keyform.errors import PlanError, StoreError
+from keyform.model import Secret
+from tests.apply.outside import crash, declare, die, journal_is_empty, nth, refuse, requests, stores
+from tests.world import World, inspect
+
+ASK = Options(rotate=("keys.a",), rotate_reason="drill")
+NOW = Options(rotate=("keys.a",), rotate_now=True)
+GATED = declare(
+    "b", a="secret: a, protect: true, rotation: {every: 60d, overlap: 1d, revoke_when_unused_for: 2d}"
+)
+
+
+@pytest.fixture
+def applied(world: World) -> World:
+    world.write(GATED).apply()
+    return world
+
+
+def secret_of(world: World, address: str = "keys.a") -> Secret:
+    secret = world.stored(address)
+    assert secret is not None
+    return secret
+
+
+def use(world: World, secret: Secret) -> None:
+    """Somebody uses the key."""
+    with closing(world.service()) as service:
+        key = next(iter(world.live().values()))
+        service.prove(secret, key)
+
+
+def test_the_old_one_lives_on_for_its_overlap_and_works(applied: World) -> None:
+    old = secret_of(applied)
+    outcome = applied.apply(ASK)
+    assert (outcome.done, outcome.failed) == (1, ())
+    record = applied.state().keys["keys.a"]
+    assert [g.number for g in record.generations()] == [1, 2]
+    assert record.deposed[0].replaced_at == applied.clock.now()
+    live = applied.live()
+    assert applied.works(old, live[record.deposed[0].id])
+    assert applied.works(secret_of(applied), live[record.current.id])
+    assert len(live) == 3
+    assert applied.plan().changes == ()
+
+
+def test_the_reason_is_in_the_plan_and_in_the_events(applied: World) -> None:
+    plan = applied.apply(ASK).plan
+    assert plan.changes[0].reason.startswith("asked for: drill; ")
+    (start,) = (e for e in applied.told if e["type"] == "start" and e["action"] == "rotate")
+    assert start["reason"] == plan.changes[0].reason
+
+
+def test_now_leaves_one_key_alone_although_the_others_are_in_use(applied: World) -> None:
+    first = secret_of(applied)
+    applied.apply(ASK)
+    second = secret_of(applied)
+    for secret in (first, second):
+        use(applied, secret)
+    outcome = applied.apply(NOW)
+    assert (outcome.done, outcome.failed) == (1, ())
+    record = applied.state().keys["keys.a"]
+    assert [g.number for g in record.generations()] == [3]
+    assert set(applied.live()) == {record.current.id, applied.state().keys["keys.b"].current.id}
+    assert not inspect(applied)
+    assert applied.plan().changes == ()
+
+
+def test_a_saved_plan_of_it_does_exactly_that(applied: World) -> None:
+    plan = load_plan(dump_plan(applied.plan(NOW)), "p")
+    assert applied.apply(plan=plan).done == 1
+    assert [g.number for g in applied.state().keys["keys.a"].generations()] == [2]
+    with pytest.raises(PlanError, match="stale"):
+        applied.apply(plan=plan)
+
+
+def test_one_that_could_not_be_revoked_now_is_revoked_by_the_next_apply_used_or_not(applied: World) -> None:
+    old = secret_of(applied)
+    refused = applied.apply(NOW, wrap=refuse("DELETE"))
+    assert refused.failed
+    use(applied, old)
+    record = applied.state().keys["keys.a"]
+    assert [g.revoke_now for g in record.generations()] == [True, False]
+    (change,) = applied.plan().changes
+    assert (change.action, "was to end at once" in change.reason) == ("revoke", True)
+    assert not applied.apply().failed
+    assert not inspect(applied)
+
+
+@pytest.mark.parametrize("number", range(1, 4))
+def test_killed_on_its_way_it_is_finished_by_the_next_apply(applied: World, number: int) -> None:
+    """Before the first revocation, after it, and after the second."""
+    applied.apply(ASK)
+    for secret in (secret_of(applied),):
+        use(applied, secret)
+    plan = load_plan(dump_plan(applied.plan(NOW)), "p")
+    kill = nth(number, die)
+
+    def answer(request: Any, send: Any) -> Any:
+        return kill(send, request) if request.method == "DELETE" else send(request)
+
+    code = crash(applied, requests(answer), plan)
+    assert code == (77 if number < 3 else 0)
+    assert not applied.apply().failed
+    assert [g.number for g in applied.state().keys["keys.a"].generations()] == [3]
+    assert not inspect(applied)
+    assert journal_is_empty(applied)
+
+
+def test_killed_before_it_is_stored_the_old_one_works_and_a_later_apply_does_not_rotate(
+    applied: World,
+) -> None:
+    old = secret_of(applied)
+    plan = load_plan(dump_plan(applied.plan(NOW)), "p")
+    put = stores(
+        put=lambda put, place, secret, labels, *over: die() if labels else put(place, secret, labels)
+    )
+    assert crash(applied, put, plan) == 77
+    assert secret_of(applied) == old
+    assert not applied.apply().failed
+    assert not inspect(applied)
+    assert secret_of(applied) == old
+    assert [g.number for g in applied.state().keys["keys.a"].generations()] == [1]
+
+
+def test_a_store_that_fails_revokes_nothing(applied: World) -> None:
+    old = secret_of(applied)
+    outcome = applied.apply(NOW, wrap=stores(put=nth(1, fail)))
+    assert outcome.failed
+    assert secret_of(applied) == old
+    assert not inspect(applied)
+
+
+def fail(*_: Any, **__: Any) -> Any:
+    raise StoreError("no", "The test says so.")

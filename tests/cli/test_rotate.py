@@ -1,0 +1,73 @@
+"""``keyform rotate`` and ``keyform plan --rotate``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .conftest import Keyform
+
+
+@pytest.fixture
+def applied(keyform: Keyform, one_key: Path) -> Keyform:
+    assert keyform("apply", "--auto-approve").code == 0
+    return keyform
+
+
+def test_it_shows_the_plan_and_says_what_was_done(applied: Keyform) -> None:
+    done = applied("rotate", "backend", "--reason", "offboarding", "--auto-approve")
+    assert done.code == 0
+    assert "rotate: a new generation at sandbox" in done.out
+    assert "asked for: offboarding" in done.out
+    assert done.out.splitlines()[-1] == "Rotate complete: 1 rotated."
+    assert applied("plan", "--detailed-exitcode").code == 0
+
+
+def test_it_needs_an_address_and_an_approval(applied: Keyform) -> None:
+    assert applied("rotate").code == 1
+    refused = applied("rotate", "backend")
+    assert refused.code == 1
+    assert "keyform plan --rotate ADDR --out FILE" in refused.err
+
+
+def test_an_unknown_address_changes_nothing(applied: Keyform) -> None:
+    refused = applied("rotate", "backnd", "--auto-approve")
+    assert refused.code == 1
+    assert "keys.backnd cannot be rotated: it is neither declared nor in the state" in refused.err
+    assert "Did you mean `keys.backend`?" in refused.err
+
+
+def test_a_rotation_can_be_reviewed_as_a_plan(applied: Keyform) -> None:
+    planned = applied("plan", "--rotate", "backend", "--now", "--reason", "leak 17", "--out", "p")
+    assert planned.code == 0
+    assert "asked for: leak 17" in planned.out
+    assert "revoked as soon as the new key is stored, used or not" in " ".join(planned.out.split())
+    assert applied("apply", "p").out == "Apply complete: 1 rotated.\n"
+
+
+def test_controls_in_a_reason_drive_nothing(applied: Keyform) -> None:
+    nasty = "a\x1b[2J\nb\u202ec"
+    shown = json.loads(applied("plan", "--rotate", "backend", "--reason", nasty, "--format", "json").out)
+    assert shown["changes"][0]["reason"].startswith("asked for: a\\x1b[2J b\\u202ec")
+    done = applied("rotate", "backend", "--reason", nasty, "--auto-approve", "--format", "json")
+    events = [json.loads(line) for line in done.out.splitlines()]
+    (start,) = (event for event in events if event["type"] == "start")
+    assert start["reason"].startswith("asked for: a\\x1b[2J b\\u202ec")
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (("plan", "--now"), "--reason and --now belong to --rotate"),
+        (("plan", "--reason", "x"), "--reason and --now belong to --rotate"),
+        (("plan", "--rotate", "backend", "--refresh-only"), "exclude each other"),
+        (("rotate", "backend", "--reason", " ", "--auto-approve"), "--reason takes 1 to 300"),
+        (("rotate", "backend", "--reason", "x" * 301, "--auto-approve"), "--reason takes 1 to 300"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(applied: Keyform, argv: tuple[str, ...], says: str) -> None:
+    refused = applied(*argv)
+    assert refused.code == 1
+    assert says in refused.err
