@@ -194,6 +194,11 @@ def failing(request: httpx.Request, response: httpx.Response) -> httpx.Response:
     return httpx.Response(503, html="<h1>Service Unavailable</h1>")
 
 
+def silent_after_a_page(request: httpx.Request, response: httpx.Response) -> httpx.Response:
+    answered = half_listing(request, response)
+    return silent(request, response) if answered.status_code == 500 else answered
+
+
 counted = [0]
 first_page: list[Any] = []
 
@@ -221,7 +226,8 @@ def _following(response: httpx.Response, cursor: str, keep: int | None = None) -
         (for_ever, "it has not ended after 40 pages"),
         (round_and_round, "points back to an earlier page"),
         (repeating, "page 2 repeats an id"),
-        (silent, "nothing came"),
+        (silent, "no answer came from localhost:1 within 30 s"),
+        (silent_after_a_page, "no answer came from localhost:1 within 30 s"),
         (failing, "503"),
     ],
 )
@@ -246,6 +252,47 @@ def test_a_listing_that_cannot_be_read_changes_nothing(
     assert bench.files() == before
     assert bench.live() == live
     bench.check_well_again()
+
+
+@pytest.mark.parametrize("verb", [("plan",), ("doctor",), ("apply", "--auto-approve")])
+def test_a_silent_service_is_given_up_within_about_a_minute(
+    bench: Bench, verb: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def takes_its_time(request: httpx.Request, response: httpx.Response) -> httpx.Response:
+        bench.clock.sleep(request.extensions["timeout"]["read"])
+        return silent(request, response)
+
+    bench.bad.spoil = takes_its_time
+    before = bench.clock.monotonic()
+    assert bench.run(*verb) == 1
+    assert 30 < bench.clock.monotonic() - before < 62
+    assert "no answer came from localhost:1 within 30 s" in " ".join("".join(capsys.readouterr()).split())
+    bench.check_well_again()
+
+
+def test_a_service_that_takes_no_connection_is_given_up_sooner_still(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def takes_none(request: httpx.Request, response: httpx.Response) -> httpx.Response:
+        bench.clock.sleep(request.extensions["timeout"]["connect"])
+        raise httpx.ConnectTimeout("timed out", request=request)
+
+    bench.bad.spoil = takes_none
+    before = bench.clock.monotonic()
+    assert bench.run("plan") == 1
+    assert 10 < bench.clock.monotonic() - before < 22
+    assert "localhost:1 took no connection within 10 s" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_service_that_answers_late_once_is_asked_again(bench: Bench) -> None:
+    late = [silent]
+
+    def once(request: httpx.Request, response: httpx.Response) -> httpx.Response:
+        return late.pop()(request, response) if late else response
+
+    bench.bad.spoil = once
+    assert bench.run("plan") == 0
+    assert late == []
 
 
 def test_a_listing_that_cannot_be_read_is_not_called_as_declared(

@@ -27,7 +27,8 @@ class Failure:
     """One attempt that did not succeed.
 
     ``again``: worth another attempt; ``pause``: seconds that the service asks to wait before it;
-    ``perhaps_done``: the service may have carried the request out all the same.
+    ``perhaps_done``: the service may have carried the request out all the same; ``silent``: it was waited for
+    in vain, which takes long.
     """
 
     kind: str
@@ -38,6 +39,7 @@ class Failure:
     perhaps_done: bool = False
     status: int = 0
     reason: str = ""
+    silent: bool = False
 
     def exception(self, service: str, doing: str, effect: str, perhaps_done: bool) -> ServiceError:
         """The exception for a call that ended in this failure. ``perhaps_done``: some attempt may have
@@ -92,6 +94,19 @@ def not_connected(problem: Exception, host: str, show: Show) -> Failure:
         f"cannot connect to {host}: {show(str(problem)) or type(problem).__name__}",
         "Check the endpoint, and that the service is running and reachable from here.",
         again=True,
+    )
+
+
+def not_in_time(host: str, timeout: float, repeatable: bool, *, connected: bool) -> Failure:
+    """The service stayed silent for ``timeout`` seconds: it took no connection, or gave no answer."""
+    what = f"no answer came from {host}" if connected else f"{host} took no connection"
+    return Failure(
+        NO_ANSWER,
+        f"{what} within {timeout:g} s",
+        "Check the endpoint, and that the service is well and reachable from here; then run it again.",
+        again=repeatable,
+        perhaps_done=connected,
+        silent=True,
     )
 
 

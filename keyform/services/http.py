@@ -10,6 +10,7 @@ import functools
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -31,6 +32,10 @@ from keyform.services.requests import request_for
 _log = logging.getLogger(__name__)
 
 ATTEMPTS = 5
+SILENCES = 2
+"""After how many in a row a service is given up that does not answer in time: each takes long."""
+LONGEST_CONNECT = 10.0
+"""Seconds that a service may take to accept a connection."""
 LONGEST_WAIT = 300.0
 """Seconds that a service may ask keyform to wait before it gives up instead."""
 _LARGEST_ANSWER = 64 << 20
@@ -74,7 +79,9 @@ class Http:
         # Requests go to the transport itself: httpx.Client would add cookies, redirects and proxies, of which
         # none may touch a credential, at a tenth of the time of an apply.
         self._transport = transport
-        self._extensions = {"timeout": httpx.Timeout(timeout, connect=min(timeout, 10.0)).as_dict()}
+        self._timeout, self._to_connect = timeout, min(timeout, LONGEST_CONNECT)
+        self._extensions = {"timeout": httpx.Timeout(timeout, connect=self._to_connect).as_dict()}
+        self._silences = 0
         self._retrying = tenacity.Retrying(
             sleep=clock.sleep,
             stop=tenacity.stop_after_attempt(ATTEMPTS),
@@ -91,9 +98,14 @@ class Http:
             nonlocal perhaps_done
             outcome = self._attempt(call)
             if isinstance(outcome, Failure):
+                self._silences = self._silences + 1 if outcome.silent else 0
+                if self._silences >= SILENCES:
+                    outcome = replace(outcome, again=False)
                 perhaps_done = perhaps_done or outcome.perhaps_done
                 # What is being done may name an id, and that comes from the service too.
                 _log.info("service %s: %s: %s", self._service, self._show(call)(call.doing), outcome.what)
+            else:
+                self._silences = 0
             return outcome
 
         outcome = attempt()
@@ -175,16 +187,18 @@ class Http:
             return failures.unsendable(), None
         try:
             response = self._transport.handle_request(request)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as problem:
+            try:
+                content = self._read(response)
+            finally:
+                response.close()
+        except (httpx.ConnectTimeout, httpx.PoolTimeout):
+            return failures.not_in_time(self._host, self._to_connect, True, connected=False), None
+        except httpx.TimeoutException:
+            return failures.not_in_time(self._host, self._timeout, call.repeatable, connected=True), None
+        except (httpx.ConnectError, httpx.ProxyError) as problem:
             return failures.not_connected(problem, self._host, show), None
         except httpx.HTTPError as problem:
             return failures.no_answer(problem, call.repeatable, show), None
-        try:
-            content = self._read(response)
-        except httpx.HTTPError as problem:
-            return failures.no_answer(problem, call.repeatable, show), None
-        finally:
-            response.close()
         if content is None:
             return failures.unintelligible("the answer is too long or takes too long"), None
         if _log.isEnabledFor(logging.INFO):

@@ -136,7 +136,7 @@ def test_a_claim_that_gets_no_answer_keeps_the_journal(world: World) -> None:
             raise httpx.ReadTimeout("no answer", request=request)
         return send(request)  # type: ignore[no-any-return]
 
-    with pytest.raises(ServiceError, match="connection broke"):
+    with pytest.raises(ServiceError, match="no answer came"):
         world.apply(wrap=requests(answer))
     assert not journal_is_empty(world)
     finishes(world)
