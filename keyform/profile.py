@@ -47,7 +47,9 @@ class Kind:
     key or on its project. ``key_format`` is a regular expression that the whole text of such a key
     matches, or empty. ``gate`` names the plan that the service asks for. ``hint`` is said for least
     privilege to whoever declares such a key, or, where there are ``hint_words``, one that is named or
-    described with one of them. ``unscoped_is_all``: a key of it that names no scopes has all of them.
+    described with one of them. ``unscoped_is_all``: a key of it that names no scopes has all of them, and
+    ``unbound_is_all``: one that names no project works in all of them. ``can``: in words, what such a key may
+    do beside its scopes; None means that the profile does not say.
     """
 
     name: str
@@ -62,6 +64,25 @@ class Kind:
     hint: str = ""
     hint_words: tuple[str, ...] = ()
     unscoped_is_all: bool = False
+    unbound_is_all: bool = False
+    can: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PowerRule:
+    """What says how much a key may do. ``production``: the environments where it touches what is real, so
+    that a key there may do more than elsewhere. ``scope_form`` reads a scope, like ``{resource}.{verb}``.
+    ``wildcards``: a ``*`` in a scope stands for any text. ``dangerous`` is a regular expression for the
+    scopes, and the words of a kind, that a reviewer has to look at twice."""
+
+    production: tuple[str, ...] = ()
+    scope_form: str = ""
+    wildcards: bool = False
+    dangerous: str = ""
+
+    def is_dangerous(self, what: str) -> bool:
+        """Whether a reviewer has to look twice at a scope, or at what a kind may do."""
+        return bool(self.dangerous) and patterns.matches(self.dangerous, what)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,16 +152,16 @@ _INSECURE = Option("allow plain http to another machine", type=BOOLEAN)
 class Profile:
     """A service type.
 
-    ``fields``: key fields that the type knows; declaring another is an error. ``mutable``: those it
-    changes in place; the rest of ``fields`` need a new key. ``shown``: spec fields that its listing
-    shows; the rest are taken from the state. ``kinds`` and ``environments`` map names; an empty map
-    or tuple means the type has none to choose. ``scopes``: catalogue with descriptions; None means
-    free strings. ``origins_on``: where ``allowed_origins`` may stand. ``limits``: largest lengths and
-    counts, by field, and by group of scopes (``scopes.GROUP``). ``texts``: what a ``scope``, one of a group
-    of scopes without its prefix, and an option (``options.NAME``) may look like. ``lists``: whether a listing
-    exists at all. ``marks``: whether a key can carry the ownership label. ``idempotent``: whether a create
-    with the label of an earlier one never mints a second key. ``proves``: whether there is a harmless call
-    that proves a key works. ``list_lag``: how long a new key may be missing from the listing.
+    ``fields``: key fields that the type knows; declaring another is an error. ``mutable``: those it changes
+    in place; the rest of ``fields`` need a new key. ``shown``: spec fields that its listing shows; the rest
+    are taken from the state. ``kinds`` and ``environments`` map names; an empty map or tuple means the type
+    has none to choose. ``scopes``: catalogue with descriptions; None means free strings. ``power``: which of
+    it lets a key do more. ``origins_on``: where ``allowed_origins`` may stand. ``limits``: largest lengths
+    and counts, by field, and by group of scopes (``scopes.GROUP``). ``texts``: what a ``scope``, one of a
+    group of scopes without its prefix, and an option (``options.NAME``) may look like. ``lists``: whether a
+    listing exists at all. ``marks``: whether a key can carry the ownership label. ``idempotent``: whether a
+    create with the label of an earlier one never mints a second key. ``proves``: whether there is a harmless
+    call that proves a key works. ``list_lag``: how long a new key may be missing from the listing.
     ``last_used_lag``: how far behind "last used" may be, verification caches included. ``revocation_lag``:
     how long a revoked key may go on working, for the same reason. ``key_format``: like that of a kind.
     ``operations``: name to backing. ``one_per_kind``: a kind has exactly one key, so its successor comes of
@@ -167,6 +188,7 @@ class Profile:
     wildcard_origins: bool = False
     http_origins: str = "localhost"
     expiry: ExpiryRule = ExpiryRule()
+    power: PowerRule = PowerRule()
     limits: Mapping[str, int] = field(default_factory=dict)
     texts: Mapping[str, TextRule] = field(default_factory=dict)
     lists: bool = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from keyform.cli import complete
+from keyform.diagnostics import Diagnostic, error
 from keyform.engine.sight import NORMAL, REFRESH_ONLY, Options
 from keyform.errors import PlanError
 from keyform.model import LATEST, normal_address, parse_instant
@@ -18,6 +19,8 @@ from keyform.report.safe import visible
 
 if TYPE_CHECKING:
     from keyform.apply import Workspace
+    from keyform.cli.session import Session
+    from keyform.engine.plan import Plan
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -113,6 +116,49 @@ def asking(options: Options, rotate: Sequence[str], reason: str | None, now: boo
             raise click.UsageError(f"--reason takes 1 to {MAX_REASON} characters.")
     addresses = tuple(dict.fromkeys(map(normal_address, rotate)))
     return replace(options, rotate=addresses, rotate_reason=reason, rotate_now=now)
+
+
+_NAMED = 8
+
+
+def _gains(plan: Plan) -> Diagnostic | None:
+    from keyform.engine.privilege import widening
+
+    found = [change.address for change in widening(plan)]
+    if not found:
+        return None
+    rest = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    let = "1 change lets a key" if len(found) == 1 else f"{len(found)} changes let keys"
+    return error(
+        "fail-on-widen",
+        f"{let} do more than before, or something else: {', '.join(found[:_NAMED])}{rest}",
+        "The plan itself is sound; --fail-on widen asks for a second approval. Have somebody who may allow "
+        "this look at what it says of each, and apply the plan that they saw: `keyform plan --out FILE`, "
+        "then `keyform apply FILE`.",
+    )
+
+
+FAIL_ON: Mapping[str, Callable[[Plan], Diagnostic | None]] = {"widen": _gains}
+"""What a plan can be failed for: for each word of ``--fail-on``, the error where the plan has it, or None."""
+
+
+def fail_on_option(command: _Command) -> _Command:
+    """``--fail-on``."""
+    return click.option(
+        "--fail-on",
+        "fail_on",
+        multiple=True,
+        type=click.Choice(list(FAIL_ON)),
+        help="Exit with 1 if the plan has this; `widen`: a key can do something that it could not do before. "
+        "Repeatable.",
+    )(command)
+
+
+def fails(session: Session, plan: Plan, fail_on: Sequence[str]) -> bool:
+    """Whether the plan has what it is to be failed for; what that is, is told."""
+    found = [problem for word in dict.fromkeys(fail_on) if (problem := FAIL_ON[word](plan))]
+    session.tell_all(found)
+    return bool(found)
 
 
 def planning(

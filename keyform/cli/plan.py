@@ -17,6 +17,8 @@ from keyform.cli.options import (
     TEXT,
     asking,
     check_targets,
+    fail_on_option,
+    fails,
     format_option,
     moment,
     plan_options,
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     help="Rotate this key, due or not, and plan nothing else. Repeatable.",
 )
 @rotation_options
+@fail_on_option
 @plan_options
 @variable_options
 @click.pass_obj
@@ -67,6 +70,7 @@ def command(
     rotate: tuple[str, ...],
     reason: str | None,
     now: bool,
+    fail_on: tuple[str, ...],
     targets: tuple[str, ...],
     refresh_only: bool,
     allow_mass_change: bool,
@@ -78,7 +82,7 @@ def command(
 
     Reads the services, the state and the configuration; writes nothing. With --out the plan is saved, and
     `keyform apply FILE` does exactly what it says or refuses. A listing that cannot be read as a whole ends
-    it with 1, whatever was found.
+    it with 1, whatever was found; so does what --fail-on names.
     """
     from keyform.apply import plan_now
 
@@ -109,7 +113,7 @@ def command(
         return ERROR
     if out is not None:
         _save(session, plan, out)
-    if plan.half_seen:
+    if fails(session, plan, fail_on) or plan.half_seen:
         return ERROR
     return CHANGES if detailed_exitcode and not plan.empty else OK
 

@@ -9,7 +9,7 @@ from keyform.diagnostics import Diagnostic, error, warning
 from keyform.engine.declared import Verdict
 from keyform.engine.diff import changed_fields, explain, sentence
 from keyform.engine.plan import ADOPT, ALTER, IMPORT, Change, Step
-from keyform.engine.sight import ServiceView, seen_digest, terms_of, with_balance_of
+from keyform.engine.sight import ServiceView, as_adopted, seen_digest, terms_of
 from keyform.model import REVOKED, DesiredKey, LiveKey
 
 
@@ -33,10 +33,7 @@ def plan_import(
         start = live.created_at or now
         ends = start + want.expires_in
         spec = replace(spec, expires_at=ends if ends > now else now + want.expires_in)
-    # What cannot be seen and cannot be changed either is taken to be as declared, and so is what use has
-    # spent of its credits.
-    unseen = view.profile.fields_unseen - view.profile.mutable
-    have = replace(with_balance_of(spec, live.spec), **{name: getattr(spec, name) for name in unseen})
+    have = as_adopted(live.spec, spec, view.profile)
     changed = changed_fields(have, spec)
     fixed = changed - view.profile.mutable
     if fixed:

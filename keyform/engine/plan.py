@@ -32,6 +32,7 @@ MINT, ALTER, END, ADOPT, DROP, RENAME, RELOCATE, RESTORE, ERASE, RECORD = (
     "erase",
     "record",
 )
+WIDENS, NARROWS, MOVES = "widens", "narrows", "moves"
 INCOMPLETE_LISTING = "incomplete-listing"
 STORE_UNSEEN = "store-unseen"
 EXPIRES_SOON = "expires-before-next-run"
@@ -216,7 +217,8 @@ class Change:
     ``backing`` says how the service's operations are backed: ``documented``, ``contract``,
     ``assisted``, or None where no service is called. ``stored`` are the places that do not hold what they
     should, and ``held`` a digest of what the stores held; apply refuses if that has moved. ``left``: what is
-    not deleted of the places that its steps are to empty.
+    not deleted of the places that its steps are to empty. ``privilege`` says whether it ``widens``,
+    ``narrows`` or ``moves`` what a key can do, None where it leaves that, and ``privilege_words`` how.
     """
 
     address: str
@@ -233,6 +235,8 @@ class Change:
     stored: tuple[Stored, ...] = ()
     held: str | None = None
     left: tuple[Left, ...] = ()
+    privilege: str | None = None
+    privilege_words: tuple[str, ...] = ()
 
     @property
     def by_hand(self) -> bool:
@@ -246,6 +250,9 @@ class Change:
             if (value := getattr(self, name)) is not None:
                 out[name] = value
         out["drift"] = self.drift
+        if self.privilege is not None:
+            out["privilege"] = self.privilege
+            out["privilege_words"] = list(self.privilege_words)
         if self.stored:
             out["stored"] = [one.as_json() for one in self.stored]
         if self.left:
@@ -294,14 +301,16 @@ class Plan:
 
     @property
     def summary(self) -> dict[str, int]:
-        """Counts by action, ``drift`` and ``unchanged``; ``by_hand`` where a person is needed."""
+        """Counts by action, ``drift`` and ``unchanged``; ``by_hand`` where a person is needed, and by what
+        becomes of what the keys can do where something does."""
         counts = Counter(change.action for change in self.changes)
         out = {action: counts[action] for action in ACTIONS}
         out["drift"] = sum(change.drift for change in self.changes)
         out["unchanged"] = self.unchanged
         if by_hand := sum(change.by_hand for change in self.changes):
             out["by_hand"] = by_hand
-        return out
+        ways = Counter(change.privilege for change in self.changes)
+        return out | {way: ways[way] for way in (WIDENS, NARROWS, MOVES) if ways[way]}
 
     def as_json(self) -> dict[str, Any]:
         """The plan file as a JSON value, with its digest over everything else in it."""

@@ -91,6 +91,8 @@ def _plan_from_json(raw: Mapping[str, Any]) -> Plan:
             backing=entry.get("backing"),
             stored=tuple(Stored.from_json(one) for one in entry.get("stored", ())),
             held=entry.get("held"),
+            privilege=entry.get("privilege"),
+            privilege_words=tuple(entry.get("privilege_words", ())),
             left=tuple(Left(place_from_json(one), one["why"]) for one in entry.get("left", ())),
         )
         for entry in raw["changes"]

@@ -29,6 +29,7 @@ from keyform.engine.plan import (
     Plan,
     Step,
 )
+from keyform.engine.privilege import with_privilege
 from keyform.engine.refresh import plan_refresh
 from keyform.engine.renames import Lookalikes
 from keyform.engine.sight import (
@@ -82,6 +83,7 @@ def make_plan(sight: Sight, options: Options) -> Plan:
     changes = _spare_claimed(tuple(p for p in planned if isinstance(p, Change)))
     changes = with_left(changes, sight.state, sight.stores)
     changes = with_checklists((*readdressed(sight.state, sight.where), *changes), sight)
+    changes = with_privilege(changes, sight)
     diagnostics = [p for p in planned if isinstance(p, Diagnostic)]
     unmanaged, strays = unmanaged_keys(sight)
     diagnostics += strays

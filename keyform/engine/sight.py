@@ -197,6 +197,13 @@ def with_balance_of(recorded: KeySpec, live: KeySpec) -> KeySpec:
     return replace(live, credits=replace(live.credits, remaining=recorded.credits.remaining))
 
 
+def as_adopted(live: KeySpec, want: KeySpec, profile: Profile) -> KeySpec:
+    """A live key that is adopted as ``want``. What cannot be seen of it and cannot be changed either is taken
+    to be as declared, and so is what use has spent of its credits."""
+    unseen = profile.fields_unseen - profile.mutable
+    return replace(with_balance_of(want, live), **{name: getattr(want, name) for name in unseen})
+
+
 def without_balance(spec: KeySpec) -> KeySpec:
     """A specification whose credits are there or not, whatever is left of them."""
     return replace(spec, credits=replace(spec.credits, remaining=0)) if spec.credits else spec

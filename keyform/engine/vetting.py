@@ -17,6 +17,7 @@ from keyform.engine.events import RENAMED, Event, fold
 from keyform.engine.fitting import KeySteps
 from keyform.engine.guards import guard_again
 from keyform.engine.plan import Change, Plan, Step
+from keyform.engine.privilege import with_privilege
 from keyform.engine.sequences import misplaced, out_of_turn
 from keyform.engine.sight import NORMAL, Sight
 from keyform.model import Place
@@ -55,6 +56,8 @@ def vet(plan: Plan, sight: Sight, done: frozenset[int] | None) -> Iterator[Diagn
     for change in changes:
         yield from vetting.change(change)
     yield from _other_checklists(changes, sight)
+    if done is None:  # else what is done has changed what the keys can do, and it was held against them then
+        yield from _other_privilege(plan, sight)
     yield from guard_again(sight, changes)
 
 
@@ -65,6 +68,16 @@ def _other_checklists(changes: tuple[Change, ...], sight: Sight) -> Iterator[Dia
         for step, expected in zip(change.steps, right.steps, strict=True):
             if step.checklist != expected.checklist:
                 yield _unfit(step, "another checklist than the one for this step")
+
+
+def _other_privilege(plan: Plan, sight: Sight) -> Iterator[Diagnostic]:
+    """A reviewer goes by what a plan says of what keys gain, so it has to be what its steps bring about."""
+    # A new end is held against the moment of planning, when the words for it were found.
+    for change, right in zip(
+        plan.changes, with_privilege(plan.changes, replace(sight, now=plan.created_at)), strict=True
+    ):
+        if (change.privilege, change.privilege_words) != (right.privilege, right.privilege_words):
+            yield _unfit(change, "another direction of privilege than its steps have")
 
 
 def _known(address: str, state: State) -> bool:

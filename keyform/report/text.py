@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from keyform.engine.notes import origins_lost
-from keyform.engine.plan import REFRESH, REVOKE, Change, Plan
+from keyform.engine.plan import MOVES, NARROWS, REFRESH, REVOKE, WIDENS, Change, Plan
 from keyform.report.changes import groups, heading, legend, rows, summary_line, unmanaged_lines
 from keyform.report.safe import visible
 from keyform.report.style import Style, colour_of
 
 _MARKS = {"+": "green", "-": "red", "~": "yellow"}
+
+
+_PRIVILEGE = {WIDENS: "WIDENS", MOVES: "MOVES", NARROWS: "narrows"}
+_PRIVILEGE_COLOURS = {WIDENS: "red", MOVES: "yellow", NARROWS: "green"}
 
 
 def plan_text(plan: Plan, style: Style) -> str:
@@ -42,6 +46,10 @@ def _change(change: Change, style: Style) -> list[str]:
     first = f"{style.paint(symbol.rjust(4), colour, 'bold')} {style.paint(visible(change.address), 'bold')}"
     out = [f"{first}  {style.paint(heading(change), colour)}"]
     out += [style.paint(line, "dim") for line in style.wrapped(visible(change.reason), " " * 7)]
+    if change.privilege is not None:
+        words = f"{_PRIVILEGE[change.privilege]}: {'; '.join(map(visible, change.privilege_words))}"
+        colour = _PRIVILEGE_COLOURS[change.privilege]
+        out += [style.paint(line, colour, "bold") for line in style.wrapped(words, " " * 7, " " * 9)]
     for row in rows(change):
         mark = style.paint(row.mark, _MARKS[row.mark]) if row.mark in _MARKS else row.mark
         remark = f"  ({style.paint(row.remark, 'yellow')})" if row.remark else ""

@@ -19,6 +19,7 @@ from keyform.profile import (
     Fact,
     Kind,
     Option,
+    PowerRule,
     Profile,
     TextRule,
 )
@@ -102,6 +103,7 @@ def profile_of(name: str, tree: Mapping[str, Any]) -> Profile:
             tuple(_span(window) for window in expiry.get("windows", ())),
             latest=parse_instant(expiry["latest"]) if "latest" in expiry else None,
         ),
+        power=_power(tree.get("privilege", {})),
         limits=tree.get("limits", {}),
         texts={what: TextRule(**rule) for what, rule in tree.get("texts", {}).items()},
         lists="list" in operations,
@@ -143,6 +145,17 @@ def _kind(name: str, rules: Mapping[str, Any]) -> Kind:
         hint=rules.get("hint", ""),
         hint_words=tuple(rules.get("hint_words", ())),
         unscoped_is_all=rules.get("no_scopes") == "all",
+        unbound_is_all=rules.get("no_project") == "all",
+        can=tuple(rules["can"]) if "can" in rules else None,
+    )
+
+
+def _power(rules: Mapping[str, Any]) -> PowerRule:
+    return PowerRule(
+        tuple(rules.get("production", ())),
+        rules.get("scope_form", ""),
+        rules.get("wildcards", False),
+        rules.get("dangerous", ""),
     )
 
 

@@ -5,6 +5,7 @@ Each finding is a path in the file, what is wrong there, and what to do.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ Problem = tuple[tuple[str | int, ...], str, str]
 _PATH_WORDS = (
     "at", "limit", "per_seconds", "per_ms", "remaining", "refill", "amount", "interval", "refill_day",
 )  # fmt: skip
+_PARTS = re.compile(r"\{(\w+)\}")
 _LIMITS = {*SPEC_FIELDS, "metadata_key", "metadata_value"}
 
 
@@ -31,6 +33,7 @@ def problems_of(tree: Mapping[str, Any]) -> Iterator[Problem]:
     """What is wrong with a profile that has passed the schema."""
     yield from _rules(tree)
     yield from _kinds(tree)
+    yield from _privilege(tree)
     yield from _addresses(tree)
     yield from wire_problems(tree)
     yield from _options(tree)
@@ -100,6 +103,30 @@ def _kinds(tree: Mapping[str, Any]) -> Iterator[Problem]:
                        "Two kinds with one prefix cannot be told apart.")  # fmt: skip
         if rules.get("key_format") and (wrong := patterns.fault(rules["key_format"])):
             yield ("kinds", kind, "key_format"), f"this pattern {wrong}", patterns.SYNTAX
+
+
+def _privilege(tree: Mapping[str, Any]) -> Iterator[Problem]:
+    rules = tree.get("privilege", {})
+    for n, name in enumerate(rules.get("production", ())):
+        if name not in tree.get("environments", ()):
+            yield (
+                ("privilege", "production", n), f"there is no environment `{name}`",
+                "Name one that is declared.",
+            )  # fmt: skip
+    if rules.get("dangerous") and (wrong := patterns.fault(rules["dangerous"])):
+        yield ("privilege", "dangerous"), f"this pattern {wrong}", patterns.SYNTAX
+    form = rules.get("scope_form", "")
+    if form and sorted(_PARTS.findall(form)) != ["resource", "verb"]:
+        yield (
+            ("privilege", "scope_form"), "a scope is read as a resource and a verb",
+            'Write it like "{resource}.{verb}".',
+        )  # fmt: skip
+    for kind, said in tree.get("kinds", {}).items():
+        if said.get("no_project") == "all" and said.get("project") == "required":
+            yield (
+                ("kinds", kind, "no_project"), f"{kind} keys always belong to a project",
+                "Remove it, or do not require one.",
+            )  # fmt: skip
 
 
 def _addresses(tree: Mapping[str, Any]) -> Iterator[Problem]:
