@@ -274,6 +274,18 @@ class Profile:
         """How the texts of its keys begin."""
         return tuple(sorted({kind.prefix for kind in self.kinds.values() if kind.prefix}))
 
+    def kinds_like(self, text: str) -> tuple[str | None, ...]:
+        """The kinds whose keys look like ``text``, by their format or else their prefix; ``(None,)`` where
+        all kinds look the same and it looks like them."""
+        fits = []
+        for kind in self.kinds.values():
+            form = patterns.matches(kind.key_format, text) if kind.key_format else None
+            if form if form is not None else kind.prefix and text.startswith(kind.prefix):
+                fits.append(kind.name)
+        if fits:
+            return tuple(fits)
+        return (None,) if self.key_format and patterns.matches(self.key_format, text) else ()
+
     @property
     def scope_groups(self) -> Mapping[str, str]:
         """Scopes that the service keeps apart: the prefix that they have at keyform, by group."""

@@ -36,6 +36,7 @@ VERBS = {
     "import": "Adopt a key that exists at its service.",
     "generate": "Write YAML for the keys that a service already has.",
     "calendar": "Show every expiry, rotation and revocation to come.",
+    "whose": "Find the declared key that a leaked string is.",
     "show": "Show the state, or a saved plan.",
     "state": "Look into the state, or mend it.",
     "services": "List the service types and what each one knows.",

@@ -93,7 +93,7 @@ def command(
             )
         session.clock = _Fixed(session.clock, moment("--at", at))
     if out is not None:
-        _refuse_other_files(session.path(out))
+        refuse_other_files(session.path(out))
     options = planning(targets, refresh_only, allow_mass_change, allow_endpoint_change)
     if rotate and refresh_only:
         raise click.UsageError("--rotate and --refresh-only exclude each other.")
@@ -112,13 +112,13 @@ def command(
             session.console.tell(f"{out} was not written: the plan has errors.")
         return ERROR
     if out is not None:
-        _save(session, plan, out)
+        save_plan(session, plan, out)
     if fails(session, plan, fail_on) or plan.half_seen:
         return ERROR
     return CHANGES if detailed_exitcode and not plan.empty else OK
 
 
-def _refuse_other_files(path: Path) -> None:
+def refuse_other_files(path: Path) -> None:
     """A plan may take the place of an older plan and of nothing else: not of the state, not of a key."""
     try:
         if not path.exists():
@@ -142,7 +142,8 @@ def _is_plan(data: bytes) -> bool:
     return isinstance(raw, dict) and raw.get("format") == FORMAT
 
 
-def _save(session: Session, plan: Plan, out: str) -> None:
+def save_plan(session: Session, plan: Plan, out: str) -> None:
+    """Write a plan where it was asked for, and say how to apply it. Raises ``PlanError``."""
     path = session.path(out)
     try:
         write_private(path, dump_plan(plan))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,6 +83,18 @@ class Session:
         if self.wrap is None:
             return Workspace(config, self.clock, operation, desk=desk)
         return Workspace(config, self.clock, operation, self.wrap, desk)
+
+    def declared(self, addresses: Collection[str]) -> dict[str, str]:
+        """Where these keys are declared, as ``FILE:LINE:COLUMN`` from here; those that are not are left
+        out."""
+        if self.config is None:
+            return {}
+        sources = {key.address: key.source for key in self.config.desired.keys}
+        return {
+            address: str(self._from_here(self.config.locate(source)[0]))
+            for address, source in sources.items()
+            if source is not None and address in addresses
+        }
 
     def tell_all(self, diagnostics: Sequence[Diagnostic]) -> None:
         """Put diagnostics on stderr, errors last, each with its place in the files where that is known."""

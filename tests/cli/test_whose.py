@@ -1,0 +1,217 @@
+"""``keyform whose``: a leaked string finds its key, and is itself never shown."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from keyform.apply import Workspace
+from keyform.clock import SystemClock
+from keyform.engine.sight import ServiceView
+from keyform.engine.whose import Likeness, candidates, likenesses
+from keyform.model import KeySpec, LiveKey, Place, Secret
+from keyform.ports import Listing
+from keyform.registry import load_config, service_profile
+from tests.engine.scene import PROFILE
+from tests.world import MovedClock
+
+from .conftest import Keyform, Ran
+
+TWO_KEYS = """\
+version: 1
+services: {sandbox: {type: embedded}}
+keys:
+  backend:
+    service: sandbox
+    kind: secret
+    environment: live
+    scopes: ["events:write"]
+    secret: prod/backend
+    owner: payments-team
+    rotation: {overlap: 72h}
+  other:
+    service: sandbox
+    kind: read
+    environment: live
+    secret: prod/other
+"""
+
+Ask = Callable[..., Ran]
+
+
+@pytest.fixture
+def ask(keyform: Keyform, monkeypatch: pytest.MonkeyPatch) -> Ask:
+    """``keyform whose ARGV`` with these bytes on standard input."""
+
+    def call(data: str | bytes, *argv: str, **settings: object) -> Ran:
+        raw = data.encode() if isinstance(data, str) else data
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw)))
+        return keyform("whose", *argv, **settings)
+
+    return call
+
+
+@pytest.fixture
+def declared(keyform: Keyform, folder: Path) -> MovedClock:
+    (folder / "keyform.yaml").write_text(TWO_KEYS)
+    clock = MovedClock()
+    assert keyform("apply", "--auto-approve", clock=clock).code == 0
+    return clock
+
+
+def stored(folder: Path, path: str) -> str:
+    with Workspace(load_config(folder, SystemClock()), SystemClock(), "test") as ws:
+        secret = ws.store("local").get(Place("local", path))
+    assert secret is not None
+    return secret.reveal()
+
+
+def test_the_current_generation(ask: Ask, folder: Path, declared: MovedClock) -> None:
+    ran = ask(stored(folder, "prod/backend") + "\n", clock=declared)
+    assert ran.code == 0
+    head, *_ = ran.out.splitlines()
+    assert head == "keys.backend, generation 1: the one in use"
+    for words in ("active: it works", "payments-team", "local:prod/backend", "events:write", ":4:3"):
+        assert words in ran.out
+    assert "keys.other" not in ran.out + ran.err
+
+
+@pytest.mark.parametrize("quote", ["'{}'", '"{}"', "  {}\r\n"])
+def test_quotes_and_spaces_around_it_are_no_part_of_it(
+    ask: Ask, folder: Path, declared: MovedClock, quote: str
+) -> None:
+    assert ask(quote.format(stored(folder, "prod/backend")), clock=declared).code == 0
+
+
+def test_a_plan_without_an_outage_and_one_at_once(
+    ask: Ask, keyform: Keyform, folder: Path, declared: MovedClock
+) -> None:
+    leaked = stored(folder, "prod/backend")
+    gently = ask(leaked, clock=declared)
+    assert "The plan that ends it without an outage:" in gently.out
+    assert "1 to rotate" in gently.out
+    assert "lives on for 3d" in gently.out
+    assert "leaked" in gently.out
+    at_once = ask(leaked, "--now", "--out", "kill.json", clock=declared)
+    assert at_once.code == 0
+    assert "The plan that ends it at once:" in at_once.out
+    assert "lives on" not in at_once.out
+    assert keyform("apply", "kill.json", clock=declared).code == 0
+    after = ask(leaked, clock=declared)
+    assert after.code == 0
+    assert after.out.splitlines()[0] == "keys.backend, generation 1: which has ended"
+    assert "it works no more" in after.out
+    assert "The plan" not in after.out
+
+
+def test_an_old_generation_in_its_overlap(
+    ask: Ask, keyform: Keyform, folder: Path, declared: MovedClock
+) -> None:
+    leaked = stored(folder, "prod/backend")
+    assert keyform("rotate", "backend", "--auto-approve", clock=declared).code == 0
+    ran = ask(leaked, "--format", "json", clock=declared)
+    (key,) = json.loads(ran.out)["keys"]
+    assert (key["generation"], key["standing"], key["status"]) == (1, "old", "active")
+    assert key["revoke_at"] == "2026-11-23T12:00:00Z"
+
+
+def test_a_string_that_nobody_knows(ask: Ask, declared: MovedClock) -> None:
+    looks = "sk_live_" + "a" * 8 + "_" + "b" * 43
+    ran = ask(looks, clock=declared)
+    assert ran.code == 1
+    assert "no key that this state knows" in ran.out
+    assert "It looks like a key of sandbox (kind secret)." in ran.out
+    assert "looks like no key of the declared services" in ask("hunter2", clock=declared).out
+
+
+def test_the_credential_of_keyform_itself(
+    ask: Ask, folder: Path, declared: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THE_TOKEN", "token-of-keyform-itself")
+    text = (folder / "keyform.yaml").read_text()
+    extra = 'api: {type: unkey, credential: "${env:THE_TOKEN}", api_id: api_1}'
+    (folder / "keyform.yaml").write_text(
+        text.replace("{sandbox: {type: embedded}}", "{sandbox: {type: embedded}, " + extra + "}")
+    )
+    ran = ask("token-of-keyform-itself", clock=declared)
+    assert ran.code == 0
+    assert "`services.api.credential`" in ran.out
+    assert "token-of-keyform-itself" not in ran.out + ran.err
+
+
+def test_the_files_answer_where_no_service_can_be_asked(ask: Ask, folder: Path, declared: MovedClock) -> None:
+    leaked = stored(folder, "prod/backend")
+    text = (folder / "keyform.yaml").read_text()
+    (folder / "keyform.yaml").write_text(
+        text.replace("owner:", 'name: "${env:NOT_SET_ANYWHERE}"\n    owner:')
+    )
+    ran = ask(leaked, clock=declared)
+    assert ran.code == 1
+    assert "keys.backend, generation 1: the one in use" in ran.out
+    assert "unknown: its service could not be asked" in ran.out
+    assert "NOT_SET_ANYWHERE" in ran.err
+    assert "whether it still works is not known" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("", "nothing on standard input"),
+        ("  \n", "nothing on standard input"),
+        ("token: abc", "more than one word"),
+        (b"\xff\xfe\x00", "no text"),
+        ("a" * 70_000, "more than 65,536 bytes"),
+    ],
+)
+def test_what_is_no_string(ask: Ask, declared: MovedClock, data: str | bytes, words: str) -> None:
+    ran = ask(data, clock=declared)
+    assert ran.code == 1
+    assert words in ran.err
+
+
+@pytest.mark.parametrize("argument", ["sk_live_leaked_in_an_argument", "-sk_live_leaked_in_an_argument"])
+def test_an_argument_is_refused_without_being_repeated(ask: Ask, declared: MovedClock, argument: str) -> None:
+    ran = ask("", argument, clock=declared)
+    assert ran.code == 1
+    assert "never as an argument" in ran.err
+    assert "leaked_in" not in ran.out + ran.err
+
+
+def test_it_is_written_nowhere_and_nothing_is(ask: Ask, folder: Path, declared: MovedClock) -> None:
+    before = {
+        path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".db"
+    }
+    leaked = stored(folder, "prod/backend")
+    for argv in ([], ["--format", "json"], ["--now"]):
+        ran = ask(leaked, *argv, clock=declared)
+        assert leaked not in ran.out + ran.err
+    after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".db"}
+    assert {p for p in before if before[p] != after.get(p)} == set()
+
+
+@pytest.mark.parametrize(
+    ("hint", "fits"),
+    [
+        ("wxyz", True),
+        ("…wxyz", True),
+        ("rev_…wxyz", True),
+        ("rev_", True),
+        ("rev_…abcd", False),
+        ("z", False),
+        ("…", False),
+    ],
+)
+def test_keys_whose_hint_fits_are_candidates(hint: str, fits: bool) -> None:
+    view = ServiceView.of("s", PROFILE, Listing((LiveKey("id", KeySpec(), hint=hint),)))
+    assert [key.id for key in candidates(Secret("rev_mk_secretwxyz"), view)] == (["id"] if fits else [])
+
+
+def test_likenesses_of_the_vendors() -> None:
+    profiles = {name: service_profile(name) for name in ("revenium", "millimetric", "climeter", "devtune")}
+    found = {one for one in likenesses(Secret("dtk_live_" + "a" * 64), profiles)}
+    assert found == {Likeness("devtune")} or {one.service for one in found} == {"devtune"}
