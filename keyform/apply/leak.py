@@ -13,6 +13,7 @@ from keyform.engine.sight import Options, Sight, presence
 from keyform.engine.whose import (
     CURRENT,
     GONE,
+    OLD,
     UNKNOWN,
     Match,
     Owner,
@@ -46,9 +47,11 @@ def standing_of(
         if not found and (name, key.id) not in matched
     ]
     current = tuple(match.record.address for match in found if match.standing == CURRENT)
+    old = tuple(match.record.address for match in found if match.standing == OLD) if at_once else ()
     plan = None
-    if current:
-        plan = make_plan(sight, Options(rotate=current, rotate_reason=reason, rotate_now=at_once))
+    if current or old:
+        wanted = Options(rotate=current, rotate_reason=reason, rotate_now=at_once, end_old=old)
+        plan = make_plan(sight, wanted)
     return Standing(
         tuple(status for status, _ in shown),
         tuple(live for _, live in shown),

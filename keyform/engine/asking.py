@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from datetime import datetime
 
 from keyform.diagnostics import Diagnostic, error
 from keyform.engine.sight import Options, Sight
+from keyform.state import Generation, State
+
+
+def with_old_ended(state: State, addresses: Collection[str], now: datetime) -> State:
+    """The state with the old generations of these keys due to be revoked now, used or not."""
+    if not addresses:
+        return state
+
+    def due(old: Generation) -> Generation:
+        return replace(old, revoke_at=min(old.revoke_at or now, now), revoke_now=True)
+
+    keys = {
+        address: replace(record, deposed=tuple(map(due, record.deposed))) if address in addresses else record
+        for address, record in state.keys.items()
+    }
+    return replace(state, keys=keys)
 
 
 def not_rotatable(sight: Sight, options: Options) -> Iterator[Diagnostic]:

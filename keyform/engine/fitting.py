@@ -179,8 +179,8 @@ class KeySteps:
         record: KeyRecord,
         generation: Generation,
     ) -> str | None:
-        """A generation ends after its successor was minted, when its overlap is over, or, with all the others
-        and last of them, when its key is declared no more."""
+        """A generation ends after its successor was minted, when its overlap is over or not to be
+        waited for, or, with all the others and last of them, when its key is declared no more."""
         view = self._sight.services.get(step.service or "")
         if step.gone != (change.action == pl.FORGET) or (step.gone and (not view or view.profile.revokes)):
             return f"{step.key_id} is passed over, and not revoked"
@@ -195,6 +195,7 @@ class KeySteps:
             every = ends == [(g.service, g.id) for g in record.generations()]
             return None if every else f"not every key of {step.address} is revoked, or in another order"
         over = generation.revoke_at is not None and generation.revoke_at <= self._sight.now
+        over |= step.now and generation is not record.current
         return None if over and len(change.steps) == 1 else f"{step.key_id} is not due to be revoked"
 
     def _presence(self, generation: Generation) -> Presence | None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from keyform.diagnostics import ERROR, Diagnostic, error
 from keyform.engine.adoption import plan_import
-from keyform.engine.asking import not_rotatable
+from keyform.engine.asking import not_rotatable, with_old_ended
 from keyform.engine.calendar import expiring_before_next_run
 from keyform.engine.checklist import with_checklists
 from keyform.engine.declared import plan_first, plan_known
@@ -71,7 +71,7 @@ def make_plan(sight: Sight, options: Options) -> Plan:
     else:
         moved, state = _moves(sight)
         planned += moved
-        sight = replace(sight, state=state)
+        sight = replace(sight, state=with_old_ended(state, options.end_old, sight.now))
         planned += _projects(sight)
         planned += not_rotatable(sight, options)
         planned += _declared_keys(sight, options)

@@ -49,7 +49,8 @@ class Options:
     ``allow_endpoint_change`` says that services and stores whose declared address is not the recorded one
     are the same ones under a new address. ``rotate`` are addresses of keys that somebody asked to rotate
     whether they are due or not, to which the plan is then limited as by ``targets``; ``rotate_reason`` says
-    why (one line), and ``rotate_now`` that the old generations are not to live on beside the new one."""
+    why (one line), and ``rotate_now`` that the old generations are not to live on beside the new one.
+    ``end_old`` are addresses whose old generations are to end now, with no new one; they limit it too."""
 
     mode: str = NORMAL
     targets: tuple[str, ...] = ()
@@ -58,6 +59,7 @@ class Options:
     rotate: tuple[str, ...] = ()
     rotate_reason: str | None = None
     rotate_now: bool = False
+    end_old: tuple[str, ...] = ()
 
     def asked(self, address: str) -> Asked | None:
         """What was asked for the key at this address, by the bare address of a ``for_each`` too."""
@@ -68,7 +70,7 @@ class Options:
     @property
     def scope(self) -> tuple[str, ...]:
         """The addresses that the plan is limited to; empty for all."""
-        return tuple(dict.fromkeys((*self.targets, *self.rotate)))
+        return tuple(dict.fromkeys((*self.targets, *self.rotate, *self.end_old)))
 
 
 @dataclass(frozen=True, slots=True)

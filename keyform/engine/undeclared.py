@@ -154,7 +154,7 @@ def plan_deposed(
             generation.number,
             seen=seen_digest(found.live),
             backing=view.backing("revoke"),
-            steps=(end(record, generation),),
+            steps=(replace(end(record, generation), now=generation.revoke_now),),
         )
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from keyform.apply import Workspace
@@ -16,7 +17,9 @@ from keyform.engine.sight import ServiceView
 from keyform.engine.whose import Likeness, candidates, likenesses
 from keyform.model import KeySpec, LiveKey, Place, Secret
 from keyform.ports import Listing
-from keyform.registry import load_config, service_profile
+from keyform.registry import load_config
+from keyform.schemas_location import schema_text
+from keyform.services.profiles import load_profile
 from tests.engine.scene import PROFILE
 from tests.world import MovedClock
 
@@ -115,9 +118,18 @@ def test_an_old_generation_in_its_overlap(
     leaked = stored(folder, "prod/backend")
     assert keyform("rotate", "backend", "--auto-approve", clock=declared).code == 0
     ran = ask(leaked, "--format", "json", clock=declared)
+    jsonschema.validate(json.loads(ran.out), json.loads(schema_text("whose.schema.json")))
     (key,) = json.loads(ran.out)["keys"]
     assert (key["generation"], key["standing"], key["status"]) == (1, "old", "active")
     assert key["revoke_at"] == "2026-11-23T12:00:00Z"
+    assert json.loads(ran.out)["plan"] is None
+    assert "revoked      by the first apply after 2026-11-23" in ask(leaked, clock=declared).out
+    assert ask(leaked, "--now", "--out", "kill.json", clock=declared).code == 0
+    assert keyform("apply", "kill.json", clock=declared).code == 0
+    assert "generation 1: which has ended" in ask(leaked, clock=declared).out
+    now = ask(stored(folder, "prod/backend"), clock=declared)
+    assert "generation 2: the one in use" in now.out
+    assert "active: it works" in now.out
 
 
 def test_a_string_that_nobody_knows(ask: Ask, declared: MovedClock) -> None:
@@ -183,15 +195,16 @@ def test_an_argument_is_refused_without_being_repeated(ask: Ask, declared: Moved
 
 
 def test_it_is_written_nowhere_and_nothing_is(ask: Ask, folder: Path, declared: MovedClock) -> None:
-    before = {
-        path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".db"
-    }
+    def files() -> dict[Path, bytes]:
+        found = (path for path in folder.rglob("*") if path.is_file() and ".db" not in path.name)
+        return {path: path.read_bytes() for path in found}
+
+    before = files()
     leaked = stored(folder, "prod/backend")
     for argv in ([], ["--format", "json"], ["--now"]):
         ran = ask(leaked, *argv, clock=declared)
         assert leaked not in ran.out + ran.err
-    after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".db"}
-    assert {p for p in before if before[p] != after.get(p)} == set()
+    assert files() == before
 
 
 @pytest.mark.parametrize(
@@ -212,6 +225,10 @@ def test_keys_whose_hint_fits_are_candidates(hint: str, fits: bool) -> None:
 
 
 def test_likenesses_of_the_vendors() -> None:
-    profiles = {name: service_profile(name) for name in ("revenium", "millimetric", "climeter", "devtune")}
-    found = {one for one in likenesses(Secret("dtk_live_" + "a" * 64), profiles)}
-    assert found == {Likeness("devtune")} or {one.service for one in found} == {"devtune"}
+    loaded = {name: load_profile(name, Path()) for name in ("revenium", "millimetric", "climeter", "devtune")}
+    profiles = {name: profile for name, profile in loaded.items() if profile is not None}
+    assert {one.service for one in likenesses(Secret("dtk_live_" + "a" * 64), profiles)} == {"devtune"}
+    kinds = {"metering-only": "rev_mk_", "read-only": "rev_rk_"}
+    for kind, prefix in kinds.items():
+        secret = Secret(f"{prefix}abcdefgh_{'0' * 48}")
+        assert [*likenesses(secret, profiles)] == [Likeness("revenium", kind)]
