@@ -96,8 +96,8 @@ class Step:
     generation before it is deposed for ``overlap``, or dropped from the state when ``gone`` (it no longer
     exists at the service); with ``now``, no older generation lives on, used or not. ``update`` sets
     ``fields`` of ``key_id`` as in ``spec``. ``revoke`` ends ``key_id`` and erases ``places``; when ``gone``,
-    the service has ended it itself, and is not asked; with ``now``, an old generation is not left to the end of
-    its overlap. ``adopt`` records the live key ``key_id``. ``forget``
+    the service has ended it itself, and is not asked; with ``now``, it is not left to the end of its
+    overlap. ``adopt`` records the live key ``key_id``. ``forget``
     drops the address from the state and erases ``places``. ``rename`` moves the record from ``before``.
     ``relocate`` moves the secret from ``sources`` to ``places``, ``restore`` brings it back to ``places``
     from ``sources`` (from a place itself: the version that keyform wrote there), and ``erase`` deletes what
