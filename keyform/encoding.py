@@ -66,7 +66,7 @@ def spec_from_json(data: Mapping[str, Any]) -> KeySpec:
     )
 
 
-_SPANS = ("every", "before_expiry", "overlap", "revoke_when_unused_for")
+_SPANS = ("every", "before_expiry", "overlap", "revoke_when_unused_for", "revoke_within")
 
 
 def rotation_to_json(rotation: Rotation) -> dict[str, int]:

@@ -170,6 +170,7 @@ class Rotation:
     before_expiry: timedelta | None = None
     overlap: timedelta = timedelta(0)
     revoke_when_unused_for: timedelta | None = None
+    revoke_within: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

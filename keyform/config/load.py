@@ -253,6 +253,7 @@ def _key_digest(key: DesiredKey) -> tuple[Any, ...]:
                 rotation.before_expiry,
                 rotation.overlap,
                 rotation.revoke_when_unused_for,
+                rotation.revoke_within,
             )
         ],
         key.owner,

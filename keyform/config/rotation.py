@@ -27,7 +27,7 @@ class Expiry:
     sound: bool = True
 
 
-_GATE = "revoke_when_unused_for"
+_GATE, _LATEST = "revoke_when_unused_for", "revoke_within"
 _NEVER = Expiry()
 _WRONG = Expiry(sound=False)
 
@@ -100,13 +100,15 @@ class Lifetimes:
         spans = {**self._defaults.rotation, **own}
         if expiry.span is None and "before_expiry" not in own:
             spans.pop("before_expiry", None)
-        if ungated:
-            spans.pop(_GATE, None)
-            if own.get(_GATE) is not None:
+        if spans.get(_GATE) is None and own.get(_LATEST) is None:
+            spans.pop(_LATEST, None)  # a default for keys that have a gate
+        for name in (_GATE, _LATEST) if ungated else ():
+            spans.pop(name, None)
+            if own.get(name) is not None:
                 key.error(
                     "unsupported-field",
-                    ("rotation", _GATE),
-                    f"`{_GATE}` {ungated}",
+                    ("rotation", name),
+                    f"`{name}` {ungated}",
                     "Remove it; an old generation ends with its `overlap`."
                     + f" {rules.profile.cite('rotation')}".rstrip(),
                     on_name=True,
@@ -118,6 +120,7 @@ class Lifetimes:
             before_expiry=spans.get("before_expiry"),
             overlap=spans.get("overlap") or timedelta(0),
             revoke_when_unused_for=spans.get(_GATE),
+            revoke_within=spans.get(_LATEST),
         )
         if expiry.sound and len(self._problems.found) == before:
             self._good[remembered] = rotation
@@ -152,6 +155,15 @@ class Lifetimes:
             )
         if overlap is not None and every is not None and overlap >= every:
             wrong("overlap", "`overlap` is not shorter than `every`", "Old generations would pile up.")
+        latest = spans.get(_LATEST)
+        if latest is not None and spans.get(_GATE) is None:
+            wrong(
+                _LATEST,
+                f"`{_LATEST}` needs `{_GATE}`",
+                "It ends what that holds back; without it an old generation ends with its `overlap`.",
+            )
+        elif latest is not None and latest < (overlap or timedelta(0)):
+            wrong(_LATEST, f"`{_LATEST}` is shorter than `overlap`", "Nothing is revoked inside its overlap.")
         if every is not None and ahead is None and expiry.span is not None and every >= expiry.span:
             self._problems.warning(
                 "late-rotation",

@@ -14,9 +14,10 @@ from typing import Any
 
 from keyform.diagnostics import Diagnostic, warning
 from keyform.engine.due import next_rotation
+from keyform.engine.gates import deadline, gate_of
 from keyform.engine.idle import unused_since
 from keyform.engine.plan import ALTER, EXPIRES_SOON, MINT, Change
-from keyform.engine.sight import ServiceView, Sight, presence
+from keyform.engine.sight import Sight, presence
 from keyform.model import DesiredKey, format_duration, instant
 from keyform.state import KeyRecord
 
@@ -112,7 +113,7 @@ def _series(sight: Sight, record: KeyRecord, want: DesiredKey, until: datetime) 
             return
         at = max(due[0], now)
         yield _Generation(want, number + 1, None).entry(at, ROTATES, due[1])
-        yield old.end(at + _overlap(want), ends, _gate(want, view))
+        yield old.end(at + _overlap(want), ends, gate_of(want.rotation, view))
         born, ends = at, at + want.expires_in if want.expires_in else None
 
 
@@ -130,9 +131,13 @@ def _old(sight: Sight, record: KeyRecord, want: DesiredKey) -> Iterator[Entry]:
         if view is None or generation.revoke_at is None:
             continue
         live = view.keys.get(generation.id)
-        at, gate = generation.revoke_at, _gate(want, view)
+        at, gate = generation.revoke_at, gate_of(want.rotation, view)
         if gate is not None and live is not None:
             at = max(at, unused_since(live, generation.created_at) + gate + view.profile.last_used_lag)
+        if (latest := deadline(generation, record, want.rotation)) is not None:
+            at = min(at, max(latest, generation.revoke_at))
+        if generation.revoke_now:
+            at = generation.revoke_at
         ends = live.spec.expires_at if live else generation.spec.expires_at
         old = _Generation(want, generation.number, generation.id, generation.service)
         yield old.end(max(at, sight.now), ends, gate)
@@ -140,12 +145,6 @@ def _old(sight: Sight, record: KeyRecord, want: DesiredKey) -> Iterator[Entry]:
 
 def _overlap(want: DesiredKey) -> timedelta:
     return want.rotation.overlap if want.rotation else timedelta(0)
-
-
-def _gate(want: DesiredKey, view: ServiceView) -> timedelta | None:
-    """For how long an old generation has to be unused before it is revoked, where its service can tell."""
-    gate = want.rotation.revoke_when_unused_for if want.rotation else None
-    return gate if view.profile.shows_last_used else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,7 @@ def _plan_known(
             FieldDiff("service", current.service, view.name),
             *_other_fields(want, record, view.profile),
         )
-        return Verdict(succeed(want, record, REPLACE, "; ".join(told), services, diff, asked=asked))
+        return Verdict(succeed(want, record, REPLACE, "; ".join(told), services, now, diff, asked=asked))
     found = presence(view, current, now)
     if found.live is None and (problem := taken(want, view, current.id)):
         return Verdict(None, (problem,))
@@ -123,7 +123,7 @@ def _plan_known(
         ends = found.live.spec.expires_at
         when = f" on {instant(ends)}" if ends else ""
         told.append((not found.expired and too_short) or f"{current.id} expired{when}")
-        return Verdict(succeed(want, record, ROTATE, "; ".join(told), services, (), found, asked=asked))
+        return Verdict(succeed(want, record, ROTATE, "; ".join(told), services, now, (), found, asked=asked))
     amiss = amends(want, current, stores)
     if amiss.problem is not None:
         return Verdict(None, (amiss.problem,))
@@ -141,6 +141,7 @@ def _plan_known(
                 REPLACE if fixed else ROTATE,
                 "; ".join(told),
                 services,
+                now,
                 explain(found.live.spec, wanted, changed, view.profile),
                 found,
                 amiss.stored,

@@ -92,7 +92,10 @@ class KeySteps:
         if step.key_id is not None:
             profile = self._sight.services[want.service].profile
             spans = {profile.rerolled_overlap(span) for span in spans}
-        if step.gone or step.overlap not in spans or ended != (step.overlap == NONE):
+        # Without an overlap its gate alone may keep it alive.
+        waits = want.rotation and want.rotation.revoke_when_unused_for is not None and not step.now
+        right = (ended or waits) if step.overlap == NONE else not ended
+        if step.gone or step.overlap not in spans or not right:
             return f"{record.current.id} does not end as declared"
         return None
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from keyform.diagnostics import Diagnostic, note, warning
 from keyform.engine.diff import EVERYTHING
 from keyform.engine.doubts import about_doubt
+from keyform.engine.gates import time_decides
 from keyform.engine.idle import idle_keys
 from keyform.engine.plan import DROP, END, MINT, REFRESH, Change
 from keyform.engine.sight import ServiceView, Sight
@@ -34,6 +35,7 @@ def notes(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
                 f"{keys} at {name} may go on working for up to {format_duration(profile.revocation_lag)}",
                 profile.cite("cache"),
             )
+    yield from time_decides(sight, changes)
     yield from _left_alive(sight, changes)
     yield from _made_too(sight, changes)
     for change in changes:

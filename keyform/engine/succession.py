@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from keyform.engine.gates import in_use
 from keyform.engine.plan import END, MINT, ROTATE, Change, FieldDiff, Step, Stored
 from keyform.engine.sight import Asked, Presence, ServiceView, recorded_terms, seen_digest, terms_of
 from keyform.engine.single import rerolled
@@ -22,31 +23,36 @@ def succeed(
     action: str,
     reason: str,
     services: Mapping[str, ServiceView],
+    now: datetime,
     diff: tuple[FieldDiff, ...],
     found: Presence | None = None,
     stored: tuple[Stored, ...] = (),
     asked: Asked | None = None,
 ) -> Change:
-    """A new generation: minted and stored first, the old one revoked last, after its overlap. If it was
-    ``asked`` for now, without overlap, and with it every other old generation."""
+    """A new generation: minted and stored first, the old one revoked last, after its overlap and when its
+    gate lets it. If it was ``asked`` for at once, without either, and with it every other old generation."""
     old, view = record.current, services[want.service]
-    now = asked is not None and asked.now
-    overlap = want.rotation.overlap if want.rotation else NO_OVERLAP
-    if now or (found and found.expired):
+    at_once = asked is not None and asked.now
+    overlap, use = want.rotation.overlap if want.rotation else NO_OVERLAP, None
+    if at_once or (found and found.expired):
         overlap = NO_OVERLAP
-    step = replace(mint(want, record.next_number), overlap=overlap, now=now)
+    elif not overlap:
+        use = in_use(old, want.rotation, services[old.service], now)
+    step = replace(mint(want, record.next_number), overlap=overlap, now=at_once)
     operation = "create"
     if action == ROTATE and rerolled(want, view, record, ()) is not None:
         operation, overlap = "reroll", view.profile.rerolled_overlap(overlap)
         step = replace(step, key_id=old.id, overlap=overlap)
-    ending = [] if overlap else [old]
-    if now:
+    ending = [] if overlap or use else [old]
+    if at_once:
         ending += deposed_to_end(record, services)
     if overlap:
         reason += f"; {old.id} lives on for {format_duration(overlap)} beside the new key"
-        if now:
+        if at_once:
             reason += f", the least that {view.profile.title} can be asked for"
-    if now and ending:
+    if use:
+        reason += f"; {old.id} lives on beside the new key: {use.last}, and {use.waits}"
+    if at_once and ending:
         ids = " and ".join(generation.id for generation in ending)
         verb = "is" if len(ending) == 1 else "are"
         reason += f"; {ids} {verb} revoked as soon as the new key is stored, used or not"

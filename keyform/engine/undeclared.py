@@ -8,7 +8,7 @@ from datetime import datetime
 
 from keyform.diagnostics import Diagnostic, error, note
 from keyform.engine.diff import words
-from keyform.engine.idle import is_unused_for, unused_since
+from keyform.engine.gates import Use, deadline, in_use
 from keyform.engine.plan import (
     CREATE,
     DROP,
@@ -24,7 +24,7 @@ from keyform.engine.plan import (
 from keyform.engine.renames import moved_entry
 from keyform.engine.sight import ServiceView, presence, seen_digest
 from keyform.engine.succession import end
-from keyform.model import DesiredKey, DesiredProject, LiveProject, format_duration, instant
+from keyform.model import DesiredKey, DesiredProject, LiveProject, Rotation, format_duration, instant
 from keyform.profile import ON_PROJECT
 from keyform.state import Generation, KeyRecord, ProjectRecord
 
@@ -120,14 +120,10 @@ def plan_deposed(
         if view is None:
             yield service_gone(record.address, generation)
             continue
-        held = None if generation.revoke_now else _still_used(generation, want, view, now)
-        if held:
-            yield note(
-                "held",
-                f"{record.address} generation {generation.number} is held: {held}",
-                "It is revoked by the first apply after it has been unused for long enough.",
-                address=record.address,
-            )
+        use = None if generation.revoke_now else in_use(generation, want.rotation, view, now)
+        latest = deadline(generation, record, want.rotation)
+        if use and (latest is None or latest > now):
+            yield _held(record, generation, use, latest)
             continue
         found = presence(view, generation, now)
         if not view.profile.revokes:
@@ -146,9 +142,7 @@ def plan_deposed(
         yield Change(
             record.address,
             REVOKE,
-            f"generation {generation.number} was to end at once, {instant(generation.revoke_at)}"
-            if generation.revoke_now
-            else f"the overlap of generation {generation.number} ended {instant(generation.revoke_at)}",
+            _over(generation, generation.revoke_at, want.rotation, use),
             generation.service,
             generation.id,
             generation.number,
@@ -158,18 +152,28 @@ def plan_deposed(
         )
 
 
-def _still_used(generation: Generation, want: DesiredKey, view: ServiceView, now: datetime) -> str | None:
-    gate = want.rotation.revoke_when_unused_for if want.rotation else None
-    live = view.keys.get(generation.id)
-    if gate is None or live is None or not view.profile.shows_last_used:
-        return None
-    since = unused_since(live, generation.created_at)
-    if is_unused_for(gate, since, view.profile, now):
-        return None
-    lag = view.profile.last_used_lag
-    margin = f", and {format_duration(lag)} more, by which its last use may be told late" if lag else ""
-    seen = f"used {instant(since)}" if live.last_used_at else f"not used since it was minted {instant(since)}"
-    return f"{seen}, and it must be unused for {format_duration(gate)}{margin}"
+def _held(record: KeyRecord, generation: Generation, use: Use, latest: datetime | None) -> Diagnostic:
+    by = (
+        f", and {instant(latest)} at the latest, used or not (`revoke_within`)"
+        if latest
+        else ". `rotation.revoke_within` would set a time by which it ends, used or not"
+    )
+    return note(
+        "held",
+        f"{record.address} generation {generation.number} is held: {use.last}, and {use.waits}",
+        f"It is revoked by the first apply after it has been unused for long enough{by}.",
+        address=record.address,
+    )
+
+
+def _over(generation: Generation, end: datetime, rotation: Rotation | None, use: Use | None) -> str:
+    if generation.revoke_now:
+        return f"generation {generation.number} was to end at once, {instant(end)}"
+    why = f"the overlap of generation {generation.number} ended {instant(end)}"
+    if use is not None and rotation is not None and rotation.revoke_within is not None:
+        span = format_duration(rotation.revoke_within)
+        why += f"; revoked although {use.last}: `revoke_within` {span} is over"
+    return why
 
 
 def plan_project(

@@ -70,7 +70,7 @@ def terms_diff(old: Terms, new: Terms) -> tuple[FieldDiff, ...]:
         FieldDiff("protect", old.protect or None, new.protect or None),
         *(
             FieldDiff(f"rotation.{name}", _span(old.rotation, name), _span(new.rotation, name))
-            for name in ("every", "before_expiry", "overlap", "revoke_when_unused_for")
+            for name in ("every", "before_expiry", "overlap", "revoke_when_unused_for", "revoke_within")
         ),
     )
 

@@ -448,6 +448,18 @@ CASES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     "schedule as a number": ("schedule: 24\n", "wrong-type", "3:11", ("a number", "`schedule: every 24h`")),
     "schedule without a unit": ("schedule: every 24\n", "bad-value", "3:11", ("`every 24`",)),
     "schedule beyond measure": ("schedule: every 999y\n", "bad-duration", "3:11", ("100 years",)),
+    "an end without a gate": (
+        key(SECRET + "rotation: {revoke_within: 14d}"),
+        "bad-rotation",
+        "9:31",
+        ("`revoke_within` needs `revoke_when_unused_for`",),
+    ),
+    "an end inside the overlap": (
+        key(SECRET + "rotation: {overlap: 3d, revoke_when_unused_for: 1d, revoke_within: 2d}"),
+        "bad-rotation",
+        "9:72",
+        ("`revoke_within` is shorter than `overlap`",),
+    ),
     "overlap too long": (
         key(SECRET + "rotation: {every: 1d, overlap: 24h}"),
         "bad-rotation",

@@ -147,3 +147,19 @@ def test_a_default_that_waits_for_disuse_is_for_services_that_show_it(tmp_path: 
     )
     waits = [key.rotation and key.rotation.revoke_when_unused_for for key in config.desired.keys]
     assert waits == [None, timedelta(days=7)]
+
+
+def test_an_end_of_the_waiting_is_for_keys_that_wait(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        "  a: {type: revenium}\n  b: {type: embedded}\n"
+        "defaults: {rotation: {every: 30d, revoke_when_unused_for: 7d, revoke_within: 14d}}\n"
+        "keys:\n  one: {service: a, kind: read-only, secret: one}\n"
+        "  two: {service: b, kind: secret, secret: two}\n"
+        "  three: {service: b, kind: secret, secret: three, rotation: {revoke_when_unused_for: never}}\n",
+    )
+    ends = [key.rotation and key.rotation.revoke_within for key in config.desired.keys]
+    assert ends == [None, timedelta(days=14), None]
+    own = KEY.replace("7d", "7d, revoke_within: 9d") % "read-only"
+    both = {found.summary.split()[0] for found in faults(tmp_path, "  a: {type: revenium}\n" + own)}
+    assert both == {"`revoke_when_unused_for`", "`revoke_within`"}
