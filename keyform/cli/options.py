@@ -12,6 +12,7 @@ import click
 
 from keyform.cli import complete
 from keyform.diagnostics import Diagnostic, error
+from keyform.engine.plan import EXPIRES_SOON
 from keyform.engine.sight import NORMAL, REFRESH_ONLY, Options
 from keyform.errors import PlanError
 from keyform.model import LATEST, normal_address, parse_instant
@@ -127,18 +128,36 @@ def _gains(plan: Plan) -> Diagnostic | None:
     found = [change.address for change in widening(plan)]
     if not found:
         return None
-    rest = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
     let = "1 change lets a key" if len(found) == 1 else f"{len(found)} changes let keys"
     return error(
         "fail-on-widen",
-        f"{let} do more than before, or something else: {', '.join(found[:_NAMED])}{rest}",
+        f"{let} do more than before, or something else: {_named(found)}",
         "The plan itself is sound; --fail-on widen asks for a second approval. Have somebody who may allow "
         "this look at what it says of each, and apply the plan that they saw: `keyform plan --out FILE`, "
         "then `keyform apply FILE`.",
     )
 
 
-FAIL_ON: Mapping[str, Callable[[Plan], Diagnostic | None]] = {"widen": _gains}
+def _deaths(plan: Plan) -> Diagnostic | None:
+    found = [told.address or "" for told in plan.diagnostics if told.code == EXPIRES_SOON]
+    if not found:
+        return None
+    keys = "1 key expires" if len(found) == 1 else f"{len(found)} keys expire"
+    return error(
+        "fail-on-expiry",
+        f"{keys} before the next run: {_named(found)}",
+        "The warnings say when. Rotate them now with `keyform rotate`, or run keyform more often.",
+    )
+
+
+def _named(addresses: Sequence[str]) -> str:
+    rest = f" and {len(addresses) - _NAMED} more" if len(addresses) > _NAMED else ""
+    return ", ".join(addresses[:_NAMED]) + rest
+
+
+WIDEN, EXPIRY = "widen", "expiry"
+
+FAIL_ON: Mapping[str, Callable[[Plan], Diagnostic | None]] = {WIDEN: _gains, EXPIRY: _deaths}
 """What a plan can be failed for: for each word of ``--fail-on``, the error where the plan has it, or None."""
 
 
@@ -149,8 +168,8 @@ def fail_on_option(command: _Command) -> _Command:
         "fail_on",
         multiple=True,
         type=click.Choice(list(FAIL_ON)),
-        help="Exit with 1 if the plan has this; `widen`: a key can do something that it could not do before. "
-        "Repeatable.",
+        help="Exit with 1 if the plan has this; `widen`: a key can do something that it could not do before; "
+        "`expiry`: one expires before the next run (`schedule`). Repeatable.",
     )(command)
 
 

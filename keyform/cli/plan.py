@@ -12,6 +12,7 @@ import click
 from keyform.cli import complete
 from keyform.cli.main import CHANGES, ERROR, OK
 from keyform.cli.options import (
+    EXPIRY,
     JSON,
     MARKDOWN,
     TEXT,
@@ -102,6 +103,11 @@ def command(
     options = asking(options, rotate, reason, now)
     with errors_as_json(session, output):
         config = session.load(variables, var_files)
+        if EXPIRY in fail_on and config.schedule is None:
+            raise PlanError(
+                "--fail-on expiry needs to know when the next run is, and the configuration does not say",
+                "Add a `schedule`, like `schedule: every 24h`.",
+            )
         with session.workspace(config, "plan") as ws:
             check_targets(ws, options.targets)
             plan = plan_now(ws, options)

@@ -145,8 +145,21 @@ def test_a_plan_warns_of_a_key_that_would_not_live_until_the_next_run(keyform: K
     ran = keyform("plan", clock=clock)
     assert ran.code == 0
     assert "keys.backend expires 2026-12-20T12:00:00Z, before the next run" in ran.err
+    failed = keyform("plan", "--fail-on", "expiry", clock=clock)
+    assert failed.code == 1
+    assert "1 key expires before the next run: keys.backend" in failed.err
     clock.move(hours=7)  # due: this run rotates it
-    assert "before the next run" not in keyform("plan", clock=clock).err
+    last = keyform("plan", "--fail-on", "expiry", clock=clock)
+    assert (last.code, "before the next run" in last.err) == (0, False)
+
+
+def test_failing_on_expiry_needs_a_schedule(keyform: Keyform, folder: Path) -> None:
+    declare(folder)
+    path = folder / "keyform.yaml"
+    path.write_text(path.read_text().replace("schedule: every 24h\n", ""))
+    ran = keyform("plan", "--fail-on", "expiry", clock=MovedClock())
+    assert ran.code == 1
+    assert "Add a `schedule`, like `schedule: every 24h`." in ran.err
 
 
 def test_what_this_plan_mints_counts_too(keyform: Keyform, folder: Path) -> None:
