@@ -162,6 +162,7 @@ class Profile:
     listing exists at all. ``marks``: whether a key can carry the ownership label. ``idempotent``: whether a
     create with the label of an earlier one never mints a second key. ``proves``: whether there is a harmless
     call that proves a key works. ``list_lag``: how long a new key may be missing from the listing.
+    ``tells_expired``: whether its listing says of a key that it has expired, rather than when it does.
     ``last_used_lag``: how far behind "last used" may be, verification caches included. ``revocation_lag``:
     how long a revoked key may go on working, for the same reason. ``key_format``: like that of a kind.
     ``operations``: name to backing. ``one_per_kind``: a kind has exactly one key, so its successor comes of
@@ -198,6 +199,7 @@ class Profile:
     list_lag: timedelta = timedelta(0)
     last_used_lag: timedelta = timedelta(0)
     shows_last_used: bool = True
+    tells_expired: bool = True
     revocation_lag: timedelta = timedelta(0)
     key_format: str = ""
     operations: Mapping[str, str] = field(default_factory=dict)
@@ -236,7 +238,14 @@ class Profile:
         shown = (fields | ({"expires_at"} if "expires_in" in fields else set())) & _SPEC_FIELDS
         rest = {part: data for part, data in self.rest.items() if part not in ("auth", "key_auth")}
         return replace(
-            made, fields=fields, mutable=mutable, shown=shown, marks=True, idempotent=True, rest=rest
+            made,
+            fields=fields,
+            mutable=mutable,
+            shown=shown,
+            marks=True,
+            idempotent=True,
+            tells_expired=True,
+            rest=rest,
         )
 
     def _by_hand(self) -> Profile:

@@ -154,7 +154,7 @@ class Presence:
 def presence(view: ServiceView, generation: Generation, now: datetime) -> Presence:
     """Find a generation in the listing. What the listing does not show is taken from the record, and a
     key younger than the listing's lag is taken to be there. Whether a key has expired is for its service to
-    say; this machine's clock decides only where there is no listing."""
+    say; this machine's clock decides only where there is no listing, or one that does not say it."""
     profile = view.profile
     live = view.keys.get(generation.id)
     if live is None:
@@ -175,9 +175,9 @@ def presence(view: ServiceView, generation: Generation, now: datetime) -> Presen
     if spec is not live.spec:
         live = replace(live, spec=spec)
     ends = live.spec.expires_at
-    if profile.lists:
-        return Presence(live, expired=live.status == EXPIRED, disabled=live.status == DISABLED)
-    return Presence(live, expired=ends is not None and ends <= now)
+    over = ends is not None and ends <= now
+    told = profile.lists and profile.tells_expired
+    return Presence(live, expired=live.status == EXPIRED if told else over, disabled=live.status == DISABLED)
 
 
 def seen_digest(live: LiveKey | LiveProject | None) -> str:

@@ -113,6 +113,7 @@ def profile_of(name: str, tree: Mapping[str, Any]) -> Profile:
         list_lag=_span(tree.get("list_lag", "0s")),
         last_used_lag=_span(last_used.get("lag", "0s")),
         shows_last_used=last_used.get("shown", False),
+        tells_expired=_tells_expired(tree.get("key")),
         revocation_lag=_span(tree.get("revocation_lag", "0s")),
         key_format=tree.get("key_format", ""),
         operations=operations,
@@ -183,6 +184,13 @@ def _domains(tree: Mapping[str, Any]) -> tuple[str, ...]:
     """The vendor's domains: those named, and the host of its calls."""
     host = urlsplit(tree.get("base_url", "")).hostname
     return tuple(sorted({*tree.get("domains", ()), *([host] if host else [])}))
+
+
+def _tells_expired(key: Mapping[str, Any] | None) -> bool:
+    """Whether the status that a profile reads can be that a key has expired. Without ``key``, the contract
+    says how keys are read."""
+    status = key.get("status", {}) if key is not None else ""
+    return not isinstance(status, dict) or bool({"at", "expired"} & status.keys())
 
 
 def _span(text: str) -> timedelta:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from keyform.apply import Wrapping
 from keyform.engine.sight import Options
 from keyform.errors import ConfigError, KeyformError
 from keyform.model import Credits, Refill
@@ -14,7 +15,7 @@ from keyform.report.generate import generated_yaml
 from keyform.report.style import Style
 from keyform.report.text import plan_text
 from tests.reference.conftest import ROOT
-from tests.rules.conftest import Rule, Rules, code_of
+from tests.rules.conftest import Rule, Rules, StaysOpen, code_of
 
 DOCS = "Unkey API v2, OpenAPI document"
 
@@ -407,6 +408,68 @@ def test_reroll_keeps_the_old_key_for_its_overlap_and_keyform_knows_the_call(
     it.clock.move(minutes=3)
     assert not valid(old.reveal())
     assert ROOT not in made.text
+
+
+def rerolled_by_hand(it: Rules) -> str:
+    """Somebody rerolls the stored key at Unkey, with an overlap of a day; the id of the new one."""
+    sent = {"keyId": shown(it)["keyId"], "expiration": 86_400_000}
+    made: str = it.vendor.call("POST", "/v2/keys.rerollKey", sent).json()["data"]["keyId"]
+    return made
+
+
+def test_a_key_that_somebody_rerolled_keeps_its_life_and_the_new_one_is_told(
+    rules: Callable[..., Rules],
+) -> None:
+    it = rules("unkey")
+    declared = key("name: a, expires_in: 60d, rotation: {every: 30d, overlap: 1d}")
+    it.apply(declared)
+    stranger = rerolled_by_hand(it)
+    plan = it.plan(declared)
+    (change,) = plan.changes
+    assert (change.action, change.drift, [d.path for d in change.diff]) == ("update", True, ["expires_at"])
+    (stray,) = (d for d in plan.diagnostics if d.code == "stray")
+    assert stranger in f"{stray.summary} {stray.detail}"
+    it.apply(declared)
+    assert it.plan(declared).changes == ()
+    it.clock.move(days=2)
+    assert it.plan(declared).changes == ()
+    assert it.world.state().keys["keys.k"].current.id in it.live()
+
+
+def test_a_key_that_ended_because_somebody_rerolled_it_is_minted_anew_and_never_rerolled(
+    rules: Callable[..., Rules],
+) -> None:
+    it = rules("unkey")
+    declared = key("name: a, rotation: {every: 30d, overlap: 1d}")
+    it.apply(declared)
+    rerolled_by_hand(it)
+    it.clock.move(days=2)
+    asked = it.vendor.application
+    calls: list[str] = []
+
+    def counting(environ: Any, start: Any) -> Any:
+        calls.append(environ["PATH_INFO"])
+        return asked(environ, start)
+
+    it.world.wrap = Wrapping(transport=lambda _: StaysOpen(counting))
+    (change,) = it.apply(declared).plan.changes
+    assert (change.action, "expired on" in change.reason) == ("rotate", True)
+    assert "/v2/keys.createKey" in calls
+    assert "/v2/keys.rerollKey" not in calls
+    assert it.plan(declared).changes == ()
+
+
+def test_a_key_that_expired_is_minted_anew_although_no_listing_says_so(rules: Callable[..., Rules]) -> None:
+    it = rules("unkey")
+    declared = key("name: a, expires_in: 30d")
+    it.apply(declared)
+    it.clock.move(days=29)
+    assert it.plan(declared).changes == ()
+    it.clock.move(days=1)
+    (change,) = it.apply(declared).plan.changes
+    assert (change.action, change.reason[-31:]) == ("rotate", "expired on 2026-12-20T12:00:00Z")
+    assert it.plan(declared).changes == ()
+    assert list(it.live()) == [it.world.state().keys["keys.k"].current.id]
 
 
 def test_a_disabled_key_is_told_kept_and_deleted_in_the_end(rules: Callable[..., Rules]) -> None:
