@@ -111,5 +111,6 @@ def _style(stream: TextIO | None, plain: bool) -> Style:
         unicode = True
     except (UnicodeError, LookupError):
         unicode = False
-    width = shutil.get_terminal_size((OFF_TERMINAL, 24)).columns if terminal else OFF_TERMINAL
-    return Style(terminal and not plain, unicode, max(NARROWEST, min(width, WIDEST)))
+    room = shutil.get_terminal_size((OFF_TERMINAL, 24)).columns if terminal else None
+    width = OFF_TERMINAL if room is None else max(NARROWEST, min(room, WIDEST))
+    return Style(terminal and not plain, unicode, width, room)

@@ -64,12 +64,13 @@ class TerminalDesk(Seat):
         if not tasks:
             return
         count = "1 step needs" if len(tasks) == 1 else f"{len(tasks)} steps need"
-        self._console.tell(f"\n{count} you in a dashboard; everything is asked for one by one.")
+        self._console.tell("")
+        self.tell(f"{count} you in a dashboard; everything is asked for one by one.", indent="")
 
     def secret(self, fault: Fault) -> Secret:
         self._show()
-        self._console.tell(
-            f"  Paste the key at the prompt; it is not shown. If you have made none, '{SKIP}' leaves it for "
+        self.tell(
+            f"Paste the key at the prompt; it is not shown. If you have made none, '{SKIP}' leaves it for "
             "later."
         )
         for attempt in range(1, ATTEMPTS + 1):
@@ -85,13 +86,13 @@ class TerminalDesk(Seat):
                     return secret
             left = ATTEMPTS - attempt
             again = f" Try again ({left} left)." if left else ""
-            self._console.tell(f"  Not taken: {visible(wrong or '')}.{again}")
+            self.tell(f"Not taken: {wrong}.{again}")
         raise self.later(f"no usable key was given in {ATTEMPTS} attempts", self._go_on, begun=True)
 
     def confirm(self) -> None:
         self._show()
         if self._stop.is_set():
-            self._console.tell("  Left for later, since the run is being stopped.")
+            self.tell("Left for later, since the run is being stopped.")
             raise self._interrupted()
         for _ in range(ATTEMPTS):
             asked = f"Type '{DONE}' when that is so, or '{SKIP}' to leave it for later: "
@@ -102,17 +103,19 @@ class TerminalDesk(Seat):
                 break
         raise self.later("it was skipped", self._go_on)
 
-    def tell(self, text: str) -> None:
-        self._console.tell(f"  {visible(text)}")
+    def tell(self, text: str, indent: str = "  ") -> None:
+        self._console.tell("\n".join(self._console.err_style.fitted(visible(text), indent)))
 
     def _show(self) -> None:
         task = self.task
         cursor = "\x1b[?25h" if self._console.bar else ""  # a progress bar hides it
-        lines = [f"{number}. {visible(line)}" for number, line in enumerate(task.lines, 1)]
-        head = f"{visible(task.address)}: {task.op} at {visible(task.service)}, by hand"
         style = self._console.err_style
-        head = f"{cursor}\n{style.paint(head, 'bold')}"
-        self._console.tell("\n".join([head, *(f"  {line}" for line in lines)]))
+        head = f"{visible(task.address)}: {task.op} at {visible(task.service)}, by hand"
+        lines = [style.paint(line, "bold") for line in style.fitted(head, hanging="  ")]
+        for number, line in enumerate(task.lines, 1):
+            first = f"{number}. "
+            lines += style.fitted(f"{first}{visible(line)}", "  ", " " * (2 + len(first)))
+        self._console.tell("\n".join([cursor, *lines]))
 
     def _interrupted(self) -> Pending:
         return self.later("the run was interrupted", self._go_on, begun=True)

@@ -176,11 +176,13 @@ def tell_waiting(session: Session, operation: str, waiting: Sequence[Diagnostic]
     """The steps that wait for a person, each on a line, and what to run where."""
     if not waiting:
         return
-    lines = [f"  {visible(problem.summary)}" for problem in waiting]
-    hints = dict.fromkeys(problem.detail for problem in waiting if problem.detail)
+    style = session.console.err_style
+    lines = [line for problem in waiting for line in style.fitted(visible(problem.summary), "  ", "    ")]
+    details = dict.fromkeys(problem.detail for problem in waiting if problem.detail)
+    hints = [line for detail in details for line in style.fitted(visible(detail))]
     steps = "1 step waits" if len(waiting) == 1 else f"{len(waiting)} steps wait"
     kept = f"What is done is kept; the next `keyform {operation}` goes on with the rest."
-    session.console.tell("\n".join([f"{steps} for a person:", *lines, *hints, kept]))
+    session.console.tell("\n".join([f"{steps} for a person:", *lines, *hints, *style.fitted(kept)]))
 
 
 def _yes(session: Session, options: Options) -> bool:

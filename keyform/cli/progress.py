@@ -59,7 +59,8 @@ class Events:
             else:
                 self._tell((found,))
         elif event["type"] == "recovered":
-            self._console.tell(f"Recovered: {visible(event['what'])}")
+            told = f"Recovered: {visible(event['what'])}"
+            self._console.tell("\n".join(self._console.err_style.fitted(told, hanging="  ")))
 
     def counts(self, kind: str) -> dict[str, int]:
         """How many ``start``, ``done``, ``failed`` or ``skipped`` events came, by action."""
@@ -101,9 +102,8 @@ class LineEvents(Events):
             "skipped": f"not begun ({visible(str(event.get('why', '')))})",
         }
         key_id = f" ({visible(event['key_id'])})" if event.get("key_id") else ""
-        self._console.tell(
-            f"[{self.ended}/{self._expected}] {visible(event['address'])}: {words[kind]}{key_id}"
-        )
+        told = f"[{self.ended}/{self._expected}] {visible(event['address'])}: {words[kind]}{key_id}"
+        self._console.tell("\n".join(self._console.err_style.fitted(told, hanging="  ")))
 
 
 class BarEvents(Events):

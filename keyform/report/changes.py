@@ -83,12 +83,14 @@ _FOUND = {
 @dataclass(frozen=True, slots=True)
 class Row:
     """One line: ``mark`` is ``+``, ``-``, ``~`` or a space, ``depth`` the level, ``remark`` a warning
-    about what the line means for whoever holds the key."""
+    about what the line means for whoever holds the key. ``hanging``: how far in its further lines begin,
+    where it needs more than one."""
 
     mark: str
     text: str
     depth: int = 0
     remark: str = ""
+    hanging: int = 2
 
 
 def heading(change: Change) -> str:
@@ -129,7 +131,7 @@ def rows(change: Change) -> Iterator[Row]:
             ended = f"{visible(step.key_id or '')} at {visible(step.service or '')}"
             yield Row("-", f"revokes {ended}, last of all")
         for number, line in enumerate(step.checklist, 1):
-            yield Row(" ", f"{number}. {visible(line)}", 1)
+            yield Row(" ", f"{number}. {visible(line)}", 1, hanging=len(f"{number}. "))
         if step.op in (END, DROP, ERASE):
             for place in step.places:
                 if place in left:

@@ -49,12 +49,11 @@ def _alike(diagnostics: Sequence[Diagnostic]) -> list[tuple[Diagnostic, list[str
 
 def diagnostic_text(diagnostic: Diagnostic, style: Style, like_it: Sequence[str] = ()) -> str:
     """One diagnostic, without a line break at its end. ``like_it`` are addresses that the same holds for."""
-    head = style.paint(f"{diagnostic.severity}:", _COLOURS.get(diagnostic.severity, "red"), "bold")
     summary = visible(diagnostic.summary)
     place = visible(str(diagnostic.location)) + ": " if diagnostic.location else ""
     if diagnostic.address and diagnostic.address not in diagnostic.summary:
         summary = f"{visible(diagnostic.address)}: {summary}"
-    out = [f"{place}{head} {style.paint(summary, 'bold')}"]
+    out = _head(place, f"{diagnostic.severity}:", summary, style)
     if diagnostic.location and diagnostic.snippet is not None:
         out += _excerpt(diagnostic.snippet, diagnostic.location.line, diagnostic.location.column, style)
     for paragraph in diagnostic.explanation.splitlines():
@@ -64,6 +63,16 @@ def diagnostic_text(diagnostic: Diagnostic, style: Style, like_it: Sequence[str]
         rest = f" and {len(like_it) - _NAMED} more" if len(like_it) > _NAMED else ""
         out += style.wrapped(f"The same holds for {named}{rest}.", "  ")
     return "\n".join(out)
+
+
+def _head(place: str, severity: str, summary: str, style: Style) -> list[str]:
+    first, *others = style.fitted(f"{place}{severity} {summary}", hanging="  ")
+    begins = f"{place}{severity}"
+    if first.startswith(begins):
+        painted = style.paint(severity, _COLOURS.get(severity.rstrip(":"), "red"), "bold")
+        rest = first.removeprefix(begins).removeprefix(" ")
+        first = f"{place}{painted} {style.paint(rest, 'bold')}"
+    return [first, *(style.paint(line, "bold") for line in others)]
 
 
 def _excerpt(snippet: str, line: int, column: int, style: Style) -> list[str]:

@@ -19,13 +19,12 @@ def profiles_text(profiles: Sequence[Profile], style: Style) -> str:
     lines = [
         (
             profile.type,
-            profile.title,
             *(_SHORT.get(profile.operations.get(name, ""), "-") for name in _COLUMNS),
             ", ".join(profile.kinds) or "one kind",
         )
         for profile in profiles
     ]
-    header = ("type", "service", *(name.replace("set_", "") for name in _COLUMNS), "kinds")
+    header = ("type", *(name.replace("set_", "") for name in _COLUMNS), "kinds")
     legend = style.wrapped(
         "D: a call that the vendor documents. C: keyform's own contract, at an `endpoint` that speaks it, "
         "and never sent to the vendor. A: by hand. -: nothing. With `mode: assisted` all of it goes by "

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import textwrap
 from dataclasses import dataclass
 
 from keyform.engine.plan import (
@@ -17,6 +15,7 @@ from keyform.engine.plan import (
     ROTATE,
     UPDATE,
 )
+from keyform.report.wrap import wrap
 
 _CODES = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36, "bold": 1, "dim": 2}
 
@@ -46,18 +45,16 @@ _COLOURS = {
 }
 
 
-_SPAN = re.compile("`[^`]*`")
-_HELD = "\0"
-
-
 @dataclass(frozen=True, slots=True)
 class Style:
     """``colour``: whether escape sequences may be written. ``unicode``: whether more than ASCII may.
-    ``width``: the columns that running text is wrapped to."""
+    ``width``: the columns that running text is wrapped to. ``room``: the columns of the terminal, which would
+    break longer lines inside words; None off a terminal, where what is one thing stays on one line."""
 
     colour: bool = False
     unicode: bool = True
     width: int = 80
+    room: int | None = None
 
     def paint(self, text: str, *kinds: str) -> str:
         """``text`` in the named colours or weights, or as it is."""
@@ -66,17 +63,12 @@ class Style:
         return f"\x1b[{';'.join(str(_CODES[kind]) for kind in kinds)}m{text}\x1b[0m"
 
     def wrapped(self, text: str, indent: str = "", hanging: str | None = None) -> list[str]:
-        """``text`` as lines of the style's width; what stands in backticks is never broken."""
-        held = _SPAN.sub(lambda found: found[0].replace(" ", _HELD), text)
-        lines = textwrap.wrap(
-            held,
-            max(20, self.width),
-            initial_indent=indent,
-            subsequent_indent=indent if hanging is None else hanging,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        return [line.replace(_HELD, " ") for line in lines]
+        """Running text as lines of the style's width."""
+        return wrap(text, max(20, self.width), indent, hanging)
+
+    def fitted(self, text: str, indent: str = "", hanging: str | None = None) -> list[str]:
+        """What is one line off a terminal, as the lines that fit on this one."""
+        return [indent + text] if self.room is None else wrap(text, max(20, self.room), indent, hanging)
 
     def symbol(self, action: str) -> str:
         """The mark of an action, uncoloured."""

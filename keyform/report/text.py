@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from keyform.engine.notes import origins_lost
 from keyform.engine.plan import MOVES, NARROWS, REFRESH, REVOKE, WIDENS, Change, Plan
-from keyform.report.changes import groups, heading, legend, rows, summary_line, unmanaged_lines
-from keyform.report.safe import visible
+from keyform.report.changes import Row, groups, heading, legend, rows, summary_line, unmanaged_lines
+from keyform.report.safe import columns, visible
 from keyform.report.style import Style, colour_of
 
 _MARKS = {"+": "green", "-": "red", "~": "yellow"}
+_INSIDE = " " * 7
 
 
 _PRIVILEGE = {WIDENS: "WIDENS", MOVES: "MOVES", NARROWS: "narrows"}
@@ -22,9 +23,12 @@ def plan_text(plan: Plan, style: Style) -> str:
         marks = [(style.symbol(action), words) for action, words in legend(plan)]
         if any(change.drift and change.action != REFRESH for change in plan.changes):
             marks.append(("!", "in front: changed outside keyform"))
-        out += ["Symbols:", *(f"{mark.rjust(4)} {words}" for mark, words in marks), ""]
+        out.append("Symbols:")
+        for mark, words in marks:
+            out += style.fitted(f"{mark.rjust(4)} {words}", hanging=" " * 7)
+        out.append("")
     for title, changes in groups(plan):
-        out += [style.paint(f"{title}:", "bold"), ""]
+        out += [*(style.paint(line, "bold") for line in style.fitted(f"{title}:")), ""]
         for change in changes:
             out += [*_change(change, style), ""]
     if plan.targets:
@@ -33,7 +37,7 @@ def plan_text(plan: Plan, style: Style) -> str:
         out += style.wrapped(line)
     if out and out[-1]:
         out.append("")
-    out.append(style.paint(summary_line(plan), "bold"))
+    out += [style.paint(line, "bold") for line in style.fitted(summary_line(plan))]
     return "\n".join(out) + "\n"
 
 
@@ -43,15 +47,31 @@ def _change(change: Change, style: Style) -> list[str]:
         symbol = "!" + symbol
     # Whoever is at an origin that goes loses access, as with a key that is revoked.
     colour = colour_of(REVOKE if origins_lost(change) else change.action)
-    first = f"{style.paint(symbol.rjust(4), colour, 'bold')} {style.paint(visible(change.address), 'bold')}"
-    out = [f"{first}  {style.paint(heading(change), colour)}"]
-    out += [style.paint(line, "dim") for line in style.wrapped(visible(change.reason), " " * 7)]
+    address, what = visible(change.address), heading(change)
+    first = f"{style.paint(symbol.rjust(4), colour, 'bold')} {style.paint(address, 'bold')}"
+    if style.room is None or columns(f"{symbol.rjust(4)} {address}  {what}") <= style.room:
+        out = [f"{first}  {style.paint(what, colour)}"]
+    else:
+        out = [first, *(style.paint(line, colour) for line in style.fitted(what, _INSIDE))]
+    out += [style.paint(line, "dim") for line in style.wrapped(visible(change.reason), _INSIDE)]
     if change.privilege is not None:
         words = f"{_PRIVILEGE[change.privilege]}: {'; '.join(map(visible, change.privilege_words))}"
         colour = _PRIVILEGE_COLOURS[change.privilege]
-        out += [style.paint(line, colour, "bold") for line in style.wrapped(words, " " * 7, " " * 9)]
+        out += [style.paint(line, colour, "bold") for line in style.wrapped(words, _INSIDE, " " * 9)]
     for row in rows(change):
-        mark = style.paint(row.mark, _MARKS[row.mark]) if row.mark in _MARKS else row.mark
-        remark = f"  ({style.paint(row.remark, 'yellow')})" if row.remark else ""
-        out.append(" " * (7 + 4 * row.depth) + f"{mark} {row.text}{remark}")
+        out += _row(row, style)
     return out
+
+
+def _row(row: Row, style: Style) -> list[str]:
+    indent = _INSIDE + " " * 4 * row.depth
+    hanging = indent + " " * (2 + row.hanging)
+    remark = f"({row.remark})" if row.remark else ""
+    mark = style.paint(row.mark, _MARKS[row.mark]) if row.mark in _MARKS else row.mark
+    plain = f"{indent}{row.mark} {row.text}" + (f"  {remark}" if remark else "")
+    if style.room is None or columns(plain) <= style.room:
+        told = f"  ({style.paint(row.remark, 'yellow')})" if remark else ""
+        return [f"{indent}{mark} {row.text}{told}"]
+    first, *others = style.fitted(row.text, f"{indent}{row.mark} ", hanging)
+    lines = [first.replace(f"{indent}{row.mark}", f"{indent}{mark}", 1), *others]
+    return lines + [style.paint(line, "yellow") for line in style.fitted(remark, hanging)]

@@ -214,6 +214,22 @@ def test_ctrl_c_at_a_prompt_keeps_what_is_done_and_the_next_apply_asks_for_the_s
     assert "Recovered: keys.ingest: no key of the interrupted apply is in the dashboard" in rest.shown
 
 
+def test_a_checklist_in_a_narrow_terminal_is_broken_between_words(folder: Path) -> None:
+    origin = "https://a-rather-long-name.of-a-customer.example.com"
+    (folder / "keyform.yaml").write_text(CONFIG.replace("https://yoursite.com", origin))
+    run = Terminal(["-C", str(folder), "apply", "--auto-approve"], {"NO_COLOR": "1"}, columns=50)
+    try:
+        after(run, CONFIRM, "done")
+        run.until(prompt("keys.snippet"))
+    finally:
+        run.close()
+    asked = run.shown[run.shown.index("4 steps need you") :].replace("\r", "")
+    assert f"\n{origin}.\n" in asked
+    told = [line for line in asked.splitlines() if "[answered]" not in line]
+    assert [line for line in told if len(line) > 50] == [f"{origin}."] * 2
+    assert "which is shown once, and give it to keyform; it goes to local:web/mm." in " ".join(asked.split())
+
+
 def test_the_end_of_the_input_is_like_leaving(start: Start, folder: Path) -> None:
     run = start("apply", "--auto-approve")
     after(run, CONFIRM, "done")

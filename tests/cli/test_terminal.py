@@ -32,9 +32,9 @@ keys:
 class Terminal:
     """A keyform process on a pseudo-terminal, and what it has shown."""
 
-    def __init__(self, argv: list[str], env: dict[str, str]) -> None:
+    def __init__(self, argv: list[str], env: dict[str, str], columns: int = 100) -> None:
         self._master, slave = pty.openpty()
-        termios.tcsetwinsize(slave, (40, 100))
+        termios.tcsetwinsize(slave, (40, columns))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "keyform", *argv],
             stdin=slave,
