@@ -67,7 +67,7 @@ def _bounded(growth: Iterable[int], words: str) -> Iterator[Turn]:
 def rate_words(limit: RateLimit | None) -> str:
     if limit is None:
         return "without a limit"
-    return f"{limit.limit:,} times in {format_duration(timedelta(seconds=limit.per_seconds))}"
+    return f"{_times(limit.limit)} in {format_duration(timedelta(seconds=limit.per_seconds))}"
 
 
 def credit_turns(old: Credits | None, new: Credits | None) -> Iterator[Turn]:
@@ -91,6 +91,8 @@ def _refilled(credits: Credits) -> tuple[int, int]:
 
 def use_words(credits: Credits) -> str:
     refill = credits.refill
-    return f"{credits.remaining:,} times" + (
-        f" and {refill.amount:,} more {refill.interval}" if refill else ""
-    )
+    return _times(credits.remaining) + (f" and {refill.amount:,} more {refill.interval}" if refill else "")
+
+
+def _times(count: int) -> str:
+    return f"{count:,} time{'' if count == 1 else 's'}"

@@ -148,9 +148,6 @@ def _meaning(scope: str, profile: Profile) -> str:
     """What a scope allows, as the words after "can"."""
     if said := (profile.scopes or {}).get(scope):
         return f"{said} ({scope})"
-    for group, prefix in profile.scope_groups.items():
-        if scope.startswith(prefix):
-            return f"do what {group} allow: {scope.removeprefix(prefix)}"
     if profile.power.wildcards and "*" in scope:
         return f"do everything that {scope} stands for"
     form = profile.power.scope_form

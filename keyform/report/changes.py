@@ -28,7 +28,6 @@ from keyform.engine.plan import (
     FieldDiff,
     Plan,
 )
-from keyform.model import DAILY, MONTHLY
 from keyform.profile import ASSISTED
 from keyform.report.safe import padded, quoted, visible
 
@@ -114,14 +113,12 @@ def rows(change: Change) -> Iterator[Row]:
         if _is_set(before) and _is_set(after) and not new:
             yield from _set_rows(path, before or [], after or [], difference)
         elif before is None:
-            yield Row(
-                "+", padded(path, width) + value(after), remark="" if new else _remark(difference, change)
-            )
+            yield Row("+", padded(path, width) + value(after), remark="" if new else _remark(difference))
         elif after is None:
-            yield Row("-", padded(path, width) + value(before), remark=_remark(difference, change))
+            yield Row("-", padded(path, width) + value(before), remark=_remark(difference))
         else:
             text = f"{padded(path, width)}{value(before)} -> {value(after)}"
-            yield Row("~", text, remark=_remark(difference, change))
+            yield Row("~", text, remark=_remark(difference))
     for one in change.stored:
         found = _FOUND[one.found].format(generation=one.generation)
         yield Row("~", f"secret at {visible(str(one.place))}: {found}", remark=one.remedy)
@@ -247,42 +244,21 @@ def _is_set(item: Any) -> bool:
 def _set_rows(path: str, before: list[Any], after: list[Any], difference: FieldDiff) -> Iterator[Row]:
     remark = "" if after or not before else "nothing is left of it"
     yield Row("~", path, remark=remark)
-    gain, loss = _SET_REMARKS.get(difference.path, ("", ""))
+    loss = "loses access" if difference.path == "allowed_origins" else ""
     for item in after:
         if item not in before:
-            yield Row("+", value(item), 1, gain)
+            yield Row("+", value(item), 1)
     for item in before:
         if item not in after:
             yield Row("-", value(item), 1, loss)
 
 
-_SET_REMARKS = {
-    "scopes": ("wider: the key may do more", ""),
-    "allowed_origins": ("wider: may use the key from now on", "loses access"),
-}
-
-
-def _remark(difference: FieldDiff, change: Change) -> str:
+def _remark(difference: FieldDiff) -> str:
     path, before, after = difference.path, difference.before, difference.after
-    if path == "expires_at" and before is not None and (after is None or str(after) > str(before)):
-        return "wider: the key lives longer" if after else "wider: the key never expires"
-    if path == "expires_in" and after == "never":
-        return "wider: new keys never expire"
     if path == "scopes" and after == EVERYTHING:
-        return "wider: the key may do everything" if before is not None else "no scopes are named"
+        return "no scopes are named"
     if path == "protect" and before is True:
         return "no longer protected"
-    if path.startswith("rate_limit") and before is not None and after is None:
-        return "wider: no limit any more"
-    if path in ("credits", "credits.remaining") and before is not None and after is None:
-        return "wider: may be used without end"
     if path == "credits.remaining" and isinstance(before, int) and isinstance(after, int):
-        return "sets what is left" + (", wider: may be used more often" if after > before else "")
-    if path == "credits.refill.amount" and after is not None and after > (before or 0):
-        first = any(d.path == "credits.remaining" and d.before is None for d in change.diff)
-        return "" if first else "wider: more comes back"
-    if path == "credits.refill.interval" and (before, after) == (MONTHLY, DAILY):
-        return "wider: comes back more often"
-    if path == "rate_limit.limit" and isinstance(before, int) and isinstance(after, int) and after > before:
-        return "wider: more requests allowed"
+        return "sets what is left"
     return ""

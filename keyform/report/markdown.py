@@ -6,6 +6,7 @@ from keyform.diagnostics import Diagnostic
 from keyform.engine.plan import ACTIONS, Change, Plan
 from keyform.report.changes import counted, groups, heading, nothing_to_do, people, rows
 from keyform.report.diagnostics import diagnostics_text
+from keyform.report.privilege import by_privilege, gains, privilege_counts, privilege_line
 from keyform.report.safe import code_span, fenced
 from keyform.report.style import SYMBOLS, Style
 
@@ -20,10 +21,14 @@ def plan_markdown(plan: Plan, digest: str) -> str:
     """The whole comment. ``digest`` is that of the plan file, so that a reader can tell which plan it is."""
     out = ["## keyform plan", "", f"**{_headline(plan)}**", ""]
     room = LARGEST
+    if told := gains(plan):
+        block = [f"**{privilege_counts(plan)}**", "", *fenced(told, "diff"), ""]
+        room -= sum(len(line) + 1 for line in block)
+        out += block
     for title, changes in groups(plan):
         out += [f"### {title}", ""]
         for action in ACTIONS:
-            found = [change for change in changes if change.action == action]
+            found = by_privilege(change for change in changes if change.action == action)
             if found:
                 block = _section(action, found, room)
                 room -= sum(len(line) + 1 for line in block)
@@ -75,6 +80,8 @@ def _section(action: str, changes: list[Change], room: int) -> list[str]:
 def _change(change: Change) -> list[str]:
     mark = _DIFF_MARKS.get(SYMBOLS[change.action][0], "!")
     out = [f"{mark} {change.address}  {heading(change)}", f"    # {change.reason}"]
+    if line := privilege_line(change):
+        out.append(f"    {line}")
     for row in rows(change):
         remark = f"  ({row.remark})" if row.remark else ""
         out.append(f"{_DIFF_MARKS.get(row.mark, ' ')}   {'  ' * row.depth}{row.text}{remark}")

@@ -66,6 +66,7 @@ def profile_text(profile: Profile, style: Style) -> str:
     if profile.environments:
         names = [f"{e} (default)" if e == profile.default_environment else e for e in profile.environments]
         out += ["", f"Environments: {visible(', '.join(names))}."]
+    out += _powers(profile, style)
     out += ["", *_fields(profile, style)]
     operations = [(name, how, _source(profile, name, how)) for name, how in profile.operations.items()]
     out += ["", table(("operation", "backed by", "source"), operations, style).rstrip()]
@@ -119,6 +120,33 @@ def _fields(profile: Profile, style: Style) -> list[str]:
         *_limits(profile),
     ]
     return [line for sentence in sentences for line in style.wrapped(sentence)]
+
+
+def _powers(profile: Profile, style: Style) -> list[str]:
+    """What lets a key do more, as plans tell it."""
+    kinds = [
+        (
+            kind.name,
+            "not said" if kind.can is None else ", ".join(kind.can) or "what its scopes allow",
+            "works in every project" if kind.unbound_is_all else "",
+        )
+        for kind in profile.kinds.values()
+    ]
+    power = profile.power
+    sentences = [
+        sentence
+        for known, sentence in (
+            (power.production, f"What is real is reached in: {', '.join(power.production)}."),
+            (power.wildcards, "A `*` in a scope stands for any text."),
+            (power.dangerous, f"To be looked at twice: what matches `{power.dangerous}`."),
+        )
+        if known
+    ]
+    said = any(kind.can is not None or kind.unbound_is_all for kind in profile.kinds.values())
+    header = ("kind", "what it can do", "without a project")
+    out = ["", table(header, kinds, style).rstrip()] if said else []
+    lines = [line for sentence in sentences for line in style.wrapped(visible(sentence))]
+    return [*out, *(["", *lines] if lines else [])]
 
 
 def _limits(profile: Profile) -> list[str]:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from keyform.engine.notes import origins_lost
-from keyform.engine.plan import MOVES, NARROWS, REFRESH, REVOKE, WIDENS, Change, Plan
+from keyform.engine.plan import REFRESH, REVOKE, Change, Plan
 from keyform.report.changes import Row, groups, heading, legend, rows, summary_line, unmanaged_lines
+from keyform.report.privilege import COLOURS, privilege_counts, privilege_line
 from keyform.report.safe import columns, visible
 from keyform.report.style import Style, colour_of
 
 _MARKS = {"+": "green", "-": "red", "~": "yellow"}
 _INSIDE = " " * 7
-
-
-_PRIVILEGE = {WIDENS: "WIDENS", MOVES: "MOVES", NARROWS: "narrows"}
-_PRIVILEGE_COLOURS = {WIDENS: "red", MOVES: "yellow", NARROWS: "green"}
 
 
 def plan_text(plan: Plan, style: Style) -> str:
@@ -35,6 +32,8 @@ def plan_text(plan: Plan, style: Style) -> str:
         out += style.wrapped(f"Only for {', '.join(map(visible, plan.targets))}.")
     for line in unmanaged_lines(plan):
         out += style.wrapped(line)
+    if counts := privilege_counts(plan):
+        out += style.wrapped(counts)
     if out and out[-1]:
         out.append("")
     out += [style.paint(line, "bold") for line in style.fitted(summary_line(plan))]
@@ -54,10 +53,9 @@ def _change(change: Change, style: Style) -> list[str]:
     else:
         out = [first, *(style.paint(line, colour) for line in style.fitted(what, _INSIDE))]
     out += [style.paint(line, "dim") for line in style.wrapped(visible(change.reason), _INSIDE)]
-    if change.privilege is not None:
-        words = f"{_PRIVILEGE[change.privilege]}: {'; '.join(map(visible, change.privilege_words))}"
-        colour = _PRIVILEGE_COLOURS[change.privilege]
-        out += [style.paint(line, colour, "bold") for line in style.wrapped(words, _INSIDE, " " * 9)]
+    if line := privilege_line(change):
+        colour = COLOURS[change.privilege or ""]
+        out += [style.paint(part, colour, "bold") for part in style.wrapped(line, _INSIDE, " " * 9)]
     for row in rows(change):
         out += _row(row, style)
     return out

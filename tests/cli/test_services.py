@@ -48,6 +48,16 @@ def test_how_long_and_how_many_things_may_be_is_told(keyform: Keyform) -> None:
     assert "Longest: api id 255; prefix 16; scope 128; scopes.roles 128." in told
 
 
+def test_what_lets_a_key_do_more_is_told(keyform: Keyform) -> None:
+    told = " ".join(keyform("services", "millimetric").out.split())
+    assert "KIND WHAT IT CAN DO WITHOUT A PROJECT pk send events" in told
+    assert "ak read statistics, be used at /mcp/account works in every project" in told
+    assert "What is real is reached in: live." in told
+    told = " ".join(keyform("services", "climeter").out.split())
+    assert "To be looked at twice: what matches `keys:manage|(tools|billing):write`." in told
+    assert "WHAT IT CAN DO" not in keyform("services", "revkeen-cart").out
+
+
 def test_a_type_of_ones_own_is_told_too(keyform: Keyform, folder: Path) -> None:
     (folder / "acme.yaml").write_text((PROFILES / "devtune.yaml").read_text())
     assert "Expiry: 30d, 60d, 90d, 180d, 1y" in keyform("services", "./acme.yaml").out

@@ -25,7 +25,19 @@ def hostile_plan(text: str) -> Plan:
         FieldDiff(text, {text: text}, [text, {text: [text]}]),
     )
     changes = tuple(
-        Change(text + str(at), action, text, text, text, 1, diff, drift, steps=(end,))
+        Change(
+            text + str(at),
+            action,
+            text,
+            text,
+            text,
+            1,
+            diff,
+            drift,
+            steps=(end,),
+            privilege=("widens", "moves", "narrows", None)[at % 4],
+            privilege_words=(text,) if at % 4 < 3 else (),
+        )
         for at, (action, drift) in enumerate(
             (action, drift)
             for action in (

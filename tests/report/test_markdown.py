@@ -129,3 +129,50 @@ def test_projects_stand_beside_keys_and_without_them() -> None:
 def test_how_many_there_are_to_create_is_said_once() -> None:
     text = plan_markdown(plan(*(Change(f"keys.k{n}", "create", "x", "s") for n in range(40))), "sha256:x")
     assert text.count("40 to create") == 1
+
+
+def gaining(name: str, action: str, way: str | None, *words: str) -> Change:
+    return Change(f"keys.{name}", action, "x", "s", privilege=way, privilege_words=words)
+
+
+def test_what_keys_gain_stands_first() -> None:
+    text = plan_markdown(
+        plan(
+            gaining("new", "create", "widens", "can read"),
+            gaining("less", "update", "narrows", "can no longer write"),
+            gaining("same", "update", None),
+            gaining("other", "update", "moves", "was a, is b now"),
+            gaining("more", "update", "widens", "powerful: can now write", "never expires"),
+        ),
+        "sha256:x",
+    )
+    top, _, rest = text.partition("### Planned changes")
+    assert "**2 changes widen, 1 moves and 1 narrows what keys can do.**" in top
+    order = [
+        "! keys.more  WIDENS",
+        "!   powerful: can now write",
+        "!   never expires",
+        "! keys.other  MOVES",
+        "!   was a, is b now",
+        "! keys.new  WIDENS",
+        "!   can read",
+    ]
+    assert [line for line in top.split("\n") if line.startswith("!")] == order
+    assert "keys.less" not in top
+    update = rest.partition("#### Update")[2]
+    found = [update.index(f"keys.{name}  ") for name in ("more", "other", "less", "same")]
+    assert found == sorted(found)
+    assert "    WIDENS: powerful: can now write; never expires" in update
+    assert "    narrows: can no longer write" in update
+
+
+def test_many_that_gain_are_counted_above_and_shown_below() -> None:
+    text = plan_markdown(plan(*(gaining(f"k{n}", "update", "widens", "more") for n in range(12))), "sha256:x")
+    top, _, rest = text.partition("### Planned changes")
+    assert "! and 2 more, below" in top
+    assert rest.count("WIDENS: more") == 12
+
+
+def test_a_plan_by_which_nothing_is_gained_says_nothing_above() -> None:
+    text = plan_markdown(plan(gaining("less", "update", "narrows", "no more")), "sha256:x")
+    assert "what keys can do" not in text

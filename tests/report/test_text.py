@@ -35,7 +35,7 @@ def test_each_action_has_its_symbol_and_words(action: str, symbol: str, words: s
     assert text.endswith(f"Plan: 1 to {action}.\n")
 
 
-def test_sets_are_shown_by_element_and_what_gives_more_is_marked() -> None:
+def test_sets_are_shown_by_element_and_a_lost_origin_is_marked() -> None:
     text = shown(
         Change(
             "keys.a",
@@ -48,10 +48,10 @@ def test_sets_are_shown_by_element_and_what_gives_more_is_marked() -> None:
             ),
         )
     )
-    assert '+ "reports:read"  (wider: the key may do more)' in text
+    assert '+ "reports:read"\n' in text
     assert '- "events:write"\n' in text
     assert '"events:read"' not in text
-    assert '+ "https://new.example"  (wider: may use the key from now on)' in text
+    assert '+ "https://new.example"\n' in text
     assert '- "https://old.example"  (loses access)' in text
 
 
@@ -63,43 +63,53 @@ def test_a_removed_allowlist_is_called_empty() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "remark"),
+    ("way", "first"),
     [
-        ("2027-01-01T00:00:00Z", "2028-01-01T00:00:00Z", "wider: the key lives longer"),
-        ("2027-01-01T00:00:00Z", None, "wider: the key never expires"),
-        ("2028-01-01T00:00:00Z", "2027-01-01T00:00:00Z", None),
-        (None, "2027-01-01T00:00:00Z", None),
+        ("widens", "WIDENS: can now do it; is more"),
+        ("moves", "MOVES: can now"),
+        ("narrows", "narrows: can now"),
     ],
 )
-def test_a_longer_life_is_marked(before: str | None, after: str | None, remark: str | None) -> None:
-    text = shown(Change("keys.a", "update", "x", "s", diff=(FieldDiff("expires_at", before, after),)))
-    assert ("(" + remark + ")" in text) if remark else "wider" not in text
+def test_what_becomes_of_a_keys_power_stands_under_its_reason(way: str, first: str) -> None:
+    words = ("can now do it", "is more")
+    text = shown(Change("keys.a", "update", "because", "s", privilege=way, privilege_words=words))
+    assert f"       because\n       {first}" in text
+    assert text.endswith(f"1 change {way} what keys can do.\n\nPlan: 1 to update.\n")
+
+
+def test_a_change_that_leaves_a_keys_power_says_nothing_of_it() -> None:
+    text = shown(Change("keys.a", "update", "x", "s"))
+    assert "keys can do" not in text
+
+
+@pytest.mark.parametrize(
+    ("ways", "sentence"),
+    [
+        ("widens widens", "2 changes widen what keys can do."),
+        ("moves widens", "1 change widens and 1 moves what keys can do."),
+        ("moves widens moves narrows", "1 change widens, 2 move and 1 narrows what keys can do."),
+    ],
+)
+def test_directions_are_counted(ways: str, sentence: str) -> None:
+    changes = (
+        Change(f"keys.k{at}", "update", "x", "s", privilege=way, privilege_words=("y",))
+        for at, way in enumerate(ways.split())
+    )
+    assert sentence in shown(*changes)
 
 
 @pytest.mark.parametrize(
     ("path", "before", "after", "remark"),
     [
-        ("credits.remaining", 5, None, "wider: may be used without end"),
-        ("credits", {"remaining": 5}, None, "wider: may be used without end"),
-        ("credits.remaining", 5, 6, "sets what is left, wider: may be used more often"),
         ("credits.remaining", 5, 4, "sets what is left"),
         ("credits.remaining", None, 5, None),
-        ("credits.refill.amount", None, 5, "wider: more comes back"),
-        ("credits.refill.amount", 4, 5, "wider: more comes back"),
-        ("credits.refill.amount", 5, 4, None),
-        ("credits.refill.amount", 5, None, None),
-        ("credits.refill.interval", "monthly", "daily", "wider: comes back more often"),
-        ("credits.refill.interval", "daily", "monthly", None),
+        ("protect", True, None, "no longer protected"),
+        ("scopes", ["a"], "everything", "no scopes are named"),
     ],
 )
-def test_more_use_is_marked(path: str, before: Any, after: Any, remark: str | None) -> None:
+def test_what_a_field_means_is_remarked(path: str, before: Any, after: Any, remark: str | None) -> None:
     text = shown(Change("keys.a", "update", "x", "s", diff=(FieldDiff(path, before, after),)))
     assert ("(" + remark + ")" in text) if remark else "(" not in text
-
-
-def test_a_refill_that_comes_with_the_first_credits_widens_nothing() -> None:
-    diffs = (FieldDiff("credits.refill.amount", None, 5), FieldDiff("credits.remaining", None, 10))
-    assert "wider" not in shown(Change("keys.a", "update", "x", "s", diff=diffs))
 
 
 def test_what_is_revoked_and_deleted_is_named() -> None:

@@ -156,11 +156,11 @@ def test_no_scopes_are_shown_as_the_full_access_that_they_are(it: Rules) -> None
     it.apply(narrow, PLUS)
     widened = it.plan(full, PLUS)
     assert [(d.before, d.after) for d in widened.changes[0].diff] == [(["visibility.read"], "everything")]
-    assert "(wider: the key may do everything)" in plan_text(widened, Style())
+    assert "WIDENS: powerful: can now do everything" in plan_text(widened, Style())
     assert "keys.k: without scopes the key may do everything" in [d.summary for d in widened.diagnostics]
     it.apply(full, PLUS)
     narrowed = it.plan(narrow, PLUS)
-    assert "wider" not in plan_text(narrowed, Style())
+    assert "narrows: can no longer do everything: only visibility.read" in plan_text(narrowed, Style())
     assert "full-access" not in {d.code for d in narrowed.diagnostics}
 
 

@@ -598,7 +598,7 @@ def test_a_key_without_credits_is_used_without_end_and_the_plan_says_so(rules: C
     assert (told.code, told.severity) == ("credits-removed", "warning")
     assert "used without end" in told.summary
     assert DOCS in told.detail
-    assert "wider: may be used without end" in plan_text(plan, Style())
+    assert "WIDENS: powerful: can now be used without end" in " ".join(plan_text(plan, Style()).split())
     it.apply(key("name: k"))
     assert spend(it) == "VALID"
     assert it.plan(key("name: k")).empty

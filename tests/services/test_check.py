@@ -217,3 +217,27 @@ def test_an_empty_profile_is_called_empty(text: str) -> None:
     (found,) = check_profile(text.encode(), "acme.yaml")
     assert found.summary == "the profile acme.yaml is empty"
     assert "docs/profiles.md" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("rule", "problem"),
+    [
+        (
+            "privilege: {production: [real]}",
+            "1:26 profile acme.yaml: privilege.production.0: there is no envi",
+        ),
+        ('privilege: {dangerous: "("}', "1:24 profile acme.yaml: privilege.dangerous: this pattern"),
+        (
+            'privilege: {scope_form: "{verb}"}',
+            "1:25 profile acme.yaml: privilege.scope_form: a scope is read",
+        ),
+    ],
+)
+def test_what_is_said_of_privilege_makes_sense(rule: str, problem: str) -> None:
+    (found,) = said(f"{rule}\n{SOUND}")
+    assert found.startswith(problem)
+
+
+def test_a_kind_that_needs_a_project_cannot_be_without_one() -> None:
+    (found,) = said(SOUND.replace("{prefix: r_}", "{prefix: r_, project: required, no_project: all}"))
+    assert "kinds.read.no_project: read keys always belong to a project" in found

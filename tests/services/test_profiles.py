@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
 
+from keyform.engine.reach import compare
+from keyform.engine.turns import Reach, in_words
 from keyform.errors import ConfigError
-from keyform.model import SPEC_FIELDS
-from keyform.profile import ExpiryRule, Fact, Kind
+from keyform.model import SPEC_FIELDS, KeySpec
+from keyform.profile import ExpiryRule, Fact, Kind, PowerRule
 from keyform.reference.catalogue import CONTRACT
 from keyform.schemas_location import schema_text
 from keyform.services import profiles
@@ -91,6 +93,37 @@ facts: [{rule: Names are free., source: acme.example/docs}]
     assert not profile.lists
     assert not profile.marks
     assert not profile.proves
+
+
+def test_a_profile_of_ones_own_says_what_lets_a_key_do_more(tmp_path: Path) -> None:
+    (tmp_path / "acme.yaml").write_text(
+        """
+version: 1
+title: Acme
+kinds: {reader: {prefix: r_, can: [read]}, owner: {prefix: o_, can: [read, write], no_project: all}, odd: {}}
+default_kind: reader
+environments: [trial, real]
+privilege: {production: [real], scope_form: "{verb} on {resource}", wildcards: true, dangerous: "write.*"}
+fields: [kind, environment, scopes]
+operations: {create: {backing: contract}, revoke: {backing: contract}}
+"""
+    )
+    profile = load_profile("./acme.yaml", tmp_path)
+    assert profile is not None
+    assert profile.power == PowerRule(("real",), "{verb} on {resource}", True, "write.*")
+    assert {name: (kind.can, kind.unbound_is_all) for name, kind in profile.kinds.items()} == {
+        "reader": (("read",), False),
+        "owner": (("read", "write"), True),
+        "odd": (None, False),
+    }
+    assert [profile.power.is_dangerous(scope) for scope in ("write on x", "rewrite")] == [True, False]
+    have = Reach(KeySpec("reader", "trial", scopes=("read on a",)))
+    want = Reach(KeySpec("reader", "real", scopes=("read on a", "write on *", "write on b")))
+    assert in_words(compare(have, want, profile, datetime(2027, 1, 1, tzinfo=UTC))) == (
+        "powerful: can now do everything that write on * stands for",
+        "powerful: can now write b (write on b)",
+        "powerful: was trial, is real now",
+    )
 
 
 @pytest.mark.parametrize(
