@@ -68,7 +68,8 @@ def command(
 
     It speaks keyform's key-service contract, or as the named services do. Its address is printed on stdout;
     with --all-services the address of each service follows, one to a line. The root token, its first
-    credential, lies in a private file in the data folder and is never printed.
+    credential, lies in a private file in the data folder and is never printed. Which of its paths are a
+    vendor's, and which are its own, is in docs/reference-service.md.
     """
     from keyform.reference.account import options_of
     from keyform.reference.app import root_token
