@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Any
 
-from keyform.config.interpolate import UNRESOLVED, Interpolator
+from keyform.config.addresses import Addresses
 from keyform.config.merge import Entry, Merged
 from keyform.config.values import has_control
-from keyform.diagnostics import did_you_mean
 from keyform.documents.problems import Problems
-from keyform.model import Import, Move, Removal, SourceRef, normal_address
-
-_ADDRESS = re.compile(r'keys\.[A-Za-z_][A-Za-z0-9_-]{0,127}(\["(?:[^"\\]|\\.){1,1000}"\])?\Z')
+from keyform.model import Import, Move, Removal, normal_address
 
 
 class Changes:
-    """Reads the three lists. ``declared`` maps every declared key address to its service, if known."""
+    """Reads the three lists."""
 
-    def __init__(
-        self, merged: Merged, declared: Mapping[str, str | None], fill: Interpolator, problems: Problems
-    ) -> None:
+    def __init__(self, merged: Merged, addresses: Addresses, problems: Problems) -> None:
         self._merged = merged
-        self._declared = declared
-        self._instances: dict[str, list[str]] = {}
-        """The addresses of the keys of each `for_each`, by its bare address."""
-        for address in declared:
-            if "[" in address:
-                self._instances.setdefault(address.partition("[")[0], []).append(address)
-        self._interpolator = fill
+        self._addresses = addresses
+        self._declared = addresses.declared
+        self._instances = addresses.instances
         self._problems = problems
 
     def imports(self) -> tuple[Import, ...]:
@@ -38,7 +27,7 @@ class Changes:
         addresses: dict[str, Entry] = {}
         ids: dict[tuple[str | None, str], Entry] = {}
         for entry in self._merged.imports:
-            address, key_id = self._address(entry, "key"), self._fill(entry, "id")
+            address, key_id = self._addresses.key(entry, "key"), self._addresses.text(entry, "id")
             if address is None or key_id is None:
                 continue
             if not key_id or has_control(key_id):
@@ -49,10 +38,10 @@ class Changes:
                     "Write the id that the service shows.",
                 )
                 continue
-            self._must_be_declared(address, entry, "key", "an import")
-            self._once(addresses, address, entry, "key", f"{address} is imported twice")
+            self._addresses.must_be_declared(address, entry, "key", "an import")
+            self._addresses.once(addresses, address, entry, "key", f"{address} is imported twice")
             if self._declared.get(address) is not None:
-                self._once(
+                self._addresses.once(
                     ids,
                     (self._declared[address], key_id),
                     entry,
@@ -67,7 +56,7 @@ class Changes:
         steps: dict[str, tuple[str, Entry]] = {}
         arrivals: dict[str, Entry] = {}
         for entry in self._merged.moved:
-            before, after = self._address(entry, "from"), self._address(entry, "to")
+            before, after = self._addresses.key(entry, "from"), self._addresses.key(entry, "to")
             if before is None or after is None:
                 continue
             if before in steps:
@@ -79,7 +68,7 @@ class Changes:
                     also=("The first is at", steps[before][1].at("from")),
                 )
                 continue
-            self._once(arrivals, after, entry, "to", f"two keys move to {after}")
+            self._addresses.once(arrivals, after, entry, "to", f"two keys move to {after}")
             steps[before] = (after, entry)
         found: dict[str, Move] = {}
         for before, (_, entry) in steps.items():
@@ -117,7 +106,7 @@ class Changes:
         last = steps[trail[-1]][1]
         # All keys of a `for_each` move together when both sides name it without an entry.
         if after not in self._instances or "[" in before:
-            self._must_be_declared(after, last, "to", "a move")
+            self._addresses.must_be_declared(after, last, "to", "a move")
         return after
 
     def removals(self) -> tuple[Removal, ...]:
@@ -128,7 +117,7 @@ class Changes:
             address: entry for entry in self._merged.moved if (address := self._quiet_address(entry, "from"))
         }
         for entry in self._merged.removed:
-            address = self._address(entry, "key")
+            address = self._addresses.key(entry, "key")
             if address is None:
                 continue
             if address in self._declared:
@@ -146,67 +135,10 @@ class Changes:
                     "Keep one of the two.",
                     also=("The move is at", moved[address].at("from")),
                 )
-            self._once(addresses, address, entry, "key", f"{address} is removed twice")
+            self._addresses.once(addresses, address, entry, "key", f"{address} is removed twice")
             found.append(Removal(address, entry.body["revoke"], entry.at()))
         return tuple(found)
-
-    def _fill(self, entry: Entry, field: str) -> str | None:
-        value = self._interpolator.fill(entry.body[field], entry.at(field))
-        return None if value is UNRESOLVED else str(value)
 
     def _quiet_address(self, entry: Entry, field: str) -> str | None:
         text = entry.body[field]
         return normal_address(text) if isinstance(text, str) else None
-
-    def _address(self, entry: Entry, field: str) -> str | None:
-        text = self._fill(entry, field)
-        if text is None:
-            return None
-        address = normal_address(text)
-        if not _ADDRESS.match(address):
-            shown = "this" if has_control(text) or len(text) > 300 else f"`{text}`"
-            self._problems.error(
-                "bad-address",
-                entry.at(field),
-                f"{shown} is not the address of a key",
-                'Write NAME, or NAME["EACH"] for one of a `for_each`.',
-            )
-            return None
-        return address
-
-    def _must_be_declared(self, address: str, entry: Entry, field: str, what: str) -> None:
-        if address in self._declared or self._merged.incomplete or self._is_unusable(address):
-            return
-        instances = self._instances.get(address, ())
-        hint = (
-            f"It has a `for_each`; name one of its keys, like `{instances[0]}`."
-            if instances
-            else did_you_mean(
-                address.removeprefix("keys."), (a.removeprefix("keys.") for a in self._declared)
-            )
-            if len(self._declared) <= 2000
-            else ""
-        )
-        self._problems.error(
-            "undeclared-key",
-            entry.at(field),
-            f"{what} names {address}, which is not declared",
-            hint or "Declare the key under `keys` as well.",
-        )
-
-    def _is_unusable(self, address: str) -> bool:
-        name = address.removeprefix("keys.").partition("[")[0]
-        entry = self._merged.keys.get(name)
-        return name in self._merged.unusable["keys"] or (entry is not None and "for_each" in entry.unknown)
-
-    def _once(self, seen: dict[Any, Entry], what: Any, entry: Entry, field: str, summary: str) -> None:
-        first = seen.setdefault(what, entry)
-        if first is not entry:
-            where: SourceRef = entry.at(field)
-            self._problems.error(
-                "duplicate-change",
-                where,
-                summary,
-                "Keep one of the two.",
-                also=("The first is at", first.at(field)),
-            )

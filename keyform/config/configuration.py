@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from keyform.acceptance import Acceptance
 from keyform.diagnostics import Diagnostic
 from keyform.documents.locate import Sources
 from keyform.model import Desired, Location, Secret, SourceRef
@@ -39,6 +40,7 @@ class ServiceConfig:
     options: Mapping[str, Any]
     profile: Profile
     stale_after: timedelta | None = None
+    source: SourceRef | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Config:
 
     ``digest`` covers all of it after defaults, variables and ``for_each``, credentials excepted.
     ``diagnostics`` are warnings. ``schedule``: how often keyform is run by itself, None where that is not
-    said.
+    said. ``accepted`` changes no plan, and is no part of the digest.
     """
 
     folder: Path
@@ -71,6 +73,7 @@ class Config:
     diagnostics: tuple[Diagnostic, ...]
     sources: Sources = field(repr=False, compare=False)
     schedule: timedelta | None = None
+    accepted: tuple[Acceptance, ...] = ()
 
     def locate(self, source: SourceRef) -> tuple[Location, str]:
         """Where a part of the configuration stands, and that line of the file, credentials masked."""

@@ -10,6 +10,9 @@ from posixpath import normpath
 from types import MappingProxyType
 from typing import Any
 
+from keyform.acceptance import Acceptance
+from keyform.config.acceptances import Acceptances
+from keyform.config.addresses import Addresses
 from keyform.config.changes import Changes
 from keyform.config.configuration import Config, ServiceConfig, StateConfig, StoreConfig
 from keyform.config.defaults import Values, read_defaults, report_unused
@@ -89,7 +92,7 @@ def load(
             def held(place: Place) -> Place:
                 return check_place(usable[place.store], place) if place.store in usable else place
 
-            desired, used = _desired(merged, services, fill, problems, now, held)
+            desired, used, accepted = _desired(merged, services, fill, problems, now, held)
             schedule = read_schedule(merged, Values(problems))
             report_short_lives(desired.keys, schedule, problems)
             report_overlaps(merged, usable, used, folder, folder_of, problems)
@@ -104,6 +107,7 @@ def load(
                 diagnostics=(),
                 sources=sources,
                 schedule=schedule,
+                accepted=accepted,
             )
     except TooManyProblems:
         sources = Sources(texts, problems.broken_files, _holds_credential)
@@ -122,8 +126,8 @@ def _desired(
     problems: Problems,
     now: datetime,
     check_place: CheckPlace,
-) -> tuple[Desired, set[str]]:
-    """What the configuration declares, and which stores its keys use."""
+) -> tuple[Desired, set[str], tuple[Acceptance, ...]]:
+    """What the configuration declares, which stores its keys use, and what the audit is to accept."""
     values = Values(problems)
     defaults = read_defaults(merged, fill, values, problems)
     rules = {
@@ -135,9 +139,11 @@ def _desired(
     keys = builder.desired()
     if keys and not problems.any_error:
         report_unused(defaults, problems)
-    changes = Changes(merged, builder.addresses, fill, problems)
+    addresses = Addresses(merged, builder.addresses, fill, problems)
+    changes = Changes(merged, addresses, problems)
     desired = Desired(keys, projects.desired(), changes.imports(), changes.moves(), changes.removals())
-    return desired, builder.places.stores
+    accepted = Acceptances(merged, addresses, problems).read()
+    return desired, builder.places.stores, accepted
 
 
 def _read(

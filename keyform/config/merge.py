@@ -12,7 +12,7 @@ from keyform.model import SourceRef
 Path = tuple[str | int, ...]
 
 _NAMED = ("variables", "services", "stores", "projects", "keys")
-_LISTED = ("imports", "moved", "removed")
+_LISTED = ("imports", "moved", "removed", "accept")
 _SINGLE = ("state", "schedule", "defaults")
 _REQUIRED = {
     "keys": {"service", "secret"},
@@ -55,6 +55,7 @@ class Merged:
     imports: list[Entry] = field(default_factory=list)
     moved: list[Entry] = field(default_factory=list)
     removed: list[Entry] = field(default_factory=list)
+    accept: list[Entry] = field(default_factory=list)
     unusable: dict[str, set[str]] = field(default_factory=lambda: {section: set() for section in _NAMED})
     incomplete: bool = False
 

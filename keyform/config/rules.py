@@ -229,8 +229,7 @@ class ServiceRules:
         if not kind.hint_words:
             self._problems.note("least-privilege", key.at("kind"), f"{kind.name} keys reach far", detail)
             return
-        words = " ".join(texts).lower()
-        found = next((word for word in kind.hint_words if word in words), None)
+        found = kind.hinted_by(*texts)
         if found is not None:
             summary = f'a `{kind.name}` key with "{found}" in its words may do more than it needs'
             self._problems.warning("least-privilege", key.at("kind"), summary, detail, address=key.address)

@@ -33,6 +33,7 @@ _NOUNS = {
     "imports": "import",
     "moved": "move",
     "removed": "removal",
+    "accept": "acceptance",
 }
 
 _SPANS = ("expires_in", "every", "overlap", "recovery_window", "stale_after")

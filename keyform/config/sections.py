@@ -113,6 +113,7 @@ class Sections:
                 MappingProxyType(options),
                 profile,
                 stale_after(entry, profile.under(chosen), stale, self._problems),
+                entry.at(),
             )
         return services
 

@@ -6,7 +6,7 @@ Every function gives the value or raises :class:`Bad` with a summary and what to
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 from keyform.model import LATEST, parse_instant
@@ -74,21 +74,39 @@ def duration(text: str, *, zero: bool = False) -> timedelta | None:
 
 def future(text: str, now: datetime) -> datetime:
     """An RFC 3339 time with a zone, after ``now``."""
-    try:
-        moment = parse_instant(text)
-    except (ValueError, OverflowError):
-        if _DAY.match(text):
-            raise Bad(f"`{text}` is a day, not a time", f"Write `{text}T00:00:00Z`.") from None
-        zoneless = _is_zoneless(text)
-        raise Bad(
-            f"`{text}` has no time zone" if zoneless else f"`{text}` is not a time",
-            "Write it in UTC, like 2027-01-31T00:00:00Z.",
-        ) from None
+    if _DAY.match(text):
+        raise Bad(f"`{text}` is a day, not a time", f"Write `{text}T00:00:00Z`.")
+    moment = _moment(text)
     if moment <= now:
         raise Bad(f"`{text}` is in the past", "Write a time in the future, or remove the key.")
     if moment >= LATEST:
         raise Bad(f"`{text}` is too far away", "Write `expires_in: never` for a key that does not expire.")
     return moment
+
+
+def deadline(text: str) -> datetime:
+    """The end of a day in UTC, or an RFC 3339 time with a zone."""
+    if not _DAY.match(text):
+        moment = _moment(text)
+    else:
+        try:
+            moment = datetime.fromisoformat(text).replace(tzinfo=UTC)
+        except ValueError:
+            raise Bad(f"there is no day `{text}`", "Write a day, like 2027-01-31.") from None
+    if moment >= LATEST:
+        raise Bad(f"`{text}` is too far away", "Write a day on which somebody is to look at it again.")
+    return moment + timedelta(days=1) if _DAY.match(text) else moment
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return parse_instant(text)
+    except (ValueError, OverflowError):
+        zoneless = _is_zoneless(text)
+        raise Bad(
+            f"`{text}` has no time zone" if zoneless else f"`{text}` is not a time",
+            "Write it in UTC, like 2027-01-31T00:00:00Z.",
+        ) from None
 
 
 def _is_zoneless(text: str) -> bool:

@@ -36,6 +36,7 @@ DEEPEST = 64
 MOST_NODES = 2_000_000
 """Nodes after alias expansion; a long text counts once more for every 64 characters."""
 
+_TIMES = ("expires_at", "until")
 _STANDARD = "tag:yaml.org,2002:"
 _COLLECTION_TAGS = frozenset({None, "!", _STANDARD + "map", _STANDARD + "seq"})
 _MERGE: Any = object()
@@ -107,8 +108,8 @@ class _Composer:
                         value = self._tagged(event)
                 elif not value or value[0] in special:
                     value, surprise = plain_scalar(value)
-                    # A day where a time belongs is refused there; quotes would not mend it.
-                    if surprise and not (surprise == DATE and key == "expires_at"):
+                    # A day is right in some of these, and refused in others; quotes would not mend it.
+                    if surprise and not (surprise == DATE and key in _TIMES):
                         self._surprise(event, key, surprise)
                 elif value == "<<" and type(container) is dict and key is _NO_KEY:
                     key = _MERGE
