@@ -345,7 +345,9 @@ def format_duration(span: timedelta) -> str:
 
 def canonical_json(value: Any) -> bytes:
     """The one byte form of a JSON value that digests are taken over."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(
+        errors="surrogatepass"
+    )
 
 
 def digest(value: Any) -> str:

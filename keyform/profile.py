@@ -67,6 +67,11 @@ class Kind:
     unbound_is_all: bool = False
     can: tuple[str, ...] | None = None
 
+    def hinted_by(self, *texts: str) -> str | None:
+        """The first of the ``hint_words`` that stands in the words that a user has for a key, or None."""
+        words = " ".join(texts).lower()
+        return next((word for word in self.hint_words if word in words), None)
+
 
 @dataclass(frozen=True, slots=True)
 class PowerRule:

@@ -174,3 +174,12 @@ def test_the_assisted_example_is_resumed_half_way_and_rests(
     told = capsys.readouterr()
     for name in ("keys_snippet", "keys_ingest", "keys_checkout", "keys_report"):
         assert NEW[name] not in told.out + told.err
+
+
+@pytest.mark.parametrize("folder", ["web-app"], indirect=True)
+def test_an_accepted_finding_is_told_with_its_reason(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert keyform(folder, "audit", "--fail-on", "error") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "KF005 no-rotation of keys.partner-widget until 2027-07-01T00:00:00Z: The partner changes" in shown

@@ -10,7 +10,9 @@ from keyform.apply.workspace import Workspace
 from keyform.engine.holding import Holdings
 from keyform.engine.sight import Options, ServiceView, Sight
 from keyform.engine.whereabouts import Whereabouts
+from keyform.errors import ServiceError
 from keyform.model import Place
+from keyform.ports import Listing
 from keyform.registry import store_whereabouts
 from keyform.services import service_whereabouts
 from keyform.state import State
@@ -25,14 +27,22 @@ def touched_services(ws: Workspace, state: State) -> frozenset[str]:
     return frozenset(names & set(ws.config.services))
 
 
-def view_services(ws: Workspace, names: Iterable[str]) -> dict[str, ServiceView]:
-    """List the named services. Raises ``ServiceError`` for one that cannot be used at all."""
+def view_services(ws: Workspace, names: Iterable[str], *, unusable: bool = False) -> dict[str, ServiceView]:
+    """List the named services. Raises ``ServiceError`` for one that cannot be used at all; where ``unusable``
+    ones are to be shown too, the listing of such a one is incomplete, with the reason."""
     ordered = sorted(names)
 
     def view(name: str) -> ServiceView:
         service = ws.service(name)
         stale_after = ws.config.services[name].stale_after
-        return ServiceView.of(name, service.profile, service.list(), service.own_key(), stale_after)
+        own_key = None
+        try:
+            listing, own_key = service.list(), service.own_key()
+        except ServiceError as problem:
+            if not unusable:
+                raise
+            listing = Listing((), complete=False, problem=problem.diagnostics[0])
+        return ServiceView.of(name, service.profile, listing, own_key, stale_after)
 
     if len(ordered) < 2:
         return {name: view(name) for name in ordered}
@@ -49,13 +59,16 @@ def look(
     *,
     ahead: bool = False,
     stores: bool = True,
+    whole: bool = False,
 ) -> Sight:
     """Everything that a plan is made from, as it is now. ``pending``: see :class:`Sight`; ``unsettled``:
     places that an interrupted apply may have written to; ``ahead``: look also where a secret is to come,
-    which an apply does by itself; ``stores`` False: leave the stores alone."""
+    which an apply does by itself; ``stores`` False: leave the stores alone. ``whole``: every declared
+    service, whether a key of it is declared or not, and whether it can be used or not."""
     with ThreadPoolExecutor(1, thread_name_prefix="look") as pool:
         looking = pool.submit(look_at_stores, ws, state, options, unsettled, ahead=ahead) if stores else None
-        views = view_services(ws, touched_services(ws, state))
+        names = frozenset(ws.config.services) if whole else touched_services(ws, state)
+        views = view_services(ws, names, unusable=whole)
         held = looking.result() if looking else Holdings()
     now, where = ws.clock.now(), whereabouts(ws)
     return Sight(ws.desired, state, views, now, ws.config.digest, where, pending, held, ws.config.schedule)

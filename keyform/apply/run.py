@@ -71,10 +71,11 @@ def plan_now(ws: Workspace, options: Options) -> Plan:
 
 
 def sight_now(
-    ws: Workspace, options: Options, *, stores: bool = True
+    ws: Workspace, options: Options, *, stores: bool = True, whole: bool = False
 ) -> tuple[Sight, tuple[Diagnostic, ...]]:
     """What a plan made now would see, and what there is to tell of an apply that is running or was
-    interrupted. Writes nothing and takes no lock. ``stores`` False: without a look at the stores."""
+    interrupted. Writes nothing and takes no lock. ``stores`` False: without a look at the stores; ``whole``:
+    with every declared service, whether it can be used or not."""
     running = ws.backend.holder()
     state, _, replay = _read(ws)
     pending: frozenset[str] = frozenset()
@@ -83,7 +84,7 @@ def sight_now(
         state, pending = replay.folded_into(state), _pending(replay, state.lineage)
         unsettled = frozenset(place for intent in replay.open for place in intent.step.places)
         unsettled |= {place for place, _ in replay.half_copied()}
-    sight = look(ws, state, options, pending, unsettled, ahead=True, stores=stores)
+    sight = look(ws, state, options, pending, unsettled, ahead=True, stores=stores, whole=whole)
     if running is not None:
         return sight, (about_running(running),)
     if replay is not None:

@@ -41,6 +41,7 @@ VERBS = {
     "state": "Look into the state, or mend it.",
     "services": "List the service types and what each one knows.",
     "serve": "Serve the reference key service over HTTP.",
+    "audit": "Report what is risky about the keys.",
     "doctor": "Check services, credentials, stores and the state.",
     "completion": "Print the completion script of a shell.",
 }

@@ -15,7 +15,7 @@ from keyform.cli.logs import log_to
 from keyform.clock import SystemClock
 from keyform.diagnostics import ERROR, Diagnostic
 from keyform.errors import ConfigError, KeyformError
-from keyform.model import Location
+from keyform.model import Location, SourceRef
 from keyform.report.diagnostics import diagnostics_text
 
 if TYPE_CHECKING:
@@ -121,6 +121,12 @@ class Session:
         """End the log of this run and write out what is still held back; False if that cannot be done."""
         log_to(self.console, 0)
         return self.console.flushed()
+
+    def place(self, source: SourceRef) -> Location:
+        """Where a part of the configuration stands, as seen from where the command was given."""
+        if self.config is None:
+            return Location(source.file, 1, 1)
+        return self._from_here(self.config.locate(source)[0])
 
     def _from_here(self, location: Location) -> Location:
         """A place in the folder as seen from where the command was given."""

@@ -7,35 +7,24 @@ from dataclasses import replace
 
 from keyform.diagnostics import Diagnostic, warning
 from keyform.engine.plan import INCOMPLETE_LISTING
-from keyform.engine.sight import Sight
-from keyform.model import ACTIVE, DISABLED
+from keyform.engine.sight import ServiceView, Sight
+from keyform.engine.whereabouts import owners, same_service
+from keyform.model import ACTIVE, DISABLED, LiveKey
+from keyform.state import State
 
 SHOWN_STRAYS = 5
 
 
 def unmanaged_keys(sight: Sight) -> tuple[tuple[tuple[str, int], ...], list[Diagnostic]]:
     """Live keys that the state does not own, counted; those that carry this state's own label, named."""
-    owned: dict[str, set[str]] = {}
-    for record in sight.state.keys.values():
-        for generation in record.generations():
-            owned.setdefault(generation.service, set()).add(generation.id)
-    imported = {entry.id for entry in sight.desired.imports}
     counts, strays = [], []
-    ours = sight.state.lineage + "/"
-    for name, view in sight.services.items():
-        known = owned.get(name, set())
-        others = [
-            key
-            for key in view.listing.keys
-            if key.status in (ACTIVE, DISABLED)
-            and key.id not in known
-            and key.id not in imported
-            and key.id != view.own_key
-            and not {key.id, key.label} & sight.pending
-        ]
-        if active := sum(key.status == ACTIVE for key in others):
+    others: dict[str, list[LiveKey]] = {}
+    for view, key in unowned_keys(sight):
+        others.setdefault(view.name, []).append(key)
+    for name, keys in others.items():
+        if active := sum(key.status == ACTIVE for key in keys):
             counts.append((name, active))
-        marked = [key.id for key in others if key.label and key.label.startswith(ours)]
+        marked = [key.id for key in keys if key.label and not is_of_another_state(sight.state, key)]
         if marked:
             named = ", ".join(marked[:SHOWN_STRAYS]) + (" and others" if len(marked) > SHOWN_STRAYS else "")
             strays.append(
@@ -48,6 +37,29 @@ def unmanaged_keys(sight: Sight) -> tuple[tuple[tuple[str, int], ...], list[Diag
                 )
             )
     return tuple(counts), strays
+
+
+def unowned_keys(sight: Sight) -> Iterator[tuple[ServiceView, LiveKey]]:
+    """Keys that work, or can be enabled again, and that the state does not own; keyform's own credential and
+    keys that are to be adopted are left out."""
+    owned = owners(sight.state, sight.where)
+    imported = {entry.id for entry in sight.desired.imports}
+    for name, view in sight.services.items():
+        service = same_service(sight.state, sight.where, name)
+        for key in view.listing.keys:
+            if (
+                key.status in (ACTIVE, DISABLED)
+                and (service, key.id) not in owned
+                and key.id not in imported
+                and key.id != view.own_key
+                and not {key.id, key.label} & sight.pending
+            ):
+                yield view, key
+
+
+def is_of_another_state(state: State, key: LiveKey) -> bool:
+    """Whether a key carries the ownership label of another state."""
+    return bool(key.label) and not (key.label or "").startswith(state.lineage + "/")
 
 
 def about_listings(sight: Sight) -> Iterator[Diagnostic]:

@@ -123,7 +123,7 @@ CASES = {
         "`key` and `project`",
         "Keep one",
     ),
-    "a rule about acceptances": ("rule: KF021, key: k", "bad-value", "7:17", "cannot be `KF021`", ""),
+    "a rule about acceptances": ("rule: KF022, key: k", "bad-value", "7:17", "cannot be `KF022`", ""),
 }
 
 
