@@ -168,7 +168,8 @@ class Executor:
         self, change: Change, steps: tuple[tuple[int, Step], ...], tell: Callable[[Any], None]
     ) -> bool:
         started = self._ws.clock.monotonic()
-        tell({**_about("start", change), "reason": change.reason})
+        gains = {"privilege": change.privilege, "privilege_words": list(change.privilege_words)}
+        tell({**_about("start", change), "reason": change.reason, **(gains if change.privilege else {})})
         try:
             key_id = change.key_id
             for index, step in steps:

@@ -1,9 +1,10 @@
-"""A saved plan that says less of what keys gain than its steps bring about is refused."""
+"""What a plan says of what keys gain, in whole runs: what somebody did outside, and forged plan files."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from keyform.engine.plan import Plan
 from keyform.engine.plan_file import dump_plan, load_plan
+from keyform.engine.sight import REFRESH_ONLY, Options
 from keyform.errors import PlanError
 from keyform.model import digest
 from tests.apply.outside import declare
@@ -28,6 +30,27 @@ def widened(world: World) -> tuple[World, Plan]:
     (change,) = plan.changes
     assert (change.privilege, change.privilege_words[0][:9]) == ("moves", "powerful:")
     return world, plan
+
+
+def test_what_somebody_widened_outside_is_told_and_narrowed_again(world: World) -> None:
+    world.write(declare(a=READ)).apply()
+    (live,) = world.live().values()
+    wide = replace(live.spec, scopes=("events:read", "projects:write"))
+    with closing(world.service()) as service:
+        service.update(live, wide, frozenset({"scopes"}))
+    (noted,) = world.plan(Options(mode=REFRESH_ONLY)).changes
+    assert (noted.privilege, len(noted.privilege_words)) == ("widens", 1)
+    assert noted.privilege_words[0].startswith("powerful: can now create projects")
+    (undone,) = world.plan().changes
+    assert (undone.drift, undone.privilege) == (True, "narrows")
+
+
+def test_the_events_of_an_apply_say_what_a_key_gains(widened: tuple[World, Plan]) -> None:
+    world, plan = widened
+    world.told.clear()
+    world.apply(plan=plan)
+    (start,) = (event for event in world.told if event["type"] == "start")
+    assert (start["privilege"], len(start["privilege_words"])) == ("moves", 2)
 
 
 @pytest.mark.parametrize(
