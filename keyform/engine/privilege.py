@@ -11,7 +11,7 @@ from dataclasses import replace
 from keyform.engine import plan as pl
 from keyform.engine.plan import MOVES, WIDENS, Change, Plan, Step
 from keyform.engine.reach import compare, origin_turns, whole
-from keyform.engine.sight import ServiceView, Sight, as_adopted, presence
+from keyform.engine.sight import ServiceView, Sight, as_adopted, presence, with_balance_of
 from keyform.engine.turns import GAIN, LOSS, SIDEWAYS, Reach, Turn, direction, in_words
 from keyform.model import KeySpec
 from keyform.state import KeyRecord
@@ -87,7 +87,9 @@ class _Powers:
             elsewhere = Turn(SIDEWAYS, f"works at {view.name}, and no longer at {old.service}")
             return (elsewhere, *whole(after, view.profile))
         woken = presence(view, old, self._sight.now).disabled
-        turns = compare(self._now(view, record), after, view.profile, self._sight.now, renewed=True)
+        turns = compare(
+            self._now(view, record, mint.spec), after, view.profile, self._sight.now, renewed=True
+        )
         return (Turn(GAIN, f"works again: {old.id} is disabled at {view.name}"), *turns) if woken else turns
 
     def _altered(self, step: Step, record: KeyRecord | None) -> tuple[Turn, ...]:
@@ -96,7 +98,7 @@ class _Powers:
             return ()
         after = self._reach(view, step, step.spec)
         if record is not None:
-            return compare(self._now(view, record), after, view.profile, self._sight.now)
+            return compare(self._now(view, record, step.spec), after, view.profile, self._sight.now)
         live = view.keys.get(step.key_id or "")
         if live is None:
             return ()
@@ -121,12 +123,14 @@ class _Powers:
             return (Turn(LOSS, f"its old generation {end.generation} can no longer be used"),)
         return (Turn(LOSS, "can no longer be used: it is revoked"),)
 
-    def _now(self, view: ServiceView, record: KeyRecord) -> Reach:
-        """What the live key can do. An end that was changed outside keyform is no longer what the recorded
-        span came to."""
+    def _now(self, view: ServiceView, record: KeyRecord, want: KeySpec) -> Reach:
+        """What the live key can do that is to be as ``want``. An end that was changed outside keyform is no
+        longer what the recorded span came to; of credits that came from outside, use decides what is left."""
         current = record.current
         live = presence(view, current, self._sight.now).live
         spec = live.spec if live is not None else current.spec
+        if current.spec.credits is None:
+            spec = with_balance_of(want, spec)
         span = record.expires_in if spec.expires_at == current.spec.expires_at else None
         return Reach(spec, span, self._project_origins(view, spec.project))
 

@@ -14,6 +14,7 @@ from keyform.engine.sight import DESTROY, REFRESH_ONLY
 from keyform.model import (
     DISABLED,
     EXPIRED,
+    Credits,
     DesiredProject,
     Import,
     KeySpec,
@@ -120,6 +121,22 @@ def test_a_disabled_key_that_is_replaced_works_again() -> None:
     change = only(scene(replace(SPEC, environment="test"), SPEC, of_live={"status": DISABLED}))
     assert (change.action, change.privilege) == (REPLACE, MOVES)
     assert change.privilege_words == ("works again: id-a-1 is disabled at toy", "was live, is test now")
+
+
+def test_use_of_credits_from_outside_changes_no_word() -> None:
+    unkey = load_profile("unkey", Path())
+    assert unkey is not None
+    have = KeySpec(name="a", scopes=("x",))
+    plans = [
+        replace(
+            scene(replace(have, credits=Credits(5)), have, replace(have, credits=Credits(left))),
+            profile=unkey,
+        ).plan()
+        for left in (9, 3)
+    ]
+    (first,), (second,) = (plan.changes for plan in plans)
+    assert first.seen == second.seen
+    assert (first.privilege, first.privilege_words) == (second.privilege, second.privilege_words)
 
 
 # ends
