@@ -6,12 +6,12 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from keyform.engine.events import Event, fold
 from keyform.engine.holding import ANOTHER, CHANGED, HELD, MISSING, OTHER, UNKNOWN, Found, Holdings
-from keyform.engine.plan import Plan, Step
+from keyform.engine.plan import IMPORT, MOVES, NARROWS, WIDENS, Plan, Step
 from keyform.engine.plan_file import dump_plan, load_plan
 from keyform.engine.planner import make_plan
 from keyform.engine.sight import DESTROY, NORMAL, REFRESH_ONLY, Options, ServiceView, Sight
@@ -306,6 +306,7 @@ def test_a_plan_can_be_made_and_written_and_its_steps_are_safe(sight: Sight, mod
         assert not list(vet(plan, replace(sight, where=where), None))
     for change in plan.changes:
         assert change.reason
+        assert bool(change.privilege) == bool(change.privilege_words)
         ended = [n for n, step in enumerate(change.steps) if step.op == "revoke"]
         minted = [n for n, step in enumerate(change.steps) if step.op == "mint"]
         assert not minted or not ended or max(minted) < min(ended)
@@ -322,6 +323,41 @@ def test_a_plan_can_be_made_and_written_and_its_steps_are_safe(sight: Sight, mod
     )
     assert not set(erased) & set(written)
     assert len(erased) == len(set(erased))
+
+
+@given(sights(), modes)
+@COMMON
+def test_no_scope_is_gained_or_lost_unsaid(sight: Sight, mode: str) -> None:
+    plan = make_plan(sight, Options(mode))
+    assume(not plan.failed and mode != REFRESH_ONLY)
+    before, model = scopes_of(sight), Model(sight)
+    model.apply(plan)
+    after = scopes_of(model.look())
+    said: dict[str, set[str | None]] = {}
+    for change in plan.changes:
+        origin = next((step.before for step in change.steps if step.op == "rename"), None)
+        if origin is not None:
+            before[change.address] = before.pop(origin, None)
+        if change.action == IMPORT:
+            live = sight.services[change.service or ""].keys[change.key_id or ""]
+            before[change.address] = set(live.spec.scopes)
+        said.setdefault(change.address, set()).add(change.privilege)
+    for address, scopes in after.items():
+        had, ways = before.get(address), said.get(address, set())
+        if scopes is not None and not scopes <= (had or set()):
+            assert ways & {WIDENS, MOVES}
+        if had is not None and not had <= (scopes or set()):
+            assert ways & {NARROWS, MOVES}
+
+
+def scopes_of(sight: Sight) -> dict[str, set[str] | None]:
+    """The scopes of the live key of each address; None where it has none that works."""
+    out: dict[str, set[str] | None] = {}
+    for address, record in sight.state.keys.items():
+        view = sight.services.get(record.current.service)
+        live = view.keys.get(record.current.id) if view else None
+        out[address] = set(live.spec.scopes) if live is not None and live.status != REVOKED else None
+    return out
 
 
 @given(sights(), modes)
