@@ -92,7 +92,8 @@ class Past:
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
     """A declared key in the state: its current generation and the deposed ones, oldest first. ``past`` are
-    the last ``PAST`` that have ended, oldest first."""
+    the last ``PAST`` that have ended, oldest first. ``rolled_back_at``: when a rollback made the current one
+    current again."""
 
     address: str
     current: Generation
@@ -103,6 +104,7 @@ class KeyRecord:
     protect: bool = False
     rotation: Rotation | None = None
     past: tuple[Past, ...] = ()
+    rolled_back_at: datetime | None = None
 
     @property
     def next_number(self) -> int:
@@ -242,13 +244,15 @@ def _record_to_json(record: KeyRecord) -> dict[str, Any]:
         out["protect"] = True
     if record.rotation is not None:
         out["rotation"] = rotation_to_json(record.rotation)
+    if record.rolled_back_at is not None:
+        out["rolled_back_at"] = instant(record.rolled_back_at)
     if record.past:
         out["past"] = [{"number": one.number, "fingerprint": one.fingerprint} for one in record.past]
     return out
 
 
 def _record_from_json(address: str, data: Mapping[str, Any]) -> KeyRecord:
-    seconds = data.get("expires_in_s")
+    seconds, back = data.get("expires_in_s"), data.get("rolled_back_at")
     return KeyRecord(
         address,
         generation_from_json(data["current"]),
@@ -259,6 +263,7 @@ def _record_from_json(address: str, data: Mapping[str, Any]) -> KeyRecord:
         data.get("protect", False),
         rotation_from_json(data["rotation"]) if "rotation" in data else None,
         tuple(Past(one["number"], one["fingerprint"]) for one in data.get("past", ())),
+        parse_instant(back) if back else None,
     )
 
 

@@ -10,6 +10,7 @@ from keyform.apply.erase import erase_secret, twins
 from keyform.apply.journal import Intent, JournalWriter
 from keyform.apply.mint import Owned, granted_otherwise, mint
 from keyform.apply.places import copy_secret, labels_of
+from keyform.apply.promote import promote
 from keyform.apply.seen import Seen, empty_of, unread_of, written_by
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, warning
@@ -59,14 +60,20 @@ class Effects:
             self._holders.setdefault(place, set()).add(address)
 
     def take(self, index: int, step: Step, intent: Intent | None) -> tuple[Event, tuple[Diagnostic, ...]]:
-        """Take the plan's step ``index``; a mint has an ``intent``. Returns its event, which is in the
-        journal by then, and warnings. Raises ``KeyformError``."""
+        """Take the plan's step ``index``; a mint and a rollback have an ``intent``. Returns its event, which
+        is in the journal by then, and warnings. Raises ``KeyformError``."""
         with turn(self._ws, step, self._generations.values()):
             return self._carry_out(index, step, intent)
 
     def _carry_out(
         self, index: int, step: Step, intent: Intent | None
     ) -> tuple[Event, tuple[Diagnostic, ...]]:
+        if intent is not None and step.op == pl.PROMOTE:
+            old = self._generations[(step.service or "", step.key_id or "")]
+            event = promote(self._ws, self._journal, intent, old, self._live(step), self._seen)
+            self._hold(step.address, step.places)
+            self._places[step.address] = step.places
+            return event, ()
         if intent is not None:
             event, warnings = mint(self._ws, self._journal, self._lineage, intent, self._owned, self._seen)
             if event.generation is not None:

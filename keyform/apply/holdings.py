@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from keyform.apply.places import recorded_secret
 from keyform.apply.seen import is_of_write
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic
@@ -18,6 +19,7 @@ from keyform.engine.holding import (
     MISSING,
     NOT_SEEN,
     OTHER,
+    Earlier,
     Found,
     Holdings,
 )
@@ -26,7 +28,7 @@ from keyform.engine.sight import DESTROY, IMPORT_ONLY, NORMAL, Options
 from keyform.errors import StoreError
 from keyform.model import Place, fingerprint_matches
 from keyform.ports import Store
-from keyform.state import KeyRecord, State
+from keyform.state import Generation, KeyRecord, State
 
 FIRST = 16
 QUICK = 0.002
@@ -67,7 +69,41 @@ def look_at_stores(
         frozenset(recorded - set(ws.config.stores)),
         {look.name: look.problem for look in looks if look.problem is not None},
         frozenset(place for look in looks for place in look.taken),
+        _earlier(ws, state, options),
     )
+
+
+def _earlier(ws: Workspace, state: State, options: Options) -> dict[tuple[str, str], Earlier]:
+    """What is left of the secrets of older generations of the keys that are to be rolled back."""
+    found = {}
+    for address, record in state.keys.items():
+        for generation in record.deposed if options.rolls_back(address) else ():
+            looked = [(place, _not_given(ws, place, generation)) for place in generation.written]
+            found[(generation.service, generation.id)] = Earlier(
+                tuple(place for place, why in looked if why is None),
+                "; ".join(why for _, why in looked if why),
+            )
+    return found
+
+
+def _not_given(ws: Workspace, place: Place, generation: Generation) -> str | None:
+    """Why the secret of a generation cannot be had from a place, not even as an earlier version."""
+    if place.store not in ws.config.stores:
+        return f"the store {place.store!r} is no longer declared"
+    try:
+        store = ws.store(place.store)
+        if not store.readable:
+            return f"nothing can be read back from {place}"
+        if recorded_secret(ws, (place,), generation) is not None:
+            return None
+        version = generation.version_at(place)
+        if version is None:
+            return f"{place} holds another value by now, and its store keeps no earlier ones"
+        if store.get(place, version) is None:
+            return f"{place} holds another value by now, and its store does not give the one before"
+    except StoreError as problem:
+        return problem.diagnostics[0].summary
+    return f"what {place} gives as the value of generation {generation.number} is another than keyform wrote"
 
 
 def _wanted(ws: Workspace, state: State, options: Options) -> Iterator[Wanted]:

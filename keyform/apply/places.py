@@ -103,7 +103,7 @@ def value_at(ws: Workspace, place: Place) -> Secret | None:
     return store.get(place) if store.readable else None
 
 
-def _recorded(ws: Workspace, places: tuple[Place, ...], generation: Generation) -> Secret | None:
+def recorded_secret(ws: Workspace, places: tuple[Place, ...], generation: Generation) -> Secret | None:
     """The secret of a generation from a place that holds it or, failing that, from one whose store still
     keeps the version that was written there."""
     found = find_secret(ws, places, generation.fingerprint or "")
@@ -238,7 +238,7 @@ def copy_secret(
             f"the secret cannot be moved out of {', '.join(missing)}, which is no longer declared",
             "Declare the store again until the secret has moved.",
         )
-    secret = _recorded(ws, (*places, *sources), generation)
+    secret = recorded_secret(ws, (*places, *sources), generation)
     if secret is None:
         raise StoreError(
             f"the secret cannot be moved: {', '.join(map(str, sources))} does not hold what keyform "

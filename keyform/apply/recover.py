@@ -16,12 +16,14 @@ from keyform.apply.assist import settle_unseen, undoing
 from keyform.apply.journal import Intent, JournalWriter, Receipt
 from keyform.apply.mint import Owned, create, minted_event
 from keyform.apply.places import Written, finish_secret, labels_of, take_back, value_at
+from keyform.apply.promote import finish_promotion
 from keyform.apply.read import view_services, whereabouts
 from keyform.apply.seen import Before
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, note, warning
 from keyform.doubt import Doubt
 from keyform.engine.events import Event
+from keyform.engine.plan import PROMOTE
 from keyform.engine.sight import ServiceView
 from keyform.errors import KeyformError, Pending, Refused, ServiceError, StateError, StoreError
 from keyform.model import (
@@ -66,10 +68,12 @@ def resolve(
     if unsent:
         journal.void(*unsent)
     by_service: dict[str, list[Intent]] = {}
-    for intent in intents:
-        if intent.sent is not None:
-            by_service.setdefault(intent.step.service or "", []).append(intent)
     recovery = _Recovery(ws, journal, state, in_run)
+    for intent in intents:
+        if intent.sent is not None and intent.step.op == PROMOTE:
+            recovery.finish_rollback(intent)
+        elif intent.sent is not None:
+            by_service.setdefault(intent.step.service or "", []).append(intent)
     for name, waiting in by_service.items():
         try:
             recovery.settle(name, waiting)
@@ -82,6 +86,7 @@ class _Recovery:
     def __init__(self, ws: Workspace, journal: JournalWriter, state: State, in_run: bool) -> None:
         self._ws = ws
         self._journal = journal
+        self._state = state
         self._lineage = state.lineage
         self._where = {**state.services, **whereabouts(ws).services}
         self._generations = [g for record in state.keys.values() for g in record.generations()]
@@ -108,6 +113,20 @@ class _Recovery:
             # Nobody waits for those creates any more, and after this nothing can come of them.
             self._ws.clock.sleep((ANSWER_TIMEOUT + service.profile.list_lag).total_seconds())
             self._round(service, unclaimed, last=True)
+
+    def finish_rollback(self, intent: Intent) -> None:
+        """Finish or drop one; what is wrong is in ``resolved``."""
+        try:
+            event = finish_promotion(self._ws, self._journal, self._state, intent)
+        except KeyformError as problem:
+            self.resolved.problems.append(problem)
+            return
+        number = intent.step.generation
+        if event is None:
+            self._tell(intent, f"the interrupted rollback to generation {number} had changed nothing")
+        else:
+            self.resolved.events.append((intent.index, event))
+            self._tell(intent, f"finished the interrupted rollback to generation {number}")
 
     def _wait_out_lag(self, service: Service, intents: list[Intent]) -> None:
         """Let pass the time for which the listing may not show a key that was just made; never more than

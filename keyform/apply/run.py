@@ -23,7 +23,7 @@ from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error, warning
 from keyform.engine.events import REVOKED, fold
 from keyform.engine.notes import still_working
-from keyform.engine.plan import MINT, READDRESS, RELOCATE, RESTORE, Plan, digest_of
+from keyform.engine.plan import MINT, PROMOTE, READDRESS, RELOCATE, RESTORE, Plan, digest_of
 from keyform.engine.planner import make_plan
 from keyform.engine.sight import Options, Sight
 from keyform.engine.whereabouts import Whereabouts, refused, with_whereabouts
@@ -256,13 +256,13 @@ def _carry_out(
     todo = chains(plan.changes, done)
     begun = [chain for chain in todo if waiting.why(chain) is None]
     steps = [(index, step) for chain in begun for _, numbered in chain.changes for index, step in numbered]
-    written = [step for _, step in steps if step.op in (MINT, RELOCATE, RESTORE)]
+    written = [step for _, step in steps if step.op in (MINT, RELOCATE, RESTORE, PROMOTE)]
     check_fit(ws, written)
     probe_stores(ws, (place.store for step in written for place in step.places))
     seen = with_begun(see_places(ws, sight, state, written, parallelism, overwrite), recovered.begun)
     expect(ws, (step for _, step in steps))
     journal = JournalWriter(ws.backend.journal, str(uuid.uuid4()))
-    intents = {index: new_intent(index, step) for index, step in steps if step.op == MINT}
+    intents = {index: new_intent(index, step) for index, step in steps if step.op in (MINT, PROMOTE)}
     if steps:
         journal.begin(state.lineage, digest_of(plan), intents.values(), sight.where, done)
     executor = Executor(ws, journal, state, sight.services, intents, seen)

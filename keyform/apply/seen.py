@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error
-from keyform.engine.plan import MINT, RELOCATE, RESTORE, Step
+from keyform.engine.plan import MINT, PROMOTE, RELOCATE, RESTORE, Step
 from keyform.engine.sight import Sight
 from keyform.errors import PlanError, Refused, StoreError
 from keyform.model import Place, Secret, fingerprint_matches
@@ -37,7 +37,7 @@ Generations = Mapping[tuple[str, str], Generation]
 
 def written_by(step: Step, generations: Generations) -> tuple[Place, ...]:
     """The places that a step writes a secret to."""
-    if step.op in (MINT, RESTORE):
+    if step.op in (MINT, RESTORE, PROMOTE):
         return step.places
     if step.op != RELOCATE or not step.sources:  # without sources, keyform never saw that secret
         return ()

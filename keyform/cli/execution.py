@@ -60,6 +60,8 @@ def overwrite_option(command: _Command) -> _Command:
 _REVIEWED = {
     "apply": "Use --auto-approve, or have a plan reviewed and apply that: `keyform plan --out FILE`, then "
     "`keyform apply FILE`.",
+    "rollback": "Use --auto-approve, or have a plan reviewed and apply that: `keyform plan --rollback ADDR "
+    "--out FILE`, then `keyform apply FILE`.",
     "rotate": "Use --auto-approve, or have a plan reviewed and apply that: `keyform plan --rotate ADDR --out "
     "FILE`, then `keyform apply FILE`.",
 }
@@ -101,7 +103,7 @@ def carry_out(
             def begin(plan: Plan) -> None:
                 events.expect(len(plan.changes))
                 # Run again, a rotation is a second one; what it left is finished by an apply.
-                verb = "apply" if options.rotate else operation
+                verb = "apply" if options.rotate or options.rollback else operation
                 signals.enter_context(finishing_first(stop, events, session.console, verb))
 
             def approve(plan: Plan) -> bool:

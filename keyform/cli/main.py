@@ -32,6 +32,7 @@ VERBS = {
     "plan": "Show what would change, and why.",
     "apply": "Carry out what the configuration or a saved plan says.",
     "rotate": "Give keys a new generation now, due or not.",
+    "rollback": "Make the older generation of a key current again.",
     "destroy": "Revoke every key that the state owns.",
     "import": "Adopt a key that exists at its service.",
     "generate": "Write YAML for the keys that a service already has.",

@@ -98,9 +98,15 @@ def target_option(command: _Command) -> _Command:
 
 def rotation_options(command: _Command) -> _Command:
     """``--reason`` and ``--now``, of a rotation that is asked for."""
-    command = click.option(
-        "--now", is_flag=True, help="For a leak: no overlap; every old generation is revoked at once."
-    )(command)
+    return reason_option(
+        click.option(
+            "--now", is_flag=True, help="For a leak: no overlap; every old generation is revoked at once."
+        )(command)
+    )
+
+
+def reason_option(command: _Command) -> _Command:
+    """``--reason``, of a rotation or rollback that is asked for."""
     return click.option(
         "--reason", metavar="TEXT", help="Why, for the plan and the events of the apply; never a secret."
     )(command)
@@ -109,14 +115,28 @@ def rotation_options(command: _Command) -> _Command:
 MAX_REASON = 300
 
 
-def asking(options: Options, rotate: Sequence[str], reason: str | None, now: bool) -> Options:
-    """The options with rotations that are asked for. Raises ``UsageError`` for a reason that is none."""
+def asking(
+    options: Options,
+    reason: str | None,
+    *,
+    rotate: Sequence[str] = (),
+    now: bool = False,
+    rollback: Sequence[str] = (),
+) -> Options:
+    """The options with rotations and rollbacks that are asked for. Raises ``UsageError`` for a reason that is
+    none."""
     if reason is not None:
         reason = visible(" ".join(reason.split()))
         if not reason or len(reason) > MAX_REASON:
             raise click.UsageError(f"--reason takes 1 to {MAX_REASON} characters.")
-    addresses = tuple(dict.fromkeys(map(normal_address, rotate)))
-    return replace(options, rotate=addresses, rotate_reason=reason, rotate_now=now)
+    return replace(
+        options,
+        rotate=tuple(dict.fromkeys(map(normal_address, rotate))),
+        rotate_reason=reason if rotate else None,
+        rotate_now=now,
+        rollback=tuple(dict.fromkeys(map(normal_address, rollback))),
+        rollback_reason=reason if rollback else None,
+    )
 
 
 _NAMED = 8

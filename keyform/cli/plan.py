@@ -57,6 +57,13 @@ if TYPE_CHECKING:
     shell_complete=complete.addresses,
     help="Rotate this key, due or not, and plan nothing else. Repeatable.",
 )
+@click.option(
+    "--rollback",
+    multiple=True,
+    metavar="ADDR",
+    shell_complete=complete.addresses,
+    help="Make the older generation of this key current again, and plan nothing else. Repeatable.",
+)
 @rotation_options
 @fail_on_option
 @plan_options
@@ -69,6 +76,7 @@ def command(
     detailed_exitcode: bool,
     at: str | None,
     rotate: tuple[str, ...],
+    rollback: tuple[str, ...],
     reason: str | None,
     now: bool,
     fail_on: tuple[str, ...],
@@ -96,11 +104,11 @@ def command(
     if out is not None:
         refuse_other_files(session.path(out))
     options = planning(targets, refresh_only, allow_mass_change, allow_endpoint_change)
-    if rotate and refresh_only:
-        raise click.UsageError("--rotate and --refresh-only exclude each other.")
-    if (reason is not None or now) and not rotate:
-        raise click.UsageError("--reason and --now belong to --rotate.")
-    options = asking(options, rotate, reason, now)
+    if bool(rotate) + bool(rollback) + refresh_only > 1:
+        raise click.UsageError("--rotate, --rollback and --refresh-only exclude each other.")
+    if (reason is not None and not (rotate or rollback)) or (now and not rotate):
+        raise click.UsageError("--now belongs to --rotate, and --reason to that or to --rollback.")
+    options = asking(options, reason, rotate=rotate, now=now, rollback=rollback)
     with errors_as_json(session, output):
         config = session.load(variables, var_files)
         if EXPIRY in fail_on and config.schedule is None:

@@ -54,9 +54,9 @@ def command(
         "rotate",
         asking(
             Options(allow_mass_change=allow_mass_change, allow_endpoint_change=allow_endpoint_change),
-            addresses,
             reason,
-            now,
+            rotate=addresses,
+            now=now,
         ),
         auto_approve=auto_approve,
         parallelism=parallelism,

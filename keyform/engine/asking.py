@@ -1,4 +1,4 @@
-"""Rotations that somebody asks for, and why one cannot be."""
+"""Rotations and rollbacks that somebody asks for, and why one cannot be."""
 
 from __future__ import annotations
 
@@ -27,15 +27,17 @@ def with_old_ended(state: State, addresses: Collection[str], now: datetime) -> S
     return replace(state, keys=keys)
 
 
-def not_rotatable(sight: Sight, options: Options) -> Iterator[Diagnostic]:
-    """An error for each address that was asked for and has no key to rotate. One of a ``for_each`` by its
-    bare name is good where any instance has."""
+def not_to_be_had(sight: Sight, options: Options) -> Iterator[Diagnostic]:
+    """An error for each address that was asked for and has no key to rotate or roll back. One of a
+    ``for_each`` by its bare name is good where any instance has."""
     declared = {want.address for want in sight.desired.keys}
-    for asked in options.rotate:
-        here = {address for address in declared if asked in (address, address.partition("[")[0])}
+    asked = [(address, "not-rotatable", "rotated") for address in options.rotate]
+    asked += [(address, "no-rollback", "rolled back") for address in options.rollback]
+    for wanted, code, done in asked:
+        here = {address for address in declared if wanted in (address, address.partition("[")[0])}
         if not here & set(sight.state.keys):
-            why, what = _why(asked, here, sight)
-            yield error("not-rotatable", f"{asked} cannot be rotated: {why}", what, address=asked)
+            why, what = _why(wanted, here, sight)
+            yield error(code, f"{wanted} cannot be {done}: {why}", what, address=wanted)
 
 
 def _why(asked: str, declared: set[str], sight: Sight) -> tuple[str, str]:
@@ -43,7 +45,7 @@ def _why(asked: str, declared: set[str], sight: Sight) -> tuple[str, str]:
     if declared & {entry.address for entry in sight.desired.imports}:
         return (
             "it is declared with an `imports` entry, and not adopted yet",
-            "Adopt it first with `keyform apply`; the rotation after that captures its secret.",
+            "Adopt it first with `keyform apply`; its first rotation captures its secret.",
         )
     if declared:
         return "it is declared, and not minted yet", "`keyform apply` mints it."

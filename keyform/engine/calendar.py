@@ -104,7 +104,8 @@ def _series(sight: Sight, record: KeyRecord, want: DesiredKey, until: datetime) 
     born, ends = this.created_at, found.live.spec.expires_at
     for number in range(this.number, this.number + _MOST):
         old = _Generation(want, number, this.id if number == this.number else None)
-        due = next_rotation(rotation, born, ends)
+        back = record.rolled_back_at if number == this.number else None
+        due = next_rotation(rotation, born, ends, back)
         if ends is not None and (due is None or due[0] >= ends):
             if ends > now:
                 yield old.entry(ends, EXPIRES, _nothing_renews(want, found.disabled), outage=True)

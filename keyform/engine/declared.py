@@ -13,6 +13,7 @@ from keyform.engine.due import no_longer_stored, resolve_expiry, rotation_due
 from keyform.engine.holding import Amends, Holdings, amends
 from keyform.engine.moving import secret_moves
 from keyform.engine.plan import ALTER, CREATE, RECORD, REPLACE, ROTATE, UPDATE, Change, FieldDiff, Step
+from keyform.engine.rollback import held_back
 from keyform.engine.sight import (
     Asked,
     ServiceView,
@@ -89,7 +90,8 @@ def plan_known(
     is there; ``asked`` that somebody wants a new generation."""
     verdict = _plan_known(want, record, services, now, holders, stores, asked)
     if verdict.change is None:
-        return verdict
+        waits = held_back(want, record, services[want.service], now)
+        return replace(verdict, diagnostics=(*verdict.diagnostics, *([waits] if waits else ())))
     return replace(verdict, change=replace(verdict.change, held=stores.digest_of(record.current)))
 
 

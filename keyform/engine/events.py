@@ -27,9 +27,10 @@ from keyform.state import (
 MINTED, ADOPTED, UPDATED, RECORDED = "minted", "adopted", "updated", "recorded"
 RELOCATED, ERASED, REVOKED, FORGOTTEN = "relocated", "erased", "revoked", "forgotten"
 RENAMED, ORIGINS, PROJECT_FORGOTTEN, READDRESSED = "renamed", "origins", "project_forgotten", "readdressed"
+PROMOTED = "promoted"
 KINDS = (
     MINTED, ADOPTED, UPDATED, RECORDED, RELOCATED, ERASED, REVOKED, FORGOTTEN, RENAMED, ORIGINS,
-    PROJECT_FORGOTTEN, READDRESSED,
+    PROJECT_FORGOTTEN, READDRESSED, PROMOTED,
 )  # fmt: skip
 
 
@@ -46,7 +47,8 @@ class Event:
     generation ``key_id`` of ``service`` is no more. ``forgotten``: the address has left the state.
     ``renamed``: it was ``before``. ``origins``: ``project`` allows exactly ``origins``.
     ``project_forgotten``: the project has left the state. ``readdressed``: the service or store of that
-    address is at ``where``.
+    address is at ``where``. ``promoted``: the deposed ``key_id`` is current again, ``at`` that moment, its
+    secret at ``places`` in ``versions``; the one that was is deposed until ``revoke_at``.
     """
 
     kind: str
@@ -145,7 +147,9 @@ def _take_places(keys: Mapping[str, KeyRecord], taken: dict[Place, str], event: 
     if record is None or record.current.fingerprint is None:
         return
     for place in record.current.places:
-        if event.kind in (MINTED, RELOCATED) or (event.kind == RENAMED and taken.get(place) == event.before):
+        if event.kind in (MINTED, RELOCATED, PROMOTED) or (
+            event.kind == RENAMED and taken.get(place) == event.before
+        ):
             taken[place] = event.address
 
 
@@ -195,6 +199,8 @@ def _fold_one(keys: dict[str, KeyRecord], projects: dict[str, ProjectRecord], ev
             moved = record.current.moved_to(event.places, event.versions)
             left = tuple(place for place in moved.leftovers if place not in event.twins)
             keys[event.address] = replace(record, current=replace(moved, leftovers=left))
+        case "promoted" if record:
+            keys[event.address] = _promoted(record, event)
         case "erased" if record:
             left = tuple(place for place in record.current.leftovers if place not in event.places)
             keys[event.address] = replace(record, current=replace(record.current, leftovers=left))
@@ -220,6 +226,17 @@ def _fold_one(keys: dict[str, KeyRecord], projects: dict[str, ProjectRecord], ev
             )
         case "project_forgotten":
             projects.pop(event.address, None)
+
+
+def _promoted(record: KeyRecord, event: Event) -> KeyRecord:
+    asked = (event.service, event.key_id)
+    old = next((g for g in record.deposed if (g.service, g.id) == asked), None)
+    if old is None:  # it is current already
+        return record
+    back = replace(old, revoke_at=None, replaced_at=None).moved_to(event.places, event.versions)
+    others = (g for g in record.deposed if g is not old)
+    newer = replace(record.current, revoke_at=event.revoke_at, replaced_at=event.at)
+    return replace(record, current=back, deposed=(*others, newer), rolled_back_at=event.at)
 
 
 def _sooner(deposed: Generation, event: Event) -> datetime | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from keyform.diagnostics import Diagnostic
 from keyform.encoding import spec_to_json
 from keyform.engine import plan as pl
 from keyform.engine.plan import Change, Step
+from keyform.engine.rollback import target, written_by_rollback
 from keyform.engine.sight import DESTROY, Presence, Sight, presence, recorded_terms, terms_of, without_balance
 from keyform.engine.single import rerolled
 from keyform.engine.whereabouts import owners, same_service
@@ -40,6 +42,8 @@ class KeySteps:
                 return self._minting(step, change, want, record)
             case pl.ADOPT:
                 return self._adopting(step, want, record)
+            case pl.PROMOTE:
+                return self._promoting(step, want, record)
             case pl.ALTER if change.action == pl.IMPORT:
                 return self._altering_adopted(step, change, want)
             case pl.RENAME:
@@ -98,6 +102,17 @@ class KeySteps:
         if step.gone or step.overlap not in spans or not right:
             return f"{record.current.id} does not end as declared"
         return None
+
+    def _promoting(self, step: Step, want: DesiredKey | None, record: KeyRecord | None) -> str | None:
+        if want is None or record is None:
+            return "a rollback of a key that is not declared, or not known"
+        old = target(want, record, self._sight.services, self._sight.now)
+        if isinstance(old, Diagnostic) or (old.service, old.id) != (step.service, step.key_id):
+            return f"a rollback to {step.key_id}"
+        places, overlap = written_by_rollback(want, record), want.rotation.overlap if want.rotation else NONE
+        same = with_on_revoke(step.places) == with_on_revoke(places) and set(step.sources) <= set(old.written)
+        right = same and (step.generation, step.overlap) == (old.number, overlap)
+        return None if right else f"a rollback to {step.key_id} that is not as declared"
 
     def _adopting(self, step: Step, want: DesiredKey | None, record: KeyRecord | None) -> str | None:
         if want is None or record is not None or (step.address, step.key_id) not in self._imports:

@@ -37,6 +37,15 @@ class Found:
     kept: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """The places that still give the secret of an older generation, now or as an earlier version, or ``why``
+    none does."""
+
+    places: tuple[Place, ...] = ()
+    why: str = ""
+
+
 NOT_SEEN = Found(UNKNOWN)
 AS_RECORDED = Found(HELD)
 
@@ -45,13 +54,15 @@ AS_RECORDED = Found(HELD)
 class Holdings:
     """What was found, by place. ``unread``: stores whose values cannot be read back. ``absent``: stores that
     hold something of the state and are no longer declared. ``unseen``: why a store could not be compared.
-    ``taken``: places where something is although no secret is recorded there."""
+    ``taken``: places where something is although no secret is recorded there. ``earlier``: by service and id,
+    what is left of the secrets of older generations, where a rollback was asked for."""
 
     found: Mapping[Place, Found] = field(default_factory=dict)
     unread: frozenset[str] = frozenset()
     absent: frozenset[str] = frozenset()
     unseen: Mapping[str, Diagnostic] = field(default_factory=dict)
     taken: frozenset[Place] = frozenset()
+    earlier: Mapping[tuple[str, str], Earlier] = field(default_factory=dict)
 
     def at(self, place: Place) -> Found:
         return self.found.get(place, NOT_SEEN)

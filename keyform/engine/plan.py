@@ -18,6 +18,7 @@ VERSION = 1
 
 CREATE, UPDATE, REPLACE, ROTATE = "create", "update", "replace", "rotate"
 REVOKE, IMPORT, MOVE, FORGET, REFRESH = "revoke", "import", "move", "forget", "refresh"
+ROLLBACK = "rollback"
 ACTIONS = (CREATE, UPDATE, REPLACE, ROTATE, REVOKE, IMPORT, MOVE, FORGET, REFRESH)
 
 MINT, ALTER, END, ADOPT, DROP, RENAME, RELOCATE, RESTORE, ERASE, RECORD = (
@@ -36,6 +37,7 @@ WIDENS, NARROWS, MOVES = "widens", "narrows", "moves"
 INCOMPLETE_LISTING = "incomplete-listing"
 STORE_UNSEEN = "store-unseen"
 EXPIRES_SOON = "expires-before-next-run"
+PROMOTE = "promote"
 SET_ORIGINS, DROP_PROJECT, READDRESS = "set_origins", "forget_project", "readdress"
 
 
@@ -103,7 +105,9 @@ class Step:
     from ``sources`` (from a place itself: the version that keyform wrote there), and ``erase`` deletes what
     is left of it at ``places``. ``record`` writes ``terms`` (and ``spec``, where given) to the state.
     ``set_origins`` makes ``project``'s allowlist exactly ``origins``. ``forget_project`` drops it.
-    ``readdress`` records that a service or store is ``where`` now.
+    ``readdress`` records that a service or store is ``where`` now. ``promote`` makes the older generation
+    ``key_id`` current again, with its secret brought to ``places`` from ``sources`` (or from an earlier
+    version there); the one that was current is deposed for ``overlap``.
     ``checklist``: what a person does to bring it about, where the service is worked by hand.
     """
 
@@ -308,6 +312,8 @@ class Plan:
         out = {action: counts[action] for action in ACTIONS}
         out["drift"] = sum(change.drift for change in self.changes)
         out["unchanged"] = self.unchanged
+        if counts[ROLLBACK]:
+            out[ROLLBACK] = counts[ROLLBACK]
         if by_hand := sum(change.by_hand for change in self.changes):
             out["by_hand"] = by_hand
         ways = Counter(change.privilege for change in self.changes)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from keyform.diagnostics import ERROR, Diagnostic, error
 from keyform.engine.adoption import plan_import
-from keyform.engine.asking import not_rotatable, with_old_ended
+from keyform.engine.asking import not_to_be_had, with_old_ended
 from keyform.engine.calendar import expiring_before_next_run
 from keyform.engine.checklist import with_checklists
 from keyform.engine.declared import plan_first, plan_known
@@ -32,6 +32,7 @@ from keyform.engine.plan import (
 from keyform.engine.privilege import with_privilege
 from keyform.engine.refresh import plan_refresh
 from keyform.engine.renames import Lookalikes
+from keyform.engine.rollback import plan_rollback
 from keyform.engine.sight import (
     DESTROY,
     IMPORT_ONLY,
@@ -73,7 +74,7 @@ def make_plan(sight: Sight, options: Options) -> Plan:
         planned += moved
         sight = replace(sight, state=with_old_ended(state, options.end_old, sight.now))
         planned += _projects(sight)
-        planned += not_rotatable(sight, options)
+        planned += not_to_be_had(sight, options)
         planned += _declared_keys(sight, options)
         planned += _undeclared_keys(sight, options.mode == DESTROY, protected)
     if options.scope:
@@ -220,6 +221,10 @@ def _declared_keys(sight: Sight, options: Options) -> list[Planned]:
         if record is not None and record.current.service not in sight.services:
             out.append(service_gone(want.address, record.current))
         elif record is not None:
+            if options.rolls_back(want.address):
+                why = options.rollback_reason
+                out.append(plan_rollback(want, record, sight.services, sight.stores, sight.now, why))
+                continue
             asked = options.asked(want.address)
             verdict = plan_known(want, record, sight.services, sight.now, holders, sight.stores, asked)
             out += [p for p in (verdict.change, *verdict.diagnostics) if p is not None]

@@ -18,6 +18,7 @@ _SEQUENCES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     pl.UPDATE: (*_IN_PLACE, (pl.SET_ORIGINS,)),
     pl.IMPORT: ((pl.ADOPT,), (pl.ADOPT, pl.ALTER)),
     pl.MOVE: ((pl.RENAME,),),
+    pl.ROLLBACK: ((pl.PROMOTE,),),
     pl.FORGET: ((pl.DROP,), (pl.DROP_PROJECT,), (pl.END,)),
     pl.REFRESH: ((pl.RECORD,), (pl.READDRESS,)),
 }

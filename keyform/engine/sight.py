@@ -50,7 +50,8 @@ class Options:
     are the same ones under a new address. ``rotate`` are addresses of keys that somebody asked to rotate
     whether they are due or not, to which the plan is then limited as by ``targets``; ``rotate_reason`` says
     why (one line), and ``rotate_now`` that the old generations are not to live on beside the new one.
-    ``end_old`` are addresses whose old generations are to end now, with no new one; they limit it too."""
+    ``end_old`` are addresses whose old generations are to end now, with no new one; they limit it too, as
+    does ``rollback``, of keys whose older generation is to be current again."""
 
     mode: str = NORMAL
     targets: tuple[str, ...] = ()
@@ -60,6 +61,8 @@ class Options:
     rotate_reason: str | None = None
     rotate_now: bool = False
     end_old: tuple[str, ...] = ()
+    rollback: tuple[str, ...] = ()
+    rollback_reason: str | None = None
 
     def asked(self, address: str) -> Asked | None:
         """What was asked for the key at this address, by the bare address of a ``for_each`` too."""
@@ -67,10 +70,14 @@ class Options:
             return Asked(self.rotate_reason, self.rotate_now)
         return None
 
+    def rolls_back(self, address: str) -> bool:
+        """Whether the key at this address is to be rolled back."""
+        return address in self.rollback or address.partition("[")[0] in self.rollback
+
     @property
     def scope(self) -> tuple[str, ...]:
         """The addresses that the plan is limited to; empty for all."""
-        return tuple(dict.fromkeys((*self.targets, *self.rotate, *self.end_old)))
+        return tuple(dict.fromkeys((*self.targets, *self.rotate, *self.end_old, *self.rollback)))
 
 
 @dataclass(frozen=True, slots=True)

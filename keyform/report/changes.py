@@ -22,6 +22,7 @@ from keyform.engine.plan import (
     REFRESH,
     REPLACE,
     REVOKE,
+    ROLLBACK,
     ROTATE,
     UPDATE,
     Change,
@@ -36,6 +37,7 @@ _TO = {
     UPDATE: "update in place at",
     REPLACE: "replace by a new key at",
     ROTATE: "rotate: a new generation at",
+    ROLLBACK: "roll back to an older generation at",
     REVOKE: "revoke at",
     IMPORT: "import from",
 }
@@ -50,6 +52,7 @@ _LEGEND = {
     UPDATE: "update in place",
     REPLACE: "create a new key, then revoke the old one",
     ROTATE: "rotate",
+    ROLLBACK: "make an older generation current again",
     REVOKE: "revoke",
     IMPORT: "import",
     MOVE: "rename",
@@ -62,6 +65,7 @@ DONE = {
     UPDATE: "updated",
     REPLACE: "replaced",
     ROTATE: "rotated",
+    ROLLBACK: "rolled back",
     REVOKE: "revoked",
     IMPORT: "imported",
     MOVE: "moved",
@@ -154,9 +158,13 @@ def value(item: Any) -> str:
     return "none" if item is None else str(item)
 
 
+_VERBS = {ROLLBACK: "roll back"}
+
+
 def counted(summary: dict[str, int]) -> str:
     """``2 to create, 1 to update``: the actions that a plan's summary counts."""
-    return ", ".join(f"{count} to {action}" for action, count in summary.items() if count and action in DONE)
+    counts = {action: count for action, count in summary.items() if count and action in DONE}
+    return ", ".join(f"{count} to {_VERBS.get(action, action)}" for action, count in counts.items())
 
 
 def done_words(counts: dict[str, int]) -> str:

@@ -12,6 +12,7 @@ from keyform.engine.plan import (
     REFRESH,
     REPLACE,
     REVOKE,
+    ROLLBACK,
     ROTATE,
     UPDATE,
 )
@@ -24,19 +25,21 @@ SYMBOLS = {
     UPDATE: "~",
     REPLACE: "+/-",
     ROTATE: "↻",
+    ROLLBACK: "↺",
     REVOKE: "-",
     IMPORT: "←",
     MOVE: "→",
     FORGET: ".",
     REFRESH: "!",
 }
-_ASCII = {"↻": "@", "←": "<-", "→": "->", "·": "*", "…": "..."}
+_ASCII = {"↻": "@", "↺": "<@", "←": "<-", "→": "->", "·": "*", "…": "..."}
 
 _COLOURS = {
     CREATE: "green",
     UPDATE: "yellow",
     REPLACE: "magenta",
     ROTATE: "cyan",
+    ROLLBACK: "cyan",
     REVOKE: "red",
     IMPORT: "blue",
     MOVE: "blue",

@@ -60,8 +60,8 @@ def test_controls_in_a_reason_drive_nothing(applied: Keyform) -> None:
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (("plan", "--now"), "--reason and --now belong to --rotate"),
-        (("plan", "--reason", "x"), "--reason and --now belong to --rotate"),
+        (("plan", "--now"), "--now belongs to --rotate"),
+        (("plan", "--reason", "x"), "--reason to that or to --rollback"),
         (("plan", "--rotate", "backend", "--refresh-only"), "exclude each other"),
         (("rotate", "backend", "--reason", " ", "--auto-approve"), "--reason takes 1 to 300"),
         (("rotate", "backend", "--reason", "x" * 301, "--auto-approve"), "--reason takes 1 to 300"),
