@@ -182,4 +182,4 @@ def test_an_accepted_finding_is_told_with_its_reason(
 ) -> None:
     assert keyform(folder, "audit", "--fail-on", "error") == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "KF005 no-rotation of keys.partner-widget until 2027-07-01T00:00:00Z: The partner changes" in shown
+    assert "KF005 no-rotation of keys.server until 2027-07-01T00:00:00Z: The server is replaced" in shown

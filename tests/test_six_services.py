@@ -140,6 +140,11 @@ def test_the_whole_story(served: Served, capsys: pytest.CaptureFixture[str], fig
     assert served.keyform("plan", "--detailed-exitcode") == 0
     first, secrets = served.state(), served.secrets()
     assert len(first) == 26
+    capsys.readouterr()
+    assert served.keyform("audit", "--fail-on", "error", "--format", "json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {finding["rule"] for finding in found["findings"]} == {"KF004", "KF005", "KF008"}
+    assert [told["code"] for told in found["diagnostics"]] == ["no-listing", "no-last-use"]
     assert {
         name: served.answer(name, *found)[0] // 100 for name, found in secrets.items() if name not in NARROW
     } == (dict.fromkeys(secrets.keys() - NARROW.keys(), 2))

@@ -16,6 +16,9 @@ from keyform.report.safe import visible
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json"
 FINGERPRINT = "keyformFinding/v1"
+LINE_HASH = "primaryLocationLineHash"
+"""The one fingerprint that GitHub's code scanning goes by (its documentation, SARIF support). Left to its own
+hash of the line, it would take all unmanaged keys of a service for one."""
 
 _INDEX = {rule.code: index for index, rule in enumerate(RULES)}
 _PLACEHOLDER = re.compile(r"\{(\d+)\}")
@@ -72,7 +75,10 @@ def _result(finding: Finding, locate: Locate, uri_of: Uri) -> dict[str, Any]:
         "ruleIndex": _INDEX[finding.rule.code],
         "level": finding.severity,
         "message": {"text": _plain(f"{finding.subject}: {finding.message}")},
-        "partialFingerprints": {FINGERPRINT: finding.fingerprint},
+        "partialFingerprints": {
+            FINGERPRINT: finding.fingerprint,
+            LINE_HASH: f"{finding.fingerprint.removeprefix('sha256:')}:1",
+        },
         # Empty says that it is not suppressed; left out would say that nobody knows (3.27.23).
         "suppressions": [],
     }

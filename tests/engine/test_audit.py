@@ -31,7 +31,7 @@ from keyform.model import (
     Rotation,
     SourceRef,
 )
-from keyform.profile import ExpiryRule, Kind, PowerRule, Profile
+from keyform.profile import REQUIRED, ExpiryRule, Kind, PowerRule, Profile
 from keyform.state import Generation, KeyRecord
 
 from .scene import BORN, DAY, LINEAGE, NOW, PROFILE, Scene, generation, live_of, place, wanted
@@ -97,6 +97,7 @@ def holding(kind: str) -> Holdings:
 FAR = NOW - 200 * DAY
 AGED = {"created_at": FAR, "spec": {"expires_at": None}}
 WIDE = Kind("secret", hint="Take a read key.", hint_words=("dashboard",))
+PUBLIC = Kind("secret", origins=REQUIRED)
 ACCOUNT = Kind("secret", hint="A key of one project is enough.")
 CATALOGUE = {"read": "", "write": ""}
 SAME = Whereabouts({"toy": "here"}, dict.fromkeys(("local", "twin"), "vault address=https://v"))
@@ -148,15 +149,15 @@ TRIPS: tuple[Case, ...] = (
     ("KF002", "used by keyform's own proof", unseen_since(FAR + timedelta(minutes=1)), "never been used"),
     ("KF003", "last used long ago", unseen_since(NOW - 91 * DAY), "last used 2026-08-21T12:00:00Z, 90d ago"),
     ("KF004", "no expiry", declared(expires_in=None), "although keys of Toy can"),
-    (
-        "KF004",
-        "no expiry to be had, and no rotation",
-        {**declared(expires_in=None, rotation=None), "profile": toy(expiry=ExpiryRule(settable=False))},
-        "knows of no way",
-    ),
     ("KF005", "no rotation", declared(rotation=None), "so its users stop when it expires after 90d"),
     ("KF005", "an overlap alone", declared(rotation=Rotation(overlap=DAY)), "nothing rotates it"),
     ("KF005", "no rotation, no expiry", declared(rotation=None, expires_in=None), "nothing rotates it"),
+    (
+        "KF005",
+        "no rotation, and no expiry to be had",
+        {**declared(rotation=None, expires_in=None), "profile": toy(expiry=ExpiryRule(settable=False))},
+        "and keyform knows of no way to let keys of Toy expire",
+    ),
     (
         "KF006",
         "no scopes, which means all",
@@ -367,9 +368,11 @@ QUIET: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("KF004", "a moment", declared(expires_in=None, spec={"expires_at": NOW + 90 * DAY})),
     (
         "KF004",
-        "no expiry to be had, and rotated",
+        "no expiry to be had",
         {**declared(expires_in=None), "profile": toy(expiry=ExpiryRule(settable=False))},
     ),
+    ("KF004", "a public key", {**declared(expires_in=None), "profile": toy(kinds={"secret": PUBLIC})}),
+    ("KF005", "a public key", {**declared(rotation=None), "profile": toy(kinds={"secret": PUBLIC})}),
     ("KF005", "ahead of its expiry", declared(rotation=Rotation(before_expiry=DAY))),
     (
         "KF005",
@@ -485,6 +488,14 @@ QUIET: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ),
     (
         "KF023",
+        "about a place that could not be looked at",
+        {
+            "stores": Holdings(unseen={"local": error("e", "no route")}),
+            "accepted": (Acceptance("KF010", "r", NOW + DAY, "keys.a"),),
+        },
+    ),
+    (
+        "KF023",
         "about what could not be read",
         {"incomplete": ("toy",), "accepted": (Acceptance("KF003", "r", NOW + DAY, "keys.a"),)},
     ),
@@ -557,6 +568,24 @@ def test_a_finding_stands_at_the_field_that_says_it() -> None:
     assert one.subject == "keys.a" and one.about == "orders.*"
 
 
+def test_findings_about_projects_and_doubts_stand_where_those_are_declared() -> None:
+    (one,) = audited({"projects": (project("http://a.example"),)}).outstanding
+    assert one.source == SourceRef("keys.yaml", ("projects", "web", "allowed_origins"))
+    doubts = tuple(Doubt("m", address, "toy", "here", SPEC, NOW) for address in ("keys.a", "keys.gone"))
+    found = audited({"keys": (want(source=SOURCE),), "state": {"doubts": doubts}}).outstanding
+    assert [(finding.address, finding.source) for finding in found] == [
+        ("keys.a", SOURCE),
+        ("keys.gone", None),
+    ]
+
+
+def test_two_findings_of_one_rule_have_two_fingerprints() -> None:
+    strangers = tuple(replace(stranger(), id=name) for name in ("x", "y"))
+    unmanaged = audited({"extra": strangers}).outstanding
+    unrotated = audited({**two(), "keys": (want(rotation=None), want("b", rotation=None))}).outstanding
+    assert len({finding.fingerprint for finding in (*unmanaged, *unrotated)}) == 4
+
+
 def test_a_fingerprint_stays_when_lines_move_and_words_change() -> None:
     def only(**parts: Any) -> Finding:
         (one,) = audited({"extra": (stranger(**parts),)}).outstanding
@@ -600,6 +629,10 @@ def test_of_two_acceptances_the_one_in_force_counts() -> None:
     over = Acceptance("KF005", "then", NOW - DAY, "keys.a")
     found = audited({**declared(rotation=None), "accepted": (over, replace(over, until=NOW + DAY))})
     assert codes(found) == ["KF022"]
+    assert codes(audited({**declared(rotation=None), "accepted": (replace(over, until=NOW),)})) == [
+        "KF005",
+        "KF022",
+    ]
 
 
 def test_a_service_that_could_not_be_read_makes_the_audit_incomplete() -> None:

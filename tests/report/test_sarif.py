@@ -13,7 +13,7 @@ from keyform.cli.showing import pretty
 from keyform.diagnostics import error, note, warning
 from keyform.engine.audit import RULES, Audit, Finding
 from keyform.engine.audit.rules import SEVERITIES
-from keyform.report.sarif import FINGERPRINT, audit_sarif
+from keyform.report.sarif import FINGERPRINT, LINE_HASH, audit_sarif
 from tests.engine.scene import NOW
 from tests.engine.test_audit import TRIPS, audited
 
@@ -68,8 +68,10 @@ def test_a_result_points_at_the_line_and_stays_the_same_when_that_moves() -> Non
         "region": {"startLine": 7, "startColumn": 3},
     }
     assert place["logicalLocations"] == [{"fullyQualifiedName": "keys.a"}]
-    assert one["partialFingerprints"] == {FINGERPRINT: finding().fingerprint}
-    assert one["partialFingerprints"] != other["partialFingerprints"]
+    digest = finding().fingerprint
+    prints = {FINGERPRINT: digest, LINE_HASH: digest.removeprefix("sha256:") + ":1"}
+    assert one["partialFingerprints"] == prints
+    assert all(other["partialFingerprints"][name] != value for name, value in prints.items())
 
 
 def test_what_is_accepted_is_suppressed_with_the_reason_and_its_place() -> None:

@@ -5,34 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from keyform.diagnostics import NOTE
 from keyform.engine.audit.finding import Finding, ManagedKey
 from keyform.engine.audit.rules import DIES_UNREPLACED, NO_EXPIRY, NO_ROTATION, ROTATION_OVERDUE
 from keyform.engine.due import next_rotation
 from keyform.model import DesiredKey, format_duration, instant
+from keyform.profile import REQUIRED, Profile
 
 SOON = timedelta(days=14)
 
 
 def policies(key: ManagedKey) -> Iterator[Finding]:
-    """Declared keys that never end, or that nothing replaces."""
+    """Declared keys that never end, or that nothing replaces. A key that works from its origins only sits in
+    web pages for all to see, so that neither would keep a secret."""
     want = key.want
-    if want is None:
+    if want is None or want.spec.expires_at is not None or _is_public(want, key.view.profile):
         return
     profile = key.view.profile
-    rotates = _rotates(want)
-    if want.expires_in is None and want.spec.expires_at is None:
-        if profile.expiry.settable and profile.fields & {"expires_in", "expires_at"}:
-            yield key.found(
-                NO_EXPIRY, f"it never expires, although keys of {profile.title} can", "expires_in"
-            )
-        elif not rotates:
-            message = f"it never expires: keyform knows of no way to let keys of {profile.title} expire"
-            yield key.found(NO_EXPIRY, message, severity=NOTE)
-    if not rotates and want.spec.expires_at is None:
-        ends = want.expires_in
-        until = f", so its users stop when it expires after {format_duration(ends)}" if ends else ""
-        yield key.found(NO_ROTATION, f"nothing rotates it{until}", "rotation")
+    can_expire = profile.expiry.settable and bool(profile.fields & {"expires_in", "expires_at"})
+    if want.expires_in is None and can_expire:
+        yield key.found(NO_EXPIRY, f"it never expires, although keys of {profile.title} can", "expires_in")
+    if not _rotates(want):
+        after = ""
+        if want.expires_in is not None:
+            after = f", so its users stop when it expires after {format_duration(want.expires_in)}"
+        elif not can_expire:
+            after = f", and keyform knows of no way to let keys of {profile.title} expire"
+        yield key.found(NO_ROTATION, f"nothing rotates it{after}", "rotation")
 
 
 def deadlines(key: ManagedKey, now: datetime, grace: timedelta) -> Iterator[Finding]:
@@ -54,6 +52,11 @@ def deadlines(key: ManagedKey, now: datetime, grace: timedelta) -> Iterator[Find
     if ends is not None and ends - SOON <= now and want.spec.expires_at is None and not replaced:
         message = f"it expires {instant(ends)}, and nothing rotates it before"
         yield key.found(DIES_UNREPLACED, message, "rotation")
+
+
+def _is_public(want: DesiredKey, profile: Profile) -> bool:
+    kind = profile.kinds.get(want.spec.kind or "")
+    return kind is not None and kind.origins == REQUIRED
 
 
 def _rotates(want: DesiredKey) -> bool:

@@ -31,14 +31,14 @@ def of_key(key: ManagedKey) -> Iterator[Finding]:
 
 def of_projects(sight: Sight, keys: tuple[ManagedKey, ...]) -> Iterator[Finding]:
     """Origins on declared projects, declared and live."""
+    tests_of: dict[tuple[str, str | None], list[bool]] = {}
+    for key in keys:
+        if key.want is not None:
+            for_tests = _is_for_tests(key.want.spec.environment, key.view.profile)
+            tests_of.setdefault((key.want.service, key.want.spec.project), []).append(for_tests)
     for project in sight.desired.projects:
-        used_by = [
-            _is_for_tests(key.want.spec.environment, key.view.profile)
-            for key in keys
-            if key.want is not None
-            and (key.want.service, key.want.spec.project) == (project.service, project.id)
-        ]
-        tests_only = bool(used_by) and all(used_by)
+        used_by = tests_of.get((project.service, project.id))
+        tests_only = used_by is not None and all(used_by)
         view = sight.services.get(project.service)
         live = view.projects.get(project.id) if view is not None else None
         shown = live.allowed_origins if live is not None else ()

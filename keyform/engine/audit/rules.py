@@ -58,17 +58,17 @@ NO_EXPIRY = Rule(
     "KF004",
     "no-expiry",
     WARNING,
-    "a declared key that never expires",
+    "a declared key that never expires although its service lets keys expire; public keys, which work from "
+    "their allowed origins only, are left out",
     "A copy that leaked, or was forgotten in a backup, works for ever.",
-    "Give it `expires_in`, with `rotation.before_expiry` so that the next generation comes in time. Where "
-    "the service takes no expiry, rotate it by `rotation.every`.",
-    milder="where the service takes no expiry and nothing rotates the key either",
+    "Give it `expires_in`, with `rotation.before_expiry` so that the next generation comes in time.",
 )
 NO_ROTATION = Rule(
     "KF005",
     "no-rotation",
     WARNING,
-    "a declared key that nothing rotates, and that does not end for good by `expires_at`",
+    "a declared key that nothing rotates, and that does not end for good by `expires_at`; public keys are "
+    "left out",
     "Whoever once saw its secret keeps it, and nobody has tried a rotation on the day it must be replaced.",
     "Declare `rotation` with `every` or `before_expiry`, and an `overlap`; `defaults.rotation` does it for "
     "all keys.",
