@@ -64,6 +64,8 @@ class _Powers:
         by_op = {step.op: step for step in reversed(change.steps)}
         if mint := by_op.get(pl.MINT):
             return self._minted(change, mint, record)
+        if promote := by_op.get(pl.PROMOTE):
+            return self._promoted(promote, record)
         if alter := by_op.get(pl.ALTER):
             return self._altered(alter, record)
         if noted := by_op.get(pl.RECORD):
@@ -91,6 +93,23 @@ class _Powers:
             self._now(view, record, mint.spec), after, view.profile, self._sight.now, renewed=True
         )
         return (Turn(GAIN, f"works again: {old.id} is disabled at {view.name}"), *turns) if woken else turns
+
+    def _promoted(self, step: Step, record: KeyRecord | None) -> tuple[Turn, ...]:
+        """What an older generation can do that is current again; its end comes sooner by nature."""
+        view = self._sight.services.get(step.service or "")
+        own = record.deposed if record else ()
+        old = next((g for g in own if (g.service, g.id) == (step.service, step.key_id)), None)
+        if view is None or record is None or old is None:
+            return ()
+        live = presence(view, old, self._sight.now).live
+        spec = live.spec if live is not None else old.spec
+        span = record.expires_in if spec.expires_at == old.spec.expires_at else None
+        after = Reach(spec, span, self._project_origins(view, spec.project))
+        if record.current.service != view.name:
+            elsewhere = Turn(SIDEWAYS, f"works at {view.name}, and no longer at {record.current.service}")
+            return (elsewhere, *whole(after, view.profile))
+        before = self._now(view, record, spec)
+        return compare(before, after, view.profile, self._sight.now, renewed=True)
 
     def _altered(self, step: Step, record: KeyRecord | None) -> tuple[Turn, ...]:
         view = self._sight.services.get(step.service or "")

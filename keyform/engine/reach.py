@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from fnmatch import fnmatchcase
 
@@ -17,8 +17,8 @@ from keyform.engine.turns import GAIN, LOSS, SIDEWAYS, Reach, Turn
 from keyform.model import KeySpec
 from keyform.profile import FORBIDDEN, ON_KEY, REQUIRED, Kind, Profile
 
-SHOWN_SCOPES = 8
-"""Scopes that are told one by one; of more, the rest is counted."""
+SHOWN = 8
+"""Scopes and origins that are told one by one; of more, the rest is counted."""
 
 _NOT_SAID = "the profile does not say which can do more"
 _ANYWHERE, _LISTED, _UNSAID, _ALL = "anywhere", "listed", "unsaid", "all"
@@ -135,13 +135,26 @@ def _holds(wide: str, narrow: str) -> bool:
 
 
 def _told(scopes: Iterable[str], can: str, way: str, profile: Profile) -> Iterator[Turn]:
-    rated = sorted((not profile.power.is_dangerous(scope), scope) for scope in scopes)
-    for harmless, scope in rated[:SHOWN_SCOPES]:
-        yield Turn(way, f"{can} {_meaning(scope, profile)}", way == GAIN and not harmless)
-    if len(rated) > SHOWN_SCOPES:
-        rest = rated[SHOWN_SCOPES:]
-        powerful = way == GAIN and not all(harmless for harmless, _ in rest)
-        yield Turn(way, f"{can} use {len(rest)} more scope{'s' if len(rest) > 1 else ''}", powerful)
+    def words(scope: str) -> str:
+        return f"{can} {_meaning(scope, profile)}"
+
+    return _each(scopes, way, words, profile.power.is_dangerous, f"{can} use {{}} more scopes")
+
+
+def _each(
+    items: Iterable[str],
+    way: str,
+    words: Callable[[str], str],
+    dangerous: Callable[[str], bool],
+    rest: str,
+) -> Iterator[Turn]:
+    """A turn for each of the first, and one that counts the rest; what is dangerous is told first."""
+    rated = sorted((not dangerous(item), item) for item in items)
+    shown = SHOWN if len(rated) > SHOWN + 1 else len(rated)
+    for harmless, item in rated[:shown]:
+        yield Turn(way, words(item), way == GAIN and not harmless)
+    if left := rated[shown:]:
+        yield Turn(way, rest.format(len(left)), way == GAIN and not left[0][0])
 
 
 def _meaning(scope: str, profile: Profile) -> str:
@@ -229,14 +242,19 @@ def _origins(before: Reach, after: Reach, profile: Profile) -> Iterator[Turn]:
 
 
 def _listed_turns(old: frozenset[str], new: frozenset[str], who: str = "") -> Iterator[Turn]:
-    for origin in sorted(_beyond(new, old, wildcards=True)):
-        yield Turn(GAIN, f"{who}can now be used from {origin}", "*" in origin)
-    for origin in sorted(_beyond(old, new, wildcards=True)):
-        yield Turn(LOSS, f"{who}can no longer be used from {origin}")
+    for way, can, origins in (
+        (GAIN, f"{who}can now be used from", _beyond(new, old, wildcards=True)),
+        (LOSS, f"{who}can no longer be used from", _beyond(old, new, wildcards=True)),
+    ):
+        yield from _each(
+            origins, way, f"{can} {{}}".format, lambda origin: "*" in origin, f"{can} {{}} more origins"
+        )
 
 
 def _listed(items: Iterable[str]) -> str:
     if isinstance(items, str):
         known = {_ANYWHERE: "anywhere", _LISTED: "the origins of its project", _UNSAID: "none of its own"}
         return known[items]
-    return ", ".join(sorted(items)) or "nowhere"
+    named = sorted(items)
+    rest = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
+    return ", ".join(named[:SHOWN]) + rest or "nowhere"

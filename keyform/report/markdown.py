@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from keyform.diagnostics import Diagnostic
-from keyform.engine.plan import ACTIONS, Change, Plan
-from keyform.report.changes import counted, groups, heading, nothing_to_do, people, rows
+from keyform.engine.plan import Change, Plan
+from keyform.report.changes import DONE, counted, groups, heading, nothing_to_do, people, rows
 from keyform.report.diagnostics import diagnostics_text
 from keyform.report.privilege import by_privilege, gains, privilege_counts, privilege_line
 from keyform.report.safe import code_span, fenced
@@ -27,7 +27,7 @@ def plan_markdown(plan: Plan, digest: str) -> str:
         out += block
     for title, changes in groups(plan):
         out += [f"### {title}", ""]
-        for action in ACTIONS:
+        for action in DONE:
             found = by_privilege(change for change in changes if change.action == action)
             if found:
                 block = _section(action, found, room)

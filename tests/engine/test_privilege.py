@@ -9,8 +9,21 @@ from typing import Any
 
 import pytest
 
-from keyform.engine.plan import CREATE, IMPORT, MOVES, NARROWS, REPLACE, ROTATE, UPDATE, WIDENS, Change
-from keyform.engine.sight import DESTROY, REFRESH_ONLY
+from keyform.engine.holding import Earlier, Holdings
+from keyform.engine.plan import (
+    CREATE,
+    IMPORT,
+    MOVES,
+    NARROWS,
+    REPLACE,
+    ROLLBACK,
+    ROTATE,
+    UPDATE,
+    WIDENS,
+    Change,
+)
+from keyform.engine.planner import make_plan
+from keyform.engine.sight import DESTROY, REFRESH_ONLY, Options
 from keyform.model import (
     DISABLED,
     EXPIRED,
@@ -218,6 +231,22 @@ def test_an_import_is_told_by_what_it_changes_of_the_live_key(live: KeySpec, way
 def test_what_keyform_alone_keeps_leaves_what_the_key_can_do() -> None:
     change = only(scene(SPEC, SPEC, of_key={"owner": "me", "tags": ("x",)}))
     assert told(change) == (UPDATE, None, ())
+
+
+@pytest.mark.parametrize(
+    ("old", "way"), [(ending(5), None), (replace(ending(5), scopes=MORE.scopes), WIDENS)]
+)
+def test_a_rollback_is_told_by_what_the_older_generation_can_do(old: KeySpec, way: str | None) -> None:
+    deposed = replace(generation(number=1, spec=old), revoke_at=NOW + DAY)
+    scene_of = Scene(
+        (wanted(spec=replace(SPEC, scopes=old.scopes), expires_in=30 * DAY),),
+        (record(current=generation(number=2, spec=ending(25)), deposed=(deposed,), expires_in=30 * DAY),),
+        profile=EMBEDDED,
+    )
+    given = Holdings(earlier={("toy", deposed.id): Earlier(deposed.places)})
+    sight = replace(scene_of.sight(), stores=given)
+    (change,) = make_plan(sight, Options(rollback=("keys.a",))).changes
+    assert (change.action, change.privilege) == (ROLLBACK, way)
 
 
 # projects

@@ -324,6 +324,16 @@ def test_what_is_powerful_is_told_first_and_many_scopes_are_counted() -> None:
     assert len(words) == 9
 
 
+def test_many_origins_are_counted() -> None:
+    many = tuple(f"https://{at:02}.example" for at in range(12))
+    words = in_words(origin_turns((), (*many, "https://*.org")))
+    assert words[0] == "powerful: its keys can now be used from https://*.org"
+    assert words[-1] == "its keys can now be used from 5 more origins"
+    assert len(words) == 9
+    made = whole(reach(many, kind="public", project="p"), profile_of("embedded"))
+    assert any(turn.words.endswith("https://07.example and 4 more") for turn in made)
+
+
 def test_unknown_kinds_and_environments_stay_unknown() -> None:
     profile = Profile(
         "x", "X", kinds={"a": Kind("a", can=("x",)), "b": Kind("b")}, environments=("one", "two")

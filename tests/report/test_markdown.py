@@ -6,6 +6,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from keyform.engine.plan import Change, FieldDiff
+from keyform.report.changes import DONE
 from keyform.report.markdown import plan_markdown
 from keyform.report.safe import code_span, fenced, visible
 from keyform.report.state import state_markdown
@@ -176,3 +177,10 @@ def test_many_that_gain_are_counted_above_and_shown_below() -> None:
 def test_a_plan_by_which_nothing_is_gained_says_nothing_above() -> None:
     text = plan_markdown(plan(gaining("less", "update", "narrows", "no more")), "sha256:x")
     assert "what keys can do" not in text
+
+
+@pytest.mark.parametrize("action", DONE)
+def test_every_action_has_its_section(action: str) -> None:
+    text = plan_markdown(plan(gaining("a", action, None)), "sha256:x")
+    assert f"#### {action.capitalize()}\n\n```diff\n" in text
+    assert " keys.a  " in text
