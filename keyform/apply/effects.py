@@ -62,6 +62,7 @@ class Effects:
     def take(self, index: int, step: Step, intent: Intent | None) -> tuple[Event, tuple[Diagnostic, ...]]:
         """Take the plan's step ``index``; a mint and a rollback have an ``intent``. Returns its event, which
         is in the journal by then, and warnings. Raises ``KeyformError``."""
+        self._ws.backend.check_lock()  # whoever broke it may have done this step, or be about to
         with turn(self._ws, step, self._generations.values()):
             return self._carry_out(index, step, intent)
 

@@ -252,6 +252,7 @@ def _carry_out(
     on_event: Report,
     stop: threading.Event,
 ) -> Outcome:
+    ws.backend.check_lock()  # it may have been broken while somebody was asked
     state, done, waiting = recovered.state, recovered.completed, recovered.waiting
     todo = chains(plan.changes, done)
     begun = [chain for chain in todo if waiting.why(chain) is None]
@@ -264,6 +265,7 @@ def _carry_out(
     journal = JournalWriter(ws.backend.journal, str(uuid.uuid4()))
     intents = {index: new_intent(index, step) for index, step in steps if step.op in (MINT, PROMOTE)}
     if steps:
+        ws.backend.check_lock()  # the journal is that of whoever holds it
         journal.begin(state.lineage, digest_of(plan), intents.values(), sight.where, done)
     executor = Executor(ws, journal, state, sight.services, intents, seen)
     results = executor.run(todo, parallelism, on_event, stop, waiting)
