@@ -56,6 +56,11 @@ class Generation:
         return self.marker is not None and self.fingerprint is None and not self.places
 
     @property
+    def secret_unseen(self) -> bool:
+        """Whether it was adopted, so that keyform never had its secret."""
+        return self.marker is None and self.fingerprint is None
+
+    @property
     def written(self) -> tuple[Place, ...]:
         """Every place where its secret may be."""
         return (*self.places, *self.leftovers)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 
-from keyform.diagnostics import Diagnostic, error, warning
+from keyform.diagnostics import Diagnostic, error, note, warning
 from keyform.engine.declared import Verdict
 from keyform.engine.diff import changed_fields, explain, sentence
-from keyform.engine.plan import ADOPT, ALTER, IMPORT, Change, Step
-from keyform.engine.sight import ServiceView, as_adopted, seen_digest, terms_of
+from keyform.engine.plan import ADOPT, ALTER, DROP, END, IMPORT, MINT, Change, Step
+from keyform.engine.sight import ServiceView, Sight, as_adopted, seen_digest, terms_of
 from keyform.model import REVOKED, DesiredKey, LiveKey
+
+SHOWN = 5
+"""How many keys a note names."""
 
 
 def plan_import(
@@ -116,3 +120,24 @@ def _of_another_state(
             address=want.address,
         ),
     )
+
+
+def never_had(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
+    """A note on the adopted keys whose secret keyform never had, unless the plan rotates them."""
+    settled = {change.address for change in changes for step in change.steps if step.op in (MINT, END, DROP)}
+    declared = {want.address for want in sight.desired.keys}
+    found = [
+        address
+        for address, record in sight.state.keys.items()
+        if address in declared - settled and record.current.secret_unseen
+    ]
+    if found:
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        its, it = ("its secret", "it") if (one := len(found) == 1) else ("their secrets", "them")
+        yield note(
+            "secret-unknown",
+            f"{', '.join(found[:SHOWN])}{more}: adopted, and keyform never had {its}; the first rotation "
+            f"captures {it}",
+            f"`keyform rotate {found[0]}` does it now.",
+            address=found[0] if one else None,
+        )

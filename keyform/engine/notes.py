@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from keyform.diagnostics import Diagnostic, note, warning
+from keyform.engine.adoption import never_had
 from keyform.engine.diff import EVERYTHING
 from keyform.engine.doubts import about_doubt
 from keyform.engine.gates import time_decides
@@ -24,6 +25,7 @@ def notes(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
     yield from _unseen(sight)
     yield from (about_doubt(doubt, sight.state) for doubt in sight.state.doubts)
     yield from _disabled(sight, changes)
+    yield from never_had(sight, changes)
     yield from _stale(sight, changes)
     for name, view in sight.services.items():
         profile = view.profile

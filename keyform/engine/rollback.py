@@ -121,7 +121,7 @@ def _unfit(
         ends = instant(old.revoke_at)
         return _refused(record, f"{view.profile.title} ends {this} by itself, {ends}", rotate)
     if old.fingerprint is None:
-        return _refused(record, f"nobody ever had the secret of {this}", rotate)
+        return _refused(record, f"keyform never had the secret of {this}", rotate)
     wanted = want.spec
     if want.expires_in is not None:  # each generation has an end of its own
         wanted = replace(wanted, expires_at=live.spec.expires_at)

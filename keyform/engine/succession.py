@@ -56,6 +56,8 @@ def succeed(
         ids = " and ".join(generation.id for generation in ending)
         verb = "is" if len(ending) == 1 else "are"
         reason += f"; {ids} {verb} revoked as soon as the new key is stored, used or not"
+    if old.secret_unseen:
+        reason += f"; keyform never had the secret of {old.id}, and has the new one"
     diff = (*diff, *kept_diff(want, record))
     live = found.live if found else None
     drift = live is not None and live.spec != old.spec

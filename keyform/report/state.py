@@ -76,7 +76,9 @@ def _lines(state: State) -> Iterator[Sequence[str]]:
                 generation.service,
                 generation.id,
                 instant(ends) if ends else "never",
-                ", ".join(map(str, generation.places)),
+                "never seen; the first rotation captures it"
+                if generation.secret_unseen
+                else ", ".join(map(str, generation.places)),
             )
 
 
@@ -102,11 +104,17 @@ def _generation(generation: Generation) -> list[tuple[str, object]]:
         ("created_at", instant(generation.created_at)),
         *spec_to_json(generation.spec).items(),
         ("secret", [_place(generation, place) for place in generation.places]),
-        ("fingerprint", generation.fingerprint or "unknown: the key was adopted"),
+        ("fingerprint", generation.fingerprint or _without(generation)),
     ]
     if generation.revoke_at:
         out.append(("revoke_at", instant(generation.revoke_at)))
     return out
+
+
+def _without(generation: Generation) -> str:
+    if generation.secret_unseen:
+        return "unknown: the key was adopted, and its first rotation captures its secret"
+    return "none: its secret was lost in an interrupted apply, and the next one rotates it"
 
 
 def _place(generation: Generation, place: Place) -> str:
