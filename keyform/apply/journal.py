@@ -67,12 +67,14 @@ class Intent:
 
 class JournalWriter:
     """Writes one section. Safe from several threads; every call is durable when it returns. ``open`` are
-    the markers of the section's intents that nothing has closed yet."""
+    the markers of the section's intents that nothing has closed yet, ``failed`` says that some call raised:
+    what it was to write may be in the journal, or not."""
 
     def __init__(self, journal: Journal, run: str) -> None:
         self._journal = journal
         self.run = run
         self.open: set[str] = set()
+        self.failed = False
 
     def begin(
         self,
@@ -154,7 +156,11 @@ class JournalWriter:
 
     def _write(self, *records: Mapping[str, Any]) -> None:
         lines = "".join(json.dumps(record, separators=(",", ":")) + "\n" for record in records)
-        self._journal.append(lines.encode())
+        try:
+            self._journal.append(lines.encode())
+        except StateError:
+            self.failed = True
+            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +188,10 @@ class Replay:
 
     sections: tuple[Section, ...] = ()
     open: tuple[Intent, ...] = ()
+
+    def section_of(self, run: str) -> Section:
+        """The section of a run; an empty one where it has none."""
+        return next((s for s in self.sections if s.run == run), Section(run, "", None))
 
     def half_copied(self) -> Unread:
         """Places that cannot be read and that a copy may have reached of which no event tells."""

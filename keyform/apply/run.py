@@ -227,7 +227,9 @@ def _recover(ws: Workspace, state: State, version: str | None, replay: Replay, o
     copied = dict(replay.half_copied())
     take_back_unread(ws, copied, dict.fromkeys(copied))
     if after != state:
-        state, version = _commit(ws, after, version, journal.run)
+        # By the section that came last, a later look knows that all of them are in the state.
+        run = journal.run if replay.open else replay.sections[-1].run
+        state, version = _commit(ws, after, version, run)
     if not resolved.waiting:
         ws.backend.journal.clear()
     waiting = Waiting(
@@ -270,12 +272,14 @@ def _carry_out(
     executor = Executor(ws, journal, state, sight.services, intents, seen)
     results = executor.run(todo, parallelism, on_event, stop, waiting)
     ws.backend.check_lock()  # whoever broke it goes on from the journal
-    if journal.open:
-        _settle(ws, journal, state, results, on_event)
-    if results.events or results.doubts or recovered.closed:
+    known = True
+    if journal.open or journal.failed:
+        known = _settle(ws, journal, state, results, on_event)
+    if known and (results.events or results.doubts or recovered.closed):
         after = fold(state, (event for _, event in results.events)).doubting(results.doubts)
         _commit(ws, after, recovered.version, journal.run if steps else state.run)
-    if steps and not journal.open and not waiting.services:
+    # A step whose record failed may have come about; the next apply looks at what the journal says of it.
+    if steps and not journal.open and not journal.failed and not waiting.services:
         ws.backend.journal.clear()
     ended = [event.service for _, event in results.events if event.kind == REVOKED]
     warn(still_working(sight.services, ended, ws.clock.now()), on_event)
@@ -290,22 +294,28 @@ def _carry_out(
     return outcome
 
 
-def _settle(ws: Workspace, journal: JournalWriter, state: State, results: Results, on_event: Report) -> None:
-    """Close the intents whose mint ended without an answer, as a recovery would. If that cannot be done
-    now, the journal keeps them for the next apply."""
+def _settle(ws: Workspace, journal: JournalWriter, state: State, results: Results, on_event: Report) -> bool:
+    """Close the intents whose mint ended without an answer, as a recovery would; what cannot be closed now is
+    the next apply's. A record whose write failed may be in the journal all the same, so what the run has come
+    to is read from there. False where that cannot be read: then the journal alone knows."""
+    known = False
+    resolved = Resolved()
     try:
-        replay = read_journal(ws.backend.journal, state)
-        after = fold(state, (event for _, event in results.events))
-        unsettled = tuple(i for i in replay.open if i.marker in journal.open) if replay else ()
+        replay = read_journal(ws.backend.journal, state) or Replay()
+        unsettled = tuple(intent for intent in replay.open if intent.marker in journal.open)
+        journal.open &= {intent.marker for intent in unsettled}
+        after = fold(state, (event for _, event in replay.section_of(journal.run).events))
         resolved = resolve(ws, journal, after, unsettled, in_run=True)
+        section = (read_journal(ws.backend.journal, state) or Replay()).section_of(journal.run)
+        results.events, results.doubts = [*section.events], [*section.doubts]
+        known = True
     except KeyformError as problem:
-        resolved = Resolved(problems=[problem])
-    results.events += resolved.events
-    results.doubts += resolved.doubts
+        resolved.problems.append(problem)
     tell_resolved(resolved, on_event)
     tell_of_doubts(resolved.doubts, state, on_event)
-    if journal.open:
+    if journal.open or not known:
         results.failed += _told_by(resolved.problems)
+    if journal.open:
         results.failed.append(
             error(
                 "unsettled",
@@ -313,6 +323,15 @@ def _settle(ws: Workspace, journal: JournalWriter, state: State, results: Result
                 "The journal knows of them: the next `keyform apply` settles them first.",
             )
         )
+    if not known:
+        results.failed.append(
+            error(
+                "unwritten",
+                "what this run did is in its journal, and was not written to the state",
+                "The journal could not be read back. The next `keyform apply` begins by putting it there.",
+            )
+        )
+    return known
 
 
 def _commit(ws: Workspace, state: State, version: str | None, run: str | None) -> tuple[State, str]:

@@ -301,11 +301,13 @@ class Matrix:
         shutil.rmtree(world.folder)
 
 
-def what_is_wrong_after_the_next_apply(world: World, when: str) -> list[str]:
+def what_is_wrong_after_the_next_apply(
+    world: World, when: str, unmanaged: frozenset[str] = UNMANAGED
+) -> list[str]:
     """The promises that do not hold then, in words."""
     outcome = world.apply()
     problems = [d.summary for d in outcome.failed]
-    found = inspect(world, UNMANAGED)
+    found = inspect(world, unmanaged)
     problems += [*found.stray, *found.lost, *found.doubled, *found.other]
     plan = world.plan()
     problems += [f"not at rest: {c.address} {c.action} {c.reason}" for c in plan.changes]
