@@ -8,11 +8,10 @@ each naming a function of the same signature as :func:`open_store` and :func:`op
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +107,8 @@ def load_config(
         variables=variables or {},
         var_files=var_files,
         profile_of=load_profile,
-        store_types=_types(_STORES, "keyform.stores"),
-        state_types=_types(_STATES, "keyform.states"),
+        store_types=_Types(_STORES, "keyform.stores"),
+        state_types=_Types(_STATES, "keyform.states"),
         service_types=known_types(),
         check_place=_place_check(folder),
         folder_of=_folder_of,
@@ -204,11 +203,29 @@ def store_whereabouts(type_name: str, options: Mapping[str, Any]) -> str:
     return " ".join([type_name, *said])
 
 
-def _types(built_in: Iterable[str], group: str) -> tuple[str, ...]:
-    return (*built_in, *(entry.name for entry in entry_points(group=group)))
+class _Types(Collection[str]):
+    """The built-in types and those of plug-ins. To know the plug-ins, every installed package is read, so
+    that is done only where a built-in name does not answer."""
+
+    def __init__(self, built_in: Collection[str], group: str) -> None:
+        self._built_in = built_in
+        self._group = group
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._built_in or name in tuple(self)
+
+    def __iter__(self) -> Iterator[str]:
+        from importlib.metadata import entry_points
+
+        return iter((*self._built_in, *(entry.name for entry in entry_points(group=self._group))))
+
+    def __len__(self) -> int:
+        return len(tuple(self))
 
 
 def _plugged(group: str, type_name: str) -> Callable[..., Any]:
+    from importlib.metadata import entry_points
+
     (entry,) = entry_points(group=group, name=type_name)
     plugged: Callable[..., Any] = entry.load()
     return plugged

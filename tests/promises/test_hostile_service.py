@@ -127,6 +127,7 @@ class Hostile(ThreadingHTTPServer):
 
 class Answering(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # an answer in one piece
     server: Hostile
 
     def _answer(self) -> None:
@@ -157,7 +158,7 @@ def hostile() -> Iterator[Callable[[dict[tuple[str, str], Said]], str]]:
 
     def start(replaced: dict[tuple[str, str], Said]) -> str:
         servers.append(Hostile(replaced))
-        threading.Thread(target=servers[-1].serve_forever, args=(0.01,), daemon=True).start()
+        threading.Thread(target=servers[-1].serve_forever, args=(0.005,), daemon=True).start()
         return f"http://127.0.0.1:{servers[-1].server_port}"
 
     yield start

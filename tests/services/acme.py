@@ -75,6 +75,8 @@ def acme_server() -> Iterator[tuple[str, Acme]]:
     acme = Acme()
 
     class Handler(BaseHTTPRequestHandler):
+        wbufsize = -1  # an answer in one piece
+
         def do_GET(self) -> None:
             content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             with acme.lock:
@@ -94,7 +96,7 @@ def acme_server() -> Iterator[tuple[str, Acme]]:
     for method in ("POST", "PUT", "DELETE"):
         setattr(Handler, f"do_{method}", Handler.do_GET)
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.005})
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}", acme

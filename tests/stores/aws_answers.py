@@ -44,6 +44,8 @@ def answering(answer: Callable[[str, dict[str, Any]], Answer]) -> Iterator[str]:
     over = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
+        wbufsize = -1  # an answer in one piece
+
         def do_POST(self) -> None:
             sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             operation = self.headers.get("X-Amz-Target", "AssumeRole").rpartition(".")[2]
@@ -69,7 +71,7 @@ def answering(answer: Callable[[str, dict[str, Any]], Answer]) -> Iterator[str]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.005,), daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"

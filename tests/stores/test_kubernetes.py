@@ -28,6 +28,8 @@ CANARY = Secret("sk_live_" + "must-not-appear")
 class Api(BaseHTTPRequestHandler):
     """Answers as told by ``server.answers``, one after the other, the last one for ever."""
 
+    wbufsize = -1  # an answer in one piece
+
     def _answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         answers: list[tuple[int, dict[str, Any]]] = self.server.answers  # type: ignore[attr-defined]
@@ -49,7 +51,7 @@ class Api(BaseHTTPRequestHandler):
 def api() -> Iterator[ThreadingHTTPServer]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Api) as server:
         server.seen = []  # type: ignore[attr-defined]
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.005,), daemon=True).start()
         yield server
         server.shutdown()
 

@@ -503,6 +503,8 @@ def token_review(pod: str) -> Iterator[str]:
     """A stand-in for the API server of Kubernetes: it knows the token ``pod`` and nothing else."""
 
     class Review(http.server.BaseHTTPRequestHandler):
+        wbufsize = -1  # an answer in one piece
+
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             good = asked["spec"]["token"] == pod
@@ -521,7 +523,7 @@ def token_review(pod: str) -> Iterator[str]:
             pass
 
     api = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Review)
-    thread = threading.Thread(target=api.serve_forever)
+    thread = threading.Thread(target=api.serve_forever, args=(0.005,))
     thread.start()
     try:
         yield f"http://127.0.0.1:{api.server_address[1]}"

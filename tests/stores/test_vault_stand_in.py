@@ -45,6 +45,7 @@ class StandIn:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # an answer in one piece
 
             def answer(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
@@ -72,7 +73,7 @@ class StandIn:
         server.daemon_threads = True
         if context:
             server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.005})
         thread.start()
         self.url = f"{'https' if context else 'http'}://127.0.0.1:{server.server_address[1]}"
 

@@ -141,7 +141,7 @@ class Wire(httpx.BaseTransport):
 def served(app: StandIn) -> Iterator[str]:
     """The stand-in at an address of this machine, while the block runs."""
     server = make_server("127.0.0.1", 0, app, _Threaded, _Quiet)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread = threading.Thread(target=server.serve_forever, args=(0.005,))
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"

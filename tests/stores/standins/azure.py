@@ -185,6 +185,7 @@ def check_tags(tags: dict[str, str]) -> None:
 
 class _Answering(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # an answer in one piece
     vault: Vault
 
     def log_message(self, format: str, *args: object) -> None:
@@ -255,6 +256,8 @@ def managed_identity(token: Callable[[], str | None]) -> Iterator[dict[str, str]
     tells of it. ``token`` None: it refuses."""
 
     class Identity(BaseHTTPRequestHandler):
+        wbufsize = -1  # an answer in one piece
+
         def log_message(self, format: str, *args: object) -> None:
             """Nothing is logged."""
 
@@ -280,7 +283,7 @@ def managed_identity(token: Callable[[], str | None]) -> Iterator[dict[str, str]
 @contextmanager
 def _served(server: ThreadingHTTPServer) -> Iterator[None]:
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.005,), daemon=True)
     thread.start()
     try:
         yield

@@ -256,6 +256,8 @@ def token_exchange(subject: str, token: str) -> Iterator[str]:
     identity federation."""
 
     class Exchange(BaseHTTPRequestHandler):
+        wbufsize = -1  # an answer in one piece
+
         def log_message(self, format: str, *args: object) -> None:
             """Nothing is logged."""
 
@@ -273,7 +275,7 @@ def token_exchange(subject: str, token: str) -> Iterator[str]:
             self.wfile.write(data)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Exchange)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread = threading.Thread(target=server.serve_forever, args=(0.005,))
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}/token"
