@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from keyform.model import Place, Secret
 from keyform.ports import Over, Store
 from keyform.schemas_location import schema_text
 from tests.cli.conftest import Keyform, Ran
+from tests.cli.forked import Forked
 from tests.world import World
 
 CANARY = "CaNaRy7xPq3Zk9Wm2Lr5Tt8Vb"
@@ -52,16 +52,19 @@ def _nothing_leaks(folder: Path, capsys: pytest.CaptureFixture[str]) -> Iterator
 
 def run(folder: Path, *argv: str, given: str | None = None, fds: tuple[int, ...] = ()) -> Ran:
     """A process of its own, with ``given`` on its standard input and no terminal."""
-    done = subprocess.run(
-        [sys.executable, "-m", "keyform", "-vv", "-C", str(folder), *argv],
-        input="" if given is None else given,
-        capture_output=True,
-        text=True,
-        pass_fds=fds,
-        timeout=120,
-    )
-    assert CANARY not in done.stdout + done.stderr
-    return Ran(done.returncode, done.stdout, done.stderr)
+    reader, writer = os.pipe()
+    os.write(writer, (given or "").encode())
+    os.close(writer)
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        streams = (reader, out.fileno(), err.fileno())
+        code = Forked(["-vv", "-C", str(folder), *argv], streams, pass_fds=fds).wait(120)
+        os.close(reader)
+        texts = []
+        for stream in (out, err):
+            stream.seek(0)
+            texts.append(stream.read().decode())
+    assert CANARY not in "".join(texts)
+    return Ran(code, *texts)
 
 
 def secret_of(folder: Path, address: str) -> str:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.forked import Forked
+
 PATIENCE = 60.0
 
 MANY = """\
@@ -35,16 +37,7 @@ class Terminal:
     def __init__(self, argv: list[str], env: dict[str, str], columns: int = 100) -> None:
         self._master, slave = pty.openpty()
         termios.tcsetwinsize(slave, (40, columns))
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "keyform", *argv],
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            env={**os.environ, "TERM": "xterm-256color", **env},
-            start_new_session=True,
-            # The terminal's own Ctrl-C goes to whoever has it as controlling terminal.
-            preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),
-        )
+        self.process = Forked(argv, (slave, slave, slave), {"TERM": "xterm-256color", **env})
         os.close(slave)
         self.shown = ""
 
@@ -68,8 +61,7 @@ class Terminal:
 
     def close(self) -> None:
         """Leave nothing running."""
-        if self.process.poll() is None:
-            self.process.kill()
+        self.process.kill()
         self.process.wait()
         os.close(self._master)
 
