@@ -11,8 +11,10 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.cli.forked import Forked
@@ -94,28 +96,39 @@ def start(folder: Path) -> Iterator[Start]:
         terminal.close()
 
 
+@dataclass(frozen=True)
+class Slow:
+    """A key service that takes a second for each create until it is told to hurry; what its users need in
+    their environment."""
+
+    endpoint: str
+    token: str
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"KEYFORM_TEST_TOKEN": self.token}
+
+    def script(self, *rules: dict[str, object]) -> None:
+        sent = {"Authorization": f"Bearer {self.token}"}
+        httpx.put(f"{self.endpoint}/_faults", json={"rules": rules}, headers=sent).raise_for_status()
+
+
 @pytest.fixture
-def slow(folder: Path, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Forty keys declared at a served service that allows eight requests at once and four a second."""
+def slow(folder: Path, tmp_path: Path) -> Iterator[Slow]:
+    """Forty keys declared at a slow service."""
     data = tmp_path / "service"
-    command = [
-        sys.executable,
-        "-m",
-        "keyform",
-        "serve",
-        "--port",
-        "0",
-        "--data",
-        str(data),
-        "--rate-limit",
-        "240/8",
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+    command = [sys.executable, "-m", "keyform", "serve", "--port", "0", "--data", str(data)]
+    with subprocess.Popen(
+        [*command, "--allow-faults"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
         assert server.stdout is not None
         endpoint = server.stdout.readline().strip()
         names = ", ".join(f"k{n:02}" for n in range(40))
         (folder / "keyform.yaml").write_text(MANY.format(endpoint=endpoint, names=names))
-        yield {"KEYFORM_TEST_TOKEN": (data / "root-token").read_text().strip()}
+        service = Slow(endpoint, (data / "root-token").read_text().strip())
+        create = {"method": "POST", "path": "/v1/keys$", "times": None}
+        service.script({"action": "latency", "seconds": 1, **create})
+        yield service
         server.terminate()
 
 
@@ -169,9 +182,9 @@ def test_colour_and_bar_on_a_terminal_only_when_wanted(start: Start) -> None:
 
 
 def test_a_bar_then_ctrl_c_finishes_what_is_in_flight_and_the_next_apply_the_rest(
-    start: Start, slow: dict[str, str]
+    start: Start, slow: Slow
 ) -> None:
-    running = start("apply", "--auto-approve", "--parallelism", "3", **slow)
+    running = start("apply", "--auto-approve", "--parallelism", "3", **slow.env)
     running.until(r"Applying .*[1-9][0-9]?/40")
     running.type("\x03")
     assert running.end() == 130
@@ -180,7 +193,7 @@ def test_a_bar_then_ctrl_c_finishes_what_is_in_flight_and_the_next_apply_the_res
     assert done
     assert int(done[1]) + int(done[2]) == 40
     assert int(done[2]) > 0
-    rest = start("plan", **slow)
+    rest = start("plan", **slow.env)
     assert rest.end() == 0
     assert f"{done[1]} unchanged" in rest.shown
     assert f"Plan: {done[2]} to create" in rest.shown
@@ -188,9 +201,9 @@ def test_a_bar_then_ctrl_c_finishes_what_is_in_flight_and_the_next_apply_the_res
 
 
 def test_a_second_ctrl_c_stops_at_once_and_the_next_apply_recovers(
-    start: Start, slow: dict[str, str]
+    start: Start, slow: Slow
 ) -> None:
-    running = start("apply", "--auto-approve", "--parallelism", "8", **slow)
+    running = start("apply", "--auto-approve", "--parallelism", "8", **slow.env)
     running.until(r"Applying .*[1-9][0-9]?/40")
     running.type("\x03")
     running.until("press Ctrl-C again")
@@ -199,9 +212,10 @@ def test_a_second_ctrl_c_stops_at_once_and_the_next_apply_recovers(
     assert "\x1b[?25h" in running.shown
     assert "Stopped at once." in running.shown
     assert "Apply incomplete" not in running.shown
-    after = start("apply", "--auto-approve", **slow)
+    slow.script()
+    after = start("apply", "--auto-approve", **slow.env)
     assert after.end() == 0, after.shown
     assert "ended without unlocking" in after.shown
-    settled = start("plan", "--detailed-exitcode", **slow)
+    settled = start("plan", "--detailed-exitcode", **slow.env)
     assert settled.end() == 0, settled.shown
     assert "does not manage" not in settled.shown
