@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-import time
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -55,32 +55,33 @@ class TestAzureKeyVault(StoreConformance):
             refuse(429, "Throttled", None, "Too many requests.")
 
         everything = frozenset(does for _, does in ROUTES)
+        over = threading.Event()
         vaults = {
-            "good": Vault(),
             "expired": Vault(fault=expired),
             "throttled": Vault(fault=throttled),
             "refused": Vault(denied=everything),
-            "slow": Vault(fault=lambda call: time.sleep(1)),
+            "slow": Vault(fault=lambda call: over.wait()),
         }
         files = certificate(tmp_path)
         with ExitStack() as servers:
-            urls = {what: servers.enter_context(key_vault(one, *files)) for what, one in vaults.items()}
+            url = servers.enter_context(key_vault(Vault(), *files))
+            servers.callback(over.set)
+            self.bad = lambda what: servers.enter_context(key_vault(vaults[what], *files))
             for name, value in servers.enter_context(managed_identity(lambda: "token-of-today")).items():
                 monkeypatch.setenv(name, value)
             monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(files[1]))
             monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-            self.urls = urls
-            yield lambda: open_at(urls["good"])
+            yield lambda: open_at(url)
 
     @pytest.fixture(autouse=True)
     def served(self, open_store: Callable[[], Store]) -> None:
-        """The vaults of the bad days are up."""
+        """What the bad days need as well is up."""
 
     def bad_days(self) -> Mapping[str, Callable[[], Store]]:
         return {
-            "unreachable": lambda: open_at(unreachable(), timeout=0.5),
-            "expired": lambda: open_at(self.urls["expired"], timeout=0.5),
-            "throttled": lambda: open_at(self.urls["throttled"], timeout=0.5),
-            "refused": lambda: open_at(self.urls["refused"]),
-            "slow": lambda: open_at(self.urls["slow"], timeout=0.3),
+            "unreachable": lambda: open_at(unreachable(), timeout=0.1),
+            "expired": lambda: open_at(self.bad("expired"), timeout=0.1),
+            "throttled": lambda: open_at(self.bad("throttled"), timeout=0.1),
+            "refused": lambda: open_at(self.bad("refused")),
+            "slow": lambda: open_at(self.bad("slow"), timeout=0.1),
         }

@@ -82,7 +82,7 @@ class TestDopplerStore(StoreConformance):
     def bad_days(self) -> Mapping[str, Callable[[], Store]]:
         def at(address: str) -> Callable[[], Store]:
             token, fast = Secret("dp.sa.good"), lambda _: None
-            return lambda: DopplerStore("dp", address, token, "payments", "prd", timeout=0.2, sleep=fast)
+            return lambda: DopplerStore("dp", address, token, "payments", "prd", timeout=0.05, sleep=fast)
 
         return {
             "unreachable": at(nobody()),

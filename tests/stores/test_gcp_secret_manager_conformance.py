@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import socket
-import time
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -48,32 +49,30 @@ class TestGoogleSecretManager(StoreConformance):
 
     @pytest.fixture
     def open_store(self) -> Iterator[Callable[[], Store]]:
-        with secret_manager(SecretManager()) as address:
-            self.address = address
+        with ExitStack() as self.servers:
+            address = self.servers.enter_context(secret_manager(SecretManager()))
             yield lambda: open_at(address)
 
     @pytest.fixture(autouse=True)
-    def served(self) -> Iterator[None]:
+    def served(self, open_store: Callable[[], Store]) -> None:
+        """What the bad days need as well is up."""
+
+    def bad_days(self) -> Mapping[str, Callable[[], Store]]:
         def expired(method: str) -> None:
             refuse("UNAUTHENTICATED", "Request had invalid authentication credentials.")
 
         def throttled(method: str) -> None:
             refuse("RESOURCE_EXHAUSTED", "Quota exceeded for quota metric 'Access requests'.")
 
-        everything = frozenset(REQUESTS)
-        with (
-            secret_manager(SecretManager(fault=expired)) as self.expired,
-            secret_manager(SecretManager(fault=throttled)) as self.throttled,
-            secret_manager(SecretManager(denied=everything)) as self.denied,
-            secret_manager(SecretManager(fault=lambda method: time.sleep(1))) as self.slow,
-        ):
-            yield
+        def bad(**options: Any) -> str:
+            return self.servers.enter_context(secret_manager(SecretManager(**options)))
 
-    def bad_days(self) -> Mapping[str, Callable[[], Store]]:
+        over = threading.Event()
+        self.servers.callback(over.set)
         return {
-            "unreachable": lambda: open_at(unreachable(), timeout=0.5),
-            "expired": lambda: open_at(self.expired),
-            "refused": lambda: open_at(self.denied),
-            "throttled": lambda: open_at(self.throttled, timeout=0.5),
-            "slow": lambda: open_at(self.slow, timeout=0.3),
+            "unreachable": lambda: open_at(unreachable(), timeout=0.1),
+            "expired": lambda: open_at(bad(fault=expired)),
+            "refused": lambda: open_at(bad(denied=frozenset(REQUESTS))),
+            "throttled": lambda: open_at(bad(fault=throttled), timeout=0.1),
+            "slow": lambda: open_at(bad(fault=lambda method: over.wait()), timeout=0.1),
         }

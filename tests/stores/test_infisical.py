@@ -84,7 +84,7 @@ class TestInfisicalStore(StoreConformance):
 
     def bad_days(self) -> Mapping[str, Callable[[], Store]]:
         def at(address: str) -> Callable[[], Store]:
-            rest = rest_to("inf", address, timeout=0.2, sleep=lambda _: None)
+            rest = rest_to("inf", address, timeout=0.05, sleep=lambda _: None)
             who = UniversalAuth(rest, "keyform", Secret("good-client-secret"))
             return lambda: InfisicalStore("inf", rest, who, PROJECT, "prod")
 

@@ -67,7 +67,7 @@ class TestOnePasswordStore(StoreConformance):
     def bad_days(self) -> Mapping[str, Callable[[], Store]]:
         def at(address: str) -> Callable[[], Store]:
             token = Secret("good-token")
-            return lambda: OnePasswordStore("op", address, token, VAULT, timeout=0.2, sleep=lambda _: None)
+            return lambda: OnePasswordStore("op", address, token, VAULT, timeout=0.05, sleep=lambda _: None)
 
         return {
             "unreachable": at(nobody()),

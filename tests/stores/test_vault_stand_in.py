@@ -8,6 +8,7 @@ import ipaddress
 import json
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,6 +84,14 @@ class StandIn:
             server.server_close()
 
         return stop
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that the client would have made."""
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    return pauses
 
 
 @pytest.fixture
@@ -249,7 +258,12 @@ NO_LEADER = {"errors": ["local node not active but active cluster node not found
     ids=lambda value: "" if isinstance(value, dict | tuple) else value,
 )
 def test_each_trouble_is_told_apart(
-    start: Callable[..., StandIn], tmp_path: Path, answer: Answer, health: dict[str, Any], said: str
+    start: Callable[..., StandIn],
+    no_waiting: list[float],
+    tmp_path: Path,
+    answer: Answer,
+    health: dict[str, Any],
+    said: str,
 ) -> None:
     server = start({"secret/data/prod/checkout": answer, "sys/health": (200, health)})
     store = opened(server, tmp_path)
@@ -258,12 +272,15 @@ def test_each_trouble_is_told_apart(
     assert said in message
 
 
-def test_a_moment_of_trouble_is_waited_out(start: Callable[..., StandIn], tmp_path: Path) -> None:
+def test_a_moment_of_trouble_is_waited_out(
+    start: Callable[..., StandIn], no_waiting: list[float], tmp_path: Path
+) -> None:
     troubles = [(429, {"errors": []}), (502, "<html>"), (412, {"errors": []})]
     written = (200, {"data": {"version": 1}})
     server = start({"secret/data/prod/checkout": lambda: troubles.pop() if troubles else written})
     assert put(opened(server, tmp_path))() == "1"
     assert not troubles
+    assert sum(no_waiting) > 1, "each time a little longer"
 
 
 def test_nothing_waits_for_ever(start: Callable[..., StandIn], tmp_path: Path) -> None:
