@@ -200,9 +200,7 @@ def test_a_bar_then_ctrl_c_finishes_what_is_in_flight_and_the_next_apply_the_res
     assert "interrupted" not in rest.shown
 
 
-def test_a_second_ctrl_c_stops_at_once_and_the_next_apply_recovers(
-    start: Start, slow: Slow
-) -> None:
+def test_a_second_ctrl_c_stops_at_once_and_the_next_apply_recovers(start: Start, slow: Slow) -> None:
     running = start("apply", "--auto-approve", "--parallelism", "8", **slow.env)
     running.until(r"Applying .*[1-9][0-9]?/40")
     running.type("\x03")
