@@ -25,7 +25,7 @@ Keyform = Callable[..., Ran]
 
 @pytest.fixture(autouse=True)
 def _plain_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NO_COLOR", "CI", "KEYFORM_TRACEBACK"):
+    for name in ("NO_COLOR", "CI", "KEYFORM_TRACEBACK", "COLUMNS", "LINES"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home" / ".config"))
