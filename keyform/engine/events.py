@@ -184,7 +184,7 @@ def _fold_one(keys: dict[str, KeyRecord], projects: dict[str, ProjectRecord], ev
             elif record and not again:
                 record = record.remembering(record.current)
             if event.now:
-                deposed = tuple(replace(g, revoke_at=_sooner(g, event), revoke_now=True) for g in deposed)
+                deposed = tuple(_at_once(generation, event) for generation in deposed)
             past = record.past if record else ()
             keys[event.address] = _with_terms(
                 KeyRecord(event.address, event.generation, deposed, past=past), event.terms or Terms()
@@ -239,9 +239,13 @@ def _promoted(record: KeyRecord, event: Event) -> KeyRecord:
     return replace(record, current=back, deposed=(*others, newer), rolled_back_at=event.at)
 
 
-def _sooner(deposed: Generation, event: Event) -> datetime | None:
+def _at_once(deposed: Generation, event: Event) -> Generation:
+    """One that is to end now; except where its service, which revokes none, ends it by itself later."""
+    waits = event.revoke_at is not None and event.at is not None and event.revoke_at > event.at
+    if waits and deposed.service == event.service:
+        return deposed
     moments = [moment for moment in (deposed.revoke_at, event.at) if moment is not None]
-    return min(moments, default=None)
+    return replace(deposed, revoke_at=min(moments, default=None), revoke_now=True)
 
 
 def _with_terms(record: KeyRecord, terms: Terms | None) -> KeyRecord:

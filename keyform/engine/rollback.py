@@ -79,6 +79,13 @@ def target(
     for old in reversed(record.deposed):
         view = services.get(old.service)
         found = presence(view, old, now) if view is not None else None
+        if view is not None and not view.profile.revokes:
+            ends = f", {instant(old.revoke_at)}" if old.revoke_at else ""
+            return _refused(
+                record,
+                f"{view.profile.title} ends generation {old.number} by itself{ends}, and nothing prolongs it",
+                f"`keyform rotate {want.address}` makes a new key.",
+            )
         if view is None or found is None:
             dead.append(f"generation {old.number} is at {old.service}, which is no longer declared")
         elif not found.known:
@@ -117,9 +124,6 @@ def _unfit(
     if old.revoke_at is None or old.revoke_at <= now:
         over = f", {instant(old.revoke_at)}" if old.revoke_at else ""
         return _refused(record, f"the overlap of {this} is over{over}", rotate)
-    if not view.profile.revokes:
-        ends = instant(old.revoke_at)
-        return _refused(record, f"{view.profile.title} ends {this} by itself, {ends}", rotate)
     if old.fingerprint is None:
         return _refused(record, f"keyform never had the secret of {this}", rotate)
     wanted = want.spec

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import shutil
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,9 @@ from keyform.engine.sight import Options
 from keyform.errors import PlanError, StoreError
 from keyform.model import Secret
 from tests.apply.outside import crash, declare, die, journal_is_empty, nth, refuse, requests, stores
+from tests.conftest import Figures
+from tests.promises.matrix import Steps, in_child, wrapping
+from tests.promises.matrix import die as kill
 from tests.world import World, inspect
 
 ASK = Options(rotate=("keys.a",), rotate_reason="drill")
@@ -131,6 +137,39 @@ def test_killed_before_it_is_stored_the_old_one_works_and_a_later_apply_does_not
     assert not inspect(applied)
     assert secret_of(applied) == old
     assert [g.number for g in applied.state().keys["keys.a"].generations()] == [1]
+
+
+def test_a_crash_at_any_point_of_one_for_now_leaves_no_old_key_once_the_new_one_is_stored(
+    applied: World, tmp_path: Path, figures: Figures
+) -> None:
+    """Whoever leaked it: either nothing has happened, or every old generation is gone by the next apply."""
+    applied.apply(ASK)
+    use(applied, secret_of(applied))
+    points, rotated = 0, 0
+    for at in itertools.count(1):
+        for after in (False, True):
+            folder = shutil.copytree(applied.folder, tmp_path / f"copy-{at}-{after}", ignore=_copies)
+            world = World(folder, applied.clock)
+            steps = wrapping(Steps(at, after, kill))
+            code = in_child(lambda world=world, steps=steps: world.apply(NOW, wrap=steps))
+            if code == 0:
+                figures("rotation for now, crash points", f"{points} points, {rotated} rotated")
+                assert 0 < rotated < points
+                return
+            assert code == 77
+            points += 1
+            stored = secret_of(world)
+            assert any(world.works(stored, key) for key in world.live().values()), "zero working keys"
+            assert not world.apply().failed
+            numbers = [g.number for g in world.state().keys["keys.a"].generations()]
+            assert numbers in ([1, 2], [3]), (at, after)
+            assert not inspect(world), (at, after)
+            assert world.plan().changes == (), (at, after)
+            rotated += numbers == [3]
+
+
+def _copies(folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if name.startswith("copy-")]
 
 
 def test_a_store_that_fails_revokes_nothing(applied: World) -> None:

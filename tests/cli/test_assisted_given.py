@@ -101,6 +101,21 @@ def test_what_waits_of_a_destroy_is_not_said_to_be_applied(folder: Path) -> None
     assert "keyform apply" not in advice and "next apply" not in advice
 
 
+def test_a_rotation_that_is_asked_for_is_a_checklist_and_takes_the_new_secret(folder: Path) -> None:
+    given = f"ingest\t{INGEST}\nprojects.web\tdone\nkeys.snippet\t{SNIPPET}\n"
+    assert run(folder, "apply", "--auto-approve", "--secrets-from", "-", given=given).code == 0
+    alone = run(folder, "rotate", "ingest", "--now", "--auto-approve")
+    assert (alone.code, secret_of(folder, "keys.ingest")) == (1, INGEST)
+    assert "the next `keyform rotate` goes on with the rest" in alone.err
+    new = f"rev_mk_tenant1_{CANARY}C4Xy"
+    answers = f"ingest\t{new}\nkeys.ingest\tdone\n"
+    ran = run(folder, "rotate", "ingest", "--now", "--auto-approve", "--secrets-from", "-", given=answers)
+    assert ran.code == 0, ran.err
+    assert secret_of(folder, "keys.ingest") == new
+    assert len(World(folder).state().keys["keys.ingest"].generations()) == 1
+    assert run(folder, "plan", "--detailed-exitcode").code == 0
+
+
 def test_json_events_of_what_waits(folder: Path) -> None:
     ran = run(folder, "apply", "--auto-approve", "--format", "json")
     events = [json.loads(line) for line in ran.out.splitlines()]

@@ -12,6 +12,7 @@ import pytest
 
 from keyform.apply import Wrapping
 from keyform.cli.main import run
+from keyform.engine.sight import Options
 from keyform.model import Place, Secret
 from keyform.ports import ANYTHING, Over, Store
 from keyform.reference.dialects.climeter import CATALOGUE
@@ -133,6 +134,19 @@ def test_an_overlap_leaves_the_old_key_beside_the_new_one(rules: Callable[..., R
     it.clock.move(days=1)
     it.apply(body)
     assert it.vendor.call("GET", "/v1/tools", key=old.reveal()).status_code == 401
+
+
+def test_asked_for_now_nothing_but_the_new_key_works(rules: Callable[..., Rules]) -> None:
+    it = rules("climeter")
+    it.apply(key("scopes: ['tools:read'], rotation: {every: 30d, overlap: 1d}"))
+    secrets = [it.world.stored("keys.k")]
+    for now in (False, True):
+        options = Options(rotate=("keys.k",), rotate_now=now)
+        assert not it.world.apply(options).failed
+        secrets.append(it.world.stored("keys.k"))
+    answers = [it.vendor.call("GET", "/v1/tools", key=s.reveal()).status_code for s in secrets if s]
+    assert answers == [401, 401, 200]
+    assert it.world.plan().changes == ()
 
 
 def test_a_scope_that_a_key_lacks_is_a_403_and_a_foreign_token_a_401(rules: Callable[..., Rules]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -183,6 +184,38 @@ def test_a_rotation_that_is_due_goes_by_rotate_with_grace(rules: Callable[..., R
     assert it.world.state().keys["keys.back"].deposed == ()
     assert works(it, stored(it, "keys.back"))
     assert it.plan(declared).empty
+
+
+def test_asked_for_now_the_old_key_lives_for_the_hour_that_revkeen_gives_and_no_longer(
+    rules: Callable[..., Rules],
+) -> None:
+    it = rules("revkeen-cart")
+    declared = "keys:\n" + PUBLISHABLE + key("kind: secret, rotation: {every: 30d, overlap: 3d}", "back")
+    it.apply(declared)
+    first = stored(it, "keys.back")
+    assert not it.world.apply(Options(rotate=("keys.back",))).failed
+    second = stored(it, "keys.back")
+    plan = it.world.plan(Options(rotate=("keys.back",), rotate_now=True))
+    (change,) = plan.changes
+    assert "lives on for 1h beside the new key, the least that RevKeen" in change.reason
+    assert not it.world.apply(plan=load_plan(dump_plan(plan), "p")).failed
+    kept = [g.revoke_at for g in it.world.state().keys["keys.back"].deposed]
+    assert kept == [it.clock.now() + timedelta(days=3), it.clock.now() + timedelta(hours=1)]
+    assert it.plan(declared).empty
+    assert (works(it, first), works(it, second)) == (True, True)
+    it.clock.move(hours=1, seconds=1)
+    assert not works(it, second)
+    assert [c.action for c in it.apply(declared).plan.changes] == ["forget"]
+    assert works(it, stored(it, "keys.back"))
+
+
+def test_what_revkeen_ends_by_itself_is_not_rolled_back_to(rules: Callable[..., Rules]) -> None:
+    it = rules("revkeen-cart")
+    it.apply("keys:\n" + key("kind: secret, rotation: {every: 30d, overlap: 3d}", "back"))
+    it.world.apply(Options(rotate=("keys.back",)))
+    plan = it.world.plan(Options(rollback=("keys.back",)))
+    (told,) = (d for d in plan.diagnostics if d.severity == "error")
+    assert (told.code, "ends generation 1 by itself" in told.summary) == ("no-rollback", True)
 
 
 def test_without_an_overlap_the_old_key_still_lives_for_an_hour(rules: Callable[..., Rules]) -> None:
