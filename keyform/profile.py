@@ -93,12 +93,14 @@ class PowerRule:
 @dataclass(frozen=True, slots=True)
 class ExpiryRule:
     """``settable`` False: keys take no expiry. ``windows``: the only spans to choose from (empty: any).
-    ``never`` False: a key has to end. ``latest``: no key ends after it."""
+    ``never`` False: a key has to end. ``latest``: no key ends after it. ``rounding``: how coarsely the
+    service keeps an end."""
 
     settable: bool = True
     windows: tuple[timedelta, ...] = ()
     never: bool = True
     latest: datetime | None = None
+    rounding: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)

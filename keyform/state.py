@@ -33,7 +33,7 @@ class Generation:
     when adopted. ``leftovers`` are places that the secret has moved away from and that may hold it still.
     ``versions`` are what the stores called the writes of it, where they number writes at all. A deposed one
     was replaced at ``replaced_at`` (None in older states); with ``revoke_now`` it ends whether it is used or
-    not.
+    not. ``spec`` is what was asked for; ``otherwise`` names the fields that the service granted otherwise.
     """
 
     number: int
@@ -49,6 +49,7 @@ class Generation:
     versions: Versions = ()
     replaced_at: datetime | None = None
     revoke_now: bool = False
+    otherwise: tuple[str, ...] = ()
 
     @property
     def secret_lost(self) -> bool:
@@ -211,6 +212,8 @@ def generation_to_json(generation: Generation) -> dict[str, Any]:
         out["replaced_at"] = instant(generation.replaced_at)
     if generation.revoke_now:
         out["revoke_now"] = True
+    if generation.otherwise:
+        out["granted_otherwise"] = list(generation.otherwise)
     if generation.leftovers:
         out["leftovers"] = stored_to_json(generation.leftovers, generation.versions)
     return out
@@ -232,6 +235,7 @@ def generation_from_json(data: Mapping[str, Any]) -> Generation:
         versions_from_json((*data["secret"], *data.get("leftovers", ()))),
         parse_instant(replaced_at) if replaced_at else None,
         data.get("revoke_now", False),
+        tuple(data.get("granted_otherwise", ())),
     )
 
 

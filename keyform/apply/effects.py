@@ -8,7 +8,7 @@ from dataclasses import replace
 from keyform.apply.assist import turn
 from keyform.apply.erase import erase_secret, twins
 from keyform.apply.journal import Intent, JournalWriter
-from keyform.apply.mint import Owned, granted_otherwise, mint
+from keyform.apply.mint import NO_SKEW, Owned, mint
 from keyform.apply.places import copy_secret, labels_of
 from keyform.apply.promote import promote
 from keyform.apply.seen import Seen, empty_of, unread_of, written_by
@@ -17,6 +17,7 @@ from keyform.diagnostics import Diagnostic, warning
 from keyform.engine import events as ev
 from keyform.engine import plan as pl
 from keyform.engine.events import Event
+from keyform.engine.granted import about_granted, otherwise, recorded
 from keyform.engine.plan import Step
 from keyform.engine.sight import ServiceView, with_balance_of
 from keyform.errors import KeyformError, StoreError
@@ -168,13 +169,12 @@ class Effects:
             raise KeyformError(f"{step.address}: the plan's update step has no spec", "Plan again.")
         service = self._ws.service(step.service or "")
         shown = service.update(live, step.spec, frozenset(step.fields))
-        # Where other scopes were granted, what the service shows from now on is drift.
-        after = with_balance_of(step.spec, replace(shown.spec, scopes=step.spec.scopes))
-        hidden = service.profile.fields_unseen
-        if hidden:
-            after = replace(after, **{name: getattr(step.spec, name) for name in hidden})
-        event = Event(ev.UPDATED, step.address, spec=after, terms=step.terms)
-        return event, granted_otherwise(service, step, shown)
+        profile, now = service.profile, self._ws.clock.now()
+        differing = otherwise(profile, step.spec, shown.spec, now, now + (service.clock_skew() or NO_SKEW))
+        after = recorded(step.spec, shown.spec, profile, differing)
+        event = Event(ev.UPDATED, step.address, spec=after, terms=step.terms, otherwise=differing)
+        told = about_granted(step.address, service.name, step.spec, shown.spec, profile, differing)
+        return event, tuple(told)
 
     def _live(self, step: Step) -> LiveKey:
         """The key as the listing that the plan was checked against shows it, its credits as recorded."""

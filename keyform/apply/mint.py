@@ -10,25 +10,27 @@ import threading
 import uuid
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from keyform.apply.assist import undoing
 from keyform.apply.journal import Intent, JournalWriter, Receipt, Sent
 from keyform.apply.places import Written, known_versions, labels_of, put_secret, take_back
 from keyform.apply.seen import Seen, unread_of
 from keyform.apply.workspace import Workspace
-from keyform.diagnostics import Diagnostic, error, warning
+from keyform.diagnostics import Diagnostic, error
 from keyform.encoding import spec_from_json, spec_to_json
 from keyform.engine.events import MINTED, Event
+from keyform.engine.granted import TOLERANCE, about_granted, another_key, otherwise, recorded
 from keyform.engine.plan import Step
-from keyform.engine.sight import with_balance_of
 from keyform.errors import AnswerLost, KeyformError, Pending, ServiceError
+from keyform.key_text import misfit
 from keyform.masking import gives_away, mask_diagnostics, mask_error
 from keyform.model import KeySpec, LiveKey, Secret, fingerprint, ownership_label
 from keyform.ports import Minted, Service
 from keyform.state import Generation, Versions
 
 MINT_ATTEMPTS = 3
+NO_SKEW = timedelta(0)
 
 
 class Owned:
@@ -71,10 +73,11 @@ def mint(
                 f"{step.address}: {service.name} shows the new secret among what anybody may read",
                 "Nothing of that answer was kept. Tell whoever runs the service.",
             )
+        _check_minted(service, step.address, intent.sent, key, secret)
         receipt = Receipt(
             key.id,
             key.spec,
-            key.created_at or ws.clock.now(),
+            _born(ws, service, key),
             fingerprint(secret),
             unread_of(ws, step.places, seen),
         )
@@ -89,7 +92,7 @@ def mint(
         raise _undo(ws, journal, intent, key, secret, seen, written, problem) from problem
     event = minted_event(ws, intent, receipt, known_versions(written))
     journal.event(intent.index, event, intent.marker)
-    return event, granted_otherwise(service, step, key)
+    return event, told_of(service, event, intent.sent, key.spec)
 
 
 def create(service: Service, step: Step, spec: KeySpec, label: str, owned: Owned) -> Minted:
@@ -120,12 +123,12 @@ def create(service: Service, step: Step, spec: KeySpec, label: str, owned: Owned
 def minted_event(ws: Workspace, intent: Intent, receipt: Receipt, versions: Versions) -> Event:
     """The event of a mint that came through, made in the same way by an apply and by a recovery."""
     step = intent.step
-    hidden = ws.service(step.service or "").profile.fields_unseen
+    profile = ws.service(step.service or "").profile
     spec = receipt.spec
-    if intent.sent is not None:
-        # Where other scopes were granted, what the service shows from now on is drift.
-        asked = {name: getattr(intent.sent.spec, name) for name in hidden | {"scopes"}}
-        spec = with_balance_of(intent.sent.spec, replace(spec, **asked))
+    differing: tuple[str, ...] = ()
+    if (sent := intent.sent) is not None:
+        differing = otherwise(profile, sent.spec, spec, sent.at, receipt.created_at)
+        spec = recorded(sent.spec, spec, profile, differing)
     generation = Generation(
         step.generation or 1,
         step.service or "",
@@ -136,6 +139,7 @@ def minted_event(ws: Workspace, intent: Intent, receipt: Receipt, versions: Vers
         receipt.fingerprint,
         intent.marker,
         versions=versions,
+        otherwise=differing,
     )
     now = ws.clock.now()
     return Event(
@@ -196,6 +200,34 @@ def _asked(ws: Workspace, step: Step) -> KeySpec:
     if step.terms and step.terms.expires_in is not None:
         spec = replace(spec, expires_at=ws.clock.now() + step.terms.expires_in)
     return spec_from_json(spec_to_json(spec))
+
+
+def _born(ws: Workspace, service: Service, key: LiveKey) -> datetime:
+    """When the key was made, by the service's clock."""
+    skew = service.clock_skew() or NO_SKEW
+    return key.created_at or ws.clock.now() + (skew if abs(skew) > TOLERANCE else NO_SKEW)
+
+
+def _check_minted(service: Service, address: str, sent: Sent | None, key: LiveKey, secret: Secret) -> None:
+    """Refuse a key that is not of the kind that was asked for, before it can take another's place."""
+    if sent is None:
+        return
+    if (other := another_key(address, service.name, sent.spec, key.spec, service.profile)) is not None:
+        raise ServiceError(other)
+    if wrong := misfit(service.profile, sent.spec, secret):
+        raise ServiceError(
+            f"{address}: the secret that {service.name} gave for {key.id} is not one of such a key: {wrong}",
+            "It was stored nowhere. Ask whoever runs the service; where the profile is yours, check "
+            "`create.secret`, and the `prefix` and `key_format` of the kind.",
+        )
+
+
+def told_of(service: Service, event: Event, sent: Sent | None, shown: KeySpec) -> tuple[Diagnostic, ...]:
+    """Warnings about what a mint was granted otherwise, ``shown``, than was asked for."""
+    if event.generation is None or sent is None:
+        return ()
+    differing = event.generation.otherwise
+    return tuple(about_granted(event.address, service.name, sent.spec, shown, service.profile, differing))
 
 
 def _prove(service: Service, secret: Secret, key: LiveKey) -> None:
@@ -285,18 +317,3 @@ def _undo(
             left += failure.diagnostics
     # A store or a service may have quoted what it was given.
     return KeyformError(mask_diagnostics((*cause, *left), (secret, *before)))
-
-
-def granted_otherwise(service: Service, step: Step, key: LiveKey) -> tuple[Diagnostic, ...]:
-    """Some services silently grant something else than was asked for; say so. ``key`` as it is shown."""
-    if step.spec is None or "scopes" not in service.profile.shown or key.spec.scopes == step.spec.scopes:
-        return ()
-    return (
-        warning(
-            "granted-otherwise",
-            f"{step.address}: {service.name} granted the scopes [{', '.join(key.spec.scopes)}] where "
-            f"[{', '.join(step.spec.scopes)}] were asked for",
-            "Check what the credential may grant; the next plan shows the difference.",
-            address=step.address,
-        ),
-    )

@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from keyform.apply.assist import settle_unseen, undoing
 from keyform.apply.journal import Intent, JournalWriter, Receipt
-from keyform.apply.mint import Owned, create, minted_event
+from keyform.apply.mint import NO_SKEW, Owned, create, minted_event, told_of
 from keyform.apply.places import Written, finish_secret, labels_of, take_back, value_at
 from keyform.apply.promote import finish_promotion
 from keyform.apply.read import view_services, whereabouts
@@ -39,7 +39,6 @@ from keyform.ports import ANSWER_TIMEOUT, ANYTHING, Service
 from keyform.profile import ASSISTED
 from keyform.state import State, Versions
 
-NO_SKEW = timedelta(0)
 EARLIEST, LATEST = timedelta(minutes=-1), timedelta(minutes=30)
 """When a key may be made, counted from when its request was written down: clocks differ a little, and a
 request may be held back by rate limits. It is what tells whose a key is that carries no label."""
@@ -216,6 +215,7 @@ class _Recovery:
         self.resolved.events.append((intent.index, event))
         also = f", and revoked {', '.join(others)}, which carried the same label" if others else ""
         self._tell(intent, f"kept {kept.key_id}, which the interrupted apply minted and stored{also}")
+        self.resolved.notes += told_of(service, event, intent.sent, kept.spec)
 
     def _keep_without_secret(self, intent: Intent, key: LiveKey) -> None:
         """Own a key that cannot be revoked and whose secret is lost; the plan that follows rotates it."""

@@ -120,7 +120,7 @@ def _plan_known(
         return Verdict(_anew(want, record, services, told, asked))
     if not found.known:
         return UNCHANGED if asked is None else Verdict(None, (_unseen(want, current.id, view),))
-    wanted, too_short = resolve_expiry(want, record, now)
+    wanted, too_short = resolve_expiry(want, record, found.live.spec.expires_at, view.profile, now)
     if found.expired or too_short:
         ends = found.live.spec.expires_at
         when = f" on {instant(ends)}" if ends else ""
@@ -130,7 +130,8 @@ def _plan_known(
     if amiss.problem is not None:
         return Verdict(None, (amiss.problem,))
     # Somebody switched a disabled key off; a new one that came about by itself would undo that.
-    due = None if found.disabled else amiss.rotate or _due(want, record, found.live, now, holders)
+    either = (found.live.spec.expires_at, wanted.expires_at)
+    due = None if found.disabled else amiss.rotate or _due(want, record, either, now, holders)
     changed = changed_fields(found.live.spec, wanted)
     fixed = changed - view.profile.mutable
     if fixed or due or asked:
@@ -192,9 +193,13 @@ def _unseen(want: DesiredKey, key_id: str, view: ServiceView) -> Diagnostic:
 
 
 def _due(
-    want: DesiredKey, record: KeyRecord, live: LiveKey, now: datetime, holders: Mapping[Place, str]
+    want: DesiredKey,
+    record: KeyRecord,
+    ends: tuple[datetime | None, ...],
+    now: datetime,
+    holders: Mapping[Place, str],
 ) -> str | None:
-    return no_longer_stored(want, record.current, holders) or rotation_due(want, record, live, now)
+    return no_longer_stored(want, record.current, holders) or rotation_due(want, record, ends, now)
 
 
 def _in_place(

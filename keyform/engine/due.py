@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from operator import itemgetter
 
 from keyform.engine.diff import duration_diff, sentence
-from keyform.model import DesiredKey, KeySpec, LiveKey, Place, Rotation, format_duration, instant
+from keyform.engine.granted import same_end
+from keyform.model import DesiredKey, KeySpec, Place, Rotation, format_duration, instant
+from keyform.profile import Profile
 from keyform.state import Generation, KeyRecord
 
+_LONGER = timedelta(days=1)
+"""By how much the life that a key has left may be longer than its span: clocks differ, and by no more."""
 
-def resolve_expiry(want: DesiredKey, record: KeyRecord, now: datetime) -> tuple[KeySpec, str | None]:
-    """The declared spec with the moment its expiry means for this generation; and, where that moment
-    has passed already, why a new generation is due."""
+
+def resolve_expiry(
+    want: DesiredKey, record: KeyRecord, shown: datetime | None, profile: Profile, now: datetime
+) -> tuple[KeySpec, str | None]:
+    """The declared spec with the moment its expiry means for this generation, as its service has ``shown`` it
+    if that is the same; and, where that moment has passed already, why a new generation is due."""
     if want.expires_in is None:
-        return want.spec, None
+        same = same_end(shown, want.spec.expires_at, profile)
+        return (replace(want.spec, expires_at=shown) if same else want.spec), None
+    counted = record.current.created_at + want.expires_in
     if want.expires_in == record.expires_in:
         ends = record.current.spec.expires_at
-        return (want.spec if ends is None else replace(want.spec, expires_at=ends)), None
-    ends = record.current.created_at + want.expires_in
+        if ends is None or ends - now > want.expires_in + _LONGER:
+            ends = counted  # the service granted what is recorded, and nobody asked for it
+        if same_end(shown, ends, profile, counted):
+            return replace(want.spec, expires_at=shown), None
+        # An end that is over by now would be one of a key that works.
+        over = f"{record.current.id} was to expire on {instant(ends)}" if ends <= now else None
+        return replace(want.spec, expires_at=ends), over
+    ends = shown if shown is not None and same_end(shown, counted, profile) else counted
     if ends > now:
         return replace(want.spec, expires_at=ends), None
     span = duration_diff("expires_in", record.expires_in, want.expires_in)
@@ -70,8 +85,11 @@ def next_rotation(
     return max(first[0], held_back_until(policy, rolled_back, ends)), first[1]
 
 
-def rotation_due(want: DesiredKey, record: KeyRecord, live: LiveKey, now: datetime) -> str | None:
-    """Why a new generation is due by the key's `rotation`, or None."""
-    born, ends = record.current.created_at, live.spec.expires_at
-    due = next_rotation(want.rotation, born, ends, record.rolled_back_at)
+def rotation_due(
+    want: DesiredKey, record: KeyRecord, ends: Iterable[datetime | None], now: datetime
+) -> str | None:
+    """Why a new generation is due by the key's `rotation`, or None. ``ends``: when it ends, as is shown and
+    as is meant; the first counts."""
+    first = min((end for end in ends if end is not None), default=None)
+    due = next_rotation(want.rotation, record.current.created_at, first, record.rolled_back_at)
     return f"rotation is due: {due[1]}" if due is not None and due[0] <= now else None

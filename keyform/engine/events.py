@@ -40,11 +40,12 @@ class Event:
 
     ``minted``, ``at`` that moment: ``generation`` is current; the one before is deposed until ``revoke_at``,
     or no longer exists when ``revoke_at`` is None; with ``now``, all older ones are to end. ``adopted``:
-    likewise for a key that existed. ``updated``: the current generation is as ``spec``. ``recorded``: the
-    record has ``terms``. ``relocated``: its secret is at ``places``, in ``versions`` as far as it was written
-    there, and at the old ones no longer needed; old ones that may be the same under another name (``twins``)
-    are forgotten. ``erased``: it is no longer at ``places``, which were such old ones. ``revoked``: the
-    generation ``key_id`` of ``service`` is no more. ``forgotten``: the address has left the state.
+    likewise for a key that existed. ``updated``: the current generation is as ``spec``, but for the fields
+    ``otherwise``, which the service granted otherwise. ``recorded``: the record has ``terms``. ``relocated``:
+    its secret is at ``places``, in ``versions`` as far as it was written there, and at the old ones no longer
+    needed; old ones that may be the same under another name (``twins``) are forgotten. ``erased``: it is no
+    longer at ``places``, which were such old ones. ``revoked``: the generation ``key_id`` of ``service`` is
+    no more. ``forgotten``: the address has left the state.
     ``renamed``: it was ``before``. ``origins``: ``project`` allows exactly ``origins``.
     ``project_forgotten``: the project has left the state. ``readdressed``: the service or store of that
     address is at ``where``. ``promoted``: the deposed ``key_id`` is current again, ``at`` that moment, its
@@ -68,6 +69,7 @@ class Event:
     twins: tuple[Place, ...] = ()
     at: datetime | None = None
     now: bool = False
+    otherwise: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """JSON form; absent parts are left out."""
@@ -91,6 +93,8 @@ class Event:
             out["at"] = instant(self.at)
         if self.now:
             out["now"] = True
+        if self.otherwise:
+            out["granted_otherwise"] = list(self.otherwise)
         if self.kind == ORIGINS:
             out["origins"] = list(self.origins)
         return out
@@ -120,6 +124,7 @@ class Event:
             tuple(place_from_json(place) for place in data.get("twins", ())),
             parse_instant(at) if at else None,
             data.get("now", False),
+            tuple(data.get("granted_otherwise", ())),
         )
 
 
@@ -190,9 +195,8 @@ def _fold_one(keys: dict[str, KeyRecord], projects: dict[str, ProjectRecord], ev
                 KeyRecord(event.address, event.generation, deposed, past=past), event.terms or Terms()
             )
         case "updated" if record and event.spec is not None:
-            keys[event.address] = _with_terms(
-                replace(record, current=replace(record.current, spec=event.spec)), event.terms
-            )
+            current = replace(record.current, spec=event.spec, otherwise=event.otherwise)
+            keys[event.address] = _with_terms(replace(record, current=current), event.terms)
         case "recorded" if record:
             keys[event.address] = _with_terms(record, event.terms)
         case "relocated" if record:

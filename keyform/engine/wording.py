@@ -34,7 +34,12 @@ def reasons_of(
     for name in SPEC_FIELDS:
         if name not in changed:
             continue
-        if getattr(live.spec, name) != getattr(record.current.spec, name):
+        if name in record.current.otherwise:
+            why = (
+                f"{view.name} granted {name} otherwise than keyform last asked for, and may do so again; "
+                "if it can do no other, declare what it grants"
+            )
+        elif getattr(live.spec, name) != getattr(record.current.spec, name):
             why = f"{name} changed at {view.name} outside keyform"
         elif name == "expires_at" and span is not None:
             why = sentence(span)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from keyform import patterns
 from keyform.errors import Refused, ServiceError
+from keyform.key_text import misfit
 from keyform.model import KeySpec, LiveKey, Secret
 from keyform.ports import Clock, Desk, Listing, Minted, Service
 from keyform.profile import ASSISTED, DOCUMENTED, Profile
@@ -160,9 +161,6 @@ def hint_of(profile: Profile, secret: Secret) -> str:
 
 def fault_finder(profile: Profile, spec: KeySpec) -> Callable[[Secret], str | None]:
     """What is wrong with a pasted key, by the rules of its kind; the words never hold any of it."""
-    kind = profile.kinds.get(spec.kind or "")
-    prefix = kind.prefix if kind is not None else ""
-    pattern = (kind.key_format if kind is not None else "") or profile.key_format
 
     def fault(secret: Secret) -> str | None:
         text = secret.reveal()
@@ -170,12 +168,8 @@ def fault_finder(profile: Profile, spec: KeySpec) -> Callable[[Secret], str | No
             return "a key holds no blanks, controls or letters outside ASCII; was more than the key copied?"
         if "*" in text or "..." in text:
             return "this is the masked form that a table shows, not the whole key"
-        if prefix and not text.startswith(prefix):
-            other = next((k for k in profile.kinds.values() if k.prefix and text.startswith(k.prefix)), None)
-            named = f"this looks like a key of kind {other.name}; " if other else ""
-            return f"{named}a {profile.title} key of kind {spec.kind} begins with {prefix}"
-        if pattern and not patterns.matches(pattern, text):
-            return f"a {profile.title} key looks like {pattern} (a regular expression)"
+        if wrong := misfit(profile, spec, secret):
+            return wrong
         environment = re.match(r"[a-z]+_([a-z]+)_", text)
         if environment and environment[1] in profile.environments and environment[1] != spec.environment:
             return f"this is a key of the {environment[1]} environment, and {spec.environment} is declared"

@@ -102,6 +102,7 @@ def profile_of(name: str, tree: Mapping[str, Any]) -> Profile:
             expiry.get("settable", True),
             tuple(_span(window) for window in expiry.get("windows", ())),
             latest=parse_instant(expiry["latest"]) if "latest" in expiry else None,
+            rounding=_span(expiry.get("rounding", "0s")),
         ),
         power=_power(tree.get("privilege", {})),
         limits=tree.get("limits", {}),

@@ -535,3 +535,36 @@ def test_the_very_credential_is_not_touched(spec: Any) -> None:
 
 def test_the_very_credential_may_stay_as_it_is() -> None:
     assert Scene((wanted(),), (record(),), own_key="id-a-1").plan().empty
+
+
+# an end that the service granted, and nobody asked for
+
+
+@pytest.mark.parametrize("recorded", [None, BORN + 3650 * DAY])
+def test_a_recorded_end_beyond_the_span_is_not_taken_for_the_policys(recorded: Any) -> None:
+    """Older states hold such ends: what was granted was not compared then with what was asked for."""
+    change = spanned(30, 30, recorded).only()
+    assert step(change, "update").spec.expires_at == BORN + 30 * DAY
+
+
+def test_an_adopted_key_keeps_the_end_that_it_was_given() -> None:
+    current = generation(
+        spec=replace(SPEC, expires_at=NOW + 30 * DAY), marker=None, created_at=BORN - 900 * DAY
+    )
+    assert Scene((wanted(expires_in=30 * DAY),), (record(current=current, expires_in=30 * DAY),)).plan().empty
+
+
+def test_a_meant_end_that_has_passed_ends_no_working_key() -> None:
+    current = generation(spec=replace(SPEC, expires_at=NOW - DAY))
+    live = live_of(current, spec=replace(SPEC, expires_at=None))
+    want = wanted(expires_in=9 * DAY, rotation=Rotation(overlap=DAY))
+    change = Scene((want,), (record(current=current, expires_in=9 * DAY),), {"toy": (live,)}).only()
+    assert (change.action, ops(change)) == ("rotate", ["mint"])
+    assert "id-a-1 was to expire on 2026-11-19T12:00:00Z" in change.reason
+
+
+def test_what_was_granted_otherwise_is_told_as_the_services_doing() -> None:
+    current = generation(otherwise=("scopes",))
+    live = live_of(current, spec=replace(SPEC, scopes=("read", "write")))
+    change = Scene((wanted(),), (record(current=current),), {"toy": (live,)}).only()
+    assert "toy granted scopes otherwise than keyform last asked for" in change.reason
