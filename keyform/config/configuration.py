@@ -29,7 +29,7 @@ class StateConfig:
 class ServiceConfig:
     """A declared key service. ``options`` are the fields of its type; those that are credentials are
     :class:`Secret`. ``profile`` is that of the type, whatever the ``mode``.
-    ``stale_after``: how long a key may go unused before plans say so; None: they say nothing.
+    ``stale_after``: how long a key may go unused before plans and audits say so; None: nothing is declared.
     """
 
     name: str

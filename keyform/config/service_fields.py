@@ -41,8 +41,12 @@ def check_field_names(name: str, entry: Entry, problems: Problems) -> None:
                 problems.error("unknown-field", entry.at(field), summary, hint, on_name=True)
 
 
+FOREVER = timedelta(days=36_500)
+"""What `never` is as a span: longer than any key is kept."""
+
+
 def stale_after(entry: Entry, profile: Profile, text: Any, problems: Problems) -> timedelta | None:
-    """How long a key of the service may go unused before plans say so; None where nothing is said.
+    """How long a key of the service may go unused before plans and audits say so; None where nothing is said.
     ``profile`` is as the service's mode makes it."""
     if not isinstance(text, str):
         return None
@@ -62,4 +66,4 @@ def stale_after(entry: Entry, profile: Profile, text: Any, problems: Problems) -
             on_name=True,
         )
         return None
-    return span
+    return span or FOREVER

@@ -14,7 +14,7 @@ from keyform.engine.audit import RULES, Audit, Finding, Rule
 from keyform.model import Location, SourceRef, instant
 from keyform.report.safe import visible
 
-SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json"
+SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 FINGERPRINT = "keyformFinding/v1"
 LINE_HASH = "primaryLocationLineHash"
 """The one fingerprint that GitHub's code scanning goes by (its documentation, SARIF support). Left to its own

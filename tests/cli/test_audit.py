@@ -139,8 +139,13 @@ def test_keys_that_nobody_uses_are_found_after_ninety_days_or_as_the_service_say
     assert keyform("audit", clock=clock).out == "Nothing was found.\n"
     edit("type: embedded", "type: embedded, stale_after: 30d")
     assert "KF002 never-used-key" in keyform("audit", clock=clock).out
-    edit("stale_after: 30d", "stale_after: 200d")
-    assert keyform("audit", clock=clock).out == "Nothing was found.\n"
+    for after in ("200d", "never"):
+        edit("stale_after: 30d", f"stale_after: {after}")
+        clock.move(days=1)
+        assert keyform("audit", clock=clock).out == "Nothing was found.\n"
+        edit(f"stale_after: {after}", "stale_after: 30d")
+    edit(", stale_after: 30d", "")
+    assert "90d ago or longer" in " ".join(keyform("audit", clock=clock).out.split())
 
 
 def test_a_service_that_cannot_be_used_leaves_the_others_audited(keyform: Keyform, unrotated: Path) -> None:

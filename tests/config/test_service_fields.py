@@ -9,6 +9,7 @@ import pytest
 
 from keyform.cli.main import run
 from keyform.config import Config
+from keyform.config.service_fields import FOREVER
 from keyform.diagnostics import Diagnostic
 from keyform.errors import ConfigError
 from keyform.registry import load_config
@@ -124,7 +125,11 @@ def test_sound_options_arrive_and_an_unset_variable_is_no_wrong_value(tmp_path: 
     )
     assert {diagnostic.code for diagnostic in config.diagnostics} == {"unset-environment"}
     assert dict(config.services["c"].options) == {"team": "x", "seats": 5, "strict": True}
-    assert [service.stale_after for service in config.services.values()] == [timedelta(days=90), None, None]
+    assert [service.stale_after for service in config.services.values()] == [
+        timedelta(days=90),
+        FOREVER,
+        None,
+    ]
 
 
 KEY = "keys: {k: {service: a, kind: %s, secret: k, rotation: {every: 30d, revoke_when_unused_for: 7d}}}\n"

@@ -94,6 +94,18 @@ def holding(kind: str) -> Holdings:
     return Holdings({place("a"): Found(kind)})
 
 
+OLD_IN_USE = live_of(old(), last_used_at=NOW - DAY)
+
+
+def held_by(**rotation: timedelta) -> dict[str, Any]:
+    """A key whose old generation, replaced four days ago, was used yesterday."""
+    return {
+        "keys": (want(rotation=replace(TESTS, **rotation)),),
+        "records": (record(deposed=(old(replaced_at=NOW - 4 * DAY),)),),
+        "live": {"toy": (live(), OLD_IN_USE)},
+    }
+
+
 FAR = NOW - 200 * DAY
 AGED = {"created_at": FAR, "spec": {"expires_at": None}}
 WIDE = Kind("secret", hint="Take a read key.", hint_words=("dashboard",))
@@ -291,11 +303,20 @@ TRIPS: tuple[Case, ...] = (
     (
         "KF017",
         "an old generation",
-        {
-            "records": (record(deposed=(old(),)),),
-            "live": {"toy": (live(), live_of(old(), last_used_at=NOW - DAY))},
-        },
-        "generation 0 (id-a-0) still works at toy; its overlap was over 2026-11-18T12:00:00Z, and it was",
+        {"records": (record(deposed=(old(),)),), "live": {"toy": (live(), OLD_IN_USE)}},
+        "generation 0 (id-a-0) still works at toy; its overlap was over 2026-11-18T12:00:00Z",
+    ),
+    (
+        "KF017",
+        "one that its gate holds",
+        {**held_by(revoke_when_unused_for=2 * DAY)},
+        "2026-11-18T12:00:00Z; held: used 24 hours ago (2026-11-19T12:00:00Z)",
+    ),
+    (
+        "KF017",
+        "one that its gate held for long enough",
+        {**held_by(revoke_when_unused_for=2 * DAY, revoke_within=3 * DAY)},
+        "its time is up, though: used 24 hours ago",
     ),
     ("KF018", "adopted", {"records": (record(fingerprint=None, marker=None, places=()),)}, "it was adopted"),
     ("KF018", "lost", {"records": (record(fingerprint=None, places=()),)}, "lost in an interrupted apply"),
@@ -560,6 +581,15 @@ def test_the_worst_comes_first() -> None:
     ]
     noted = audited({**declared(), "profile": toy(kinds={"secret": ACCOUNT})})
     assert [noted.fails_on(level) for level in ("error", "warning", "note")] == [False, False, True]
+
+
+def test_a_generation_that_its_gate_holds_is_a_note() -> None:
+    gate = timedelta(days=2)
+    levels = [
+        [finding.severity for finding in audited(parts).outstanding]
+        for parts in (held_by(), held_by(revoke_when_unused_for=gate), held_by(revoke_when_unused_for=DAY))
+    ]
+    assert levels == [["warning"], ["note"], ["warning"]]
 
 
 def test_a_finding_stands_at_the_field_that_says_it() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
+from keyform.diagnostics import NOTE
 from keyform.engine.audit.finding import Finding, ManagedKey
 from keyform.engine.audit.rules import (
     DEPOSED_HELD,
@@ -16,6 +17,7 @@ from keyform.engine.audit.rules import (
     STALE,
     UNMANAGED,
 )
+from keyform.engine.gates import deadline, in_use
 from keyform.engine.idle import idle_keys
 from keyform.engine.listings import is_of_another_state, unowned_keys
 from keyform.engine.sight import Sight, presence
@@ -71,22 +73,26 @@ def broken(key: ManagedKey) -> Iterator[Finding]:
 
 
 def held(key: ManagedKey, sight: Sight, grace: timedelta) -> Iterator[Finding]:
-    """Old generations that work on after their overlap."""
-    for old in key.record.deposed if key.record is not None else ():
+    """Old generations that work on after their overlap; those that their gate holds are a note."""
+    record = key.record
+    rotation = key.want.rotation if key.want is not None else None
+    for old in record.deposed if record is not None else ():
         view = sight.services.get(old.service)
-        if view is None or old.revoke_at is None or old.revoke_at + grace > sight.now:
+        if view is None or record is None or old.revoke_at is None or old.revoke_at + grace > sight.now:
             continue
         seen = presence(view, old, sight.now)
         if seen.live is None or not seen.known or seen.expired:
             continue
-        used = seen.live.last_used_at
-        yield key.found(
-            DEPOSED_HELD,
+        message = (
             f"generation {old.number} ({old.id}) still works at {view.name}; its overlap was over "
-            f"{instant(old.revoke_at)}" + (f", and it was last used {instant(used)}" if used else ""),
-            "rotation",
-            about=old.id,
+            f"{instant(old.revoke_at)}"
         )
+        use = None if old.revoke_now else in_use(old, rotation, view, sight.now)
+        latest = deadline(old, record, rotation)
+        gated = use is not None and (latest is None or latest > sight.now)
+        if use is not None:
+            message += f"; held: {use.last}" if gated else f"; its time is up, though: {use.last}"
+        yield key.found(DEPOSED_HELD, message, "rotation", about=old.id, severity=NOTE if gated else None)
 
 
 def doubtful(sight: Sight) -> Iterator[Finding]:

@@ -169,6 +169,7 @@ DEPOSED_HELD = Rule(
     "an old generation that still works after its overlap",
     "The rotation is not over: whoever had the old secret still has a working one.",
     "Run `keyform apply`. If the plan says that it is held because it is in use, find its user.",
+    milder="while it is in use and `revoke_when_unused_for` holds it",
 )
 SECRET_UNKNOWN = Rule(
     "KF018",
