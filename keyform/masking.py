@@ -38,6 +38,22 @@ def masked(text: str, secrets: Iterable[Secret], prefixes: Iterable[str] = ()) -
     return "".join((*out, text[end:]))
 
 
+_OPAQUE = re.compile(r"[^\s'\"`,;:(){}\[\]<>]{12,}")
+_WORDLIKE = 24  # letters in a row without a digit that may still be words
+
+
+def without_opaque(text: str) -> str:
+    """``text`` with ``[hidden]`` for every run of characters that may be a secret which nobody here knows: 12
+    and more with letters and digits among them, or 24 and more of whatever kind."""
+
+    def hidden(found: re.Match[str]) -> str:
+        run = found[0]
+        mixed = any(c.isdigit() for c in run) and any(c.isalpha() for c in run)
+        return _HIDDEN if mixed or len(run) >= _WORDLIKE else run
+
+    return _OPAQUE.sub(hidden, text)
+
+
 def mask_error(problem: KeyformError, secrets: Iterable[Secret]) -> None:
     """Mask ``secrets`` in everything that ``problem`` would tell."""
     problem.diagnostics = mask_diagnostics(problem.diagnostics, secrets)

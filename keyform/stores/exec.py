@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from keyform.errors import StoreError
+from keyform.masking import in_json, without_opaque
 from keyform.model import Place, Secret
 from keyform.ports import ANYTHING, Held, Over
 from keyform.stores.canary import keeps
@@ -190,12 +191,12 @@ class ExecStore:
                 if self.readable:
                     present = self._get(place)
                     if present == secret:
-                        return self._version(place)
+                        return self._version(place, secret)
                     allow(self.name, place, over, present)
                 else:
                     allow_held(self.name, place, over, self._look(place))
             self._run("put", place, data, labels, (secret,), lock)
-            return self._version(place)
+            return self._version(place, secret)
 
     def delete(self, place: Place) -> None:
         """See :class:`~keyform.ports.Store`."""
@@ -261,7 +262,8 @@ class ExecStore:
             "See what the key service gave.",
         )
 
-    def _version(self, place: Place) -> str | None:
+    def _version(self, place: Place, secret: Secret) -> str | None:
+        """The version of what was just written. It goes into the state, where no secret may be."""
         if "look" not in self._commands:
             return None
         held = self._look(place)
@@ -269,6 +271,11 @@ class ExecStore:
             raise StoreError(
                 f"Store {self.name!r}: `put` of {place} succeeded, and `look` sees no secret there",
                 "See what the commands do with the same path.",
+            )
+        if in_json(json.dumps([held.version, *held.labels.values()], ensure_ascii=False).encode(), secret):
+            raise StoreError(
+                f"Store {self.name!r}: what `look` of {place} tells is the secret itself",
+                "Its version goes into the state. Let it be a number, a time or a hash, never the value.",
             )
         return held.version
 
@@ -279,7 +286,7 @@ class ExecStore:
             if isinstance(version, str | int | None) and (version or self.readable):
                 pairs = {str(name): str(value) for name, value in labels.items()}
                 return Held(None if version is None else str(version), pairs)
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             pass
         needed = "version" if self.readable else "version, which is another one after every write"
         raise StoreError(
@@ -311,9 +318,9 @@ class ExecStore:
         if ended.code in self._absent and verb != "put":
             return None
         how = f"was ended by signal {-ended.code}" if ended.code < 0 else f"ended with code {ended.code}"
-        # What a failed `get` printed may be a secret that its error output repeats.
+        # Its error output may repeat a secret: what a failed `get` printed, what is there, what was there.
         printed = Secret(ended.output.decode(errors="replace"))
-        said = quoted(ended.told, (*hide, printed))
+        said = without_opaque(quoted(ended.told, (*hide, printed)))
         raise StoreError(
             f"{doing}: {command[0]} {how}" + (f' and said "{said}"' if said else ""),
             f"See what the command says; {self._codes()} alone means that there is no such secret.",

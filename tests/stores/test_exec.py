@@ -168,6 +168,38 @@ def test_a_command_that_repeats_the_secret_does_not_get_it_into_messages(folder:
     assert CANARY not in f"{told.value.diagnostics}"
 
 
+@pytest.mark.parametrize("verb", ["get", "look", "delete"])
+def test_an_error_that_repeats_what_is_there_does_not_show_it(folder: Path, verb: str) -> None:
+    """Nobody here knows the value then, so it cannot be masked by comparing."""
+    given = options("put", "get", "look", "delete")
+    value = "rk_live_tis2a54m_hZKD2g75v3Qw0pLx"
+    write_tool(folder, f"#!/bin/sh\necho 'permission denied: app/x={value} is locked, {value}' >&2; exit 1\n")
+    store = store_of(folder, given)
+    with pytest.raises(StoreError, match="permission denied") as told:
+        {"get": store.get, "look": store.look, "delete": store.delete}[verb](Place("own", "app/x"))
+    assert value not in f"{told.value.diagnostics}"
+    assert value[:12] not in f"{told.value.diagnostics}"
+
+
+@pytest.mark.parametrize("part", ["version", "labels"])
+def test_a_look_that_tells_the_value_is_found_out_before_anything_is_minted(folder: Path, part: str) -> None:
+    told = '{"version": "%s"}' if part == "version" else '{"version": "1", "labels": {"value": "%s"}}'
+    tool = TOOL.replace(
+        'look) [ -f "$file.secret" ] || exit 44; cat "$file.v" ;;',
+        f"""look) [ -f "$file.secret" ] || exit 44; printf '{told}' "$(cat "$file.secret")" ;;""",
+    )
+    write_tool(folder, tool)
+    with pytest.raises(StoreError, match="is the secret itself"):
+        store_of(folder, options("put", "get", "look", "delete")).probe()
+    assert not [*folder.glob("kept/*.secret")]
+
+
+def test_what_look_tells_may_be_nested_without_end(folder: Path) -> None:
+    write_tool(folder, "#!/bin/sh\nhead -c 200000 /dev/zero | tr '\\0' '['\n")
+    with pytest.raises(StoreError, match="cannot be understood"):
+        store_of(folder, WRITE_ONLY).look(Place("own", "a"))
+
+
 def test_only_the_codes_that_are_named_mean_that_there_is_none(folder: Path) -> None:
     for code, given in ((44, READABLE), (3, {**READABLE, "absent": (3, 4)})):
         write_tool(folder, f"#!/bin/sh\nexit {code}\n")
