@@ -25,7 +25,7 @@ from keyform.ports import ANYTHING, Held, Over
 from keyform.stores.azure_calls import Calls, reason
 from keyform.stores.flat_names import FlatNames
 from keyform.stores.over import allow
-from keyform.stores.turns import turn
+from keyform.stores.turns import Turn, turn
 
 _T = TypeVar("_T")
 LARGEST = 25_000
@@ -201,7 +201,7 @@ class AzureKeyVaultStore:
         """See :class:`~keyform.ports.Store`."""
         self._call.close()
 
-    def _turn(self, name: str) -> AbstractContextManager[int]:
+    def _turn(self, name: str) -> AbstractContextManager[Turn]:
         return turn(self.name, f"{self._vault_url}/secrets/{name}", self._env, 2 * self._patience)
 
     def _current(self, place: Place, name: str) -> KeyVaultSecret | None:

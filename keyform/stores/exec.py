@@ -23,7 +23,7 @@ from keyform.stores.canary import keeps
 from keyform.stores.over import allow, allow_held
 from keyform.stores.programs import Ended, run, small_environment
 from keyform.stores.quoting import quoted
-from keyform.stores.turns import settled, turn
+from keyform.stores.turns import Turn, settled, turn
 
 ABSENT = 44
 """Exit code that means "there is no such secret" unless ``absent`` names others."""
@@ -207,8 +207,11 @@ class ExecStore:
     def close(self) -> None:
         """See :class:`~keyform.ports.Store`."""
 
-    def _turn(self, place: Place) -> str:
-        return f"exec {self._commands['put']} {place.path} {place.field}"
+    def _turn(self, place: Place) -> tuple[str, str]:
+        """By the command, which other stores may have too, and by the store, whose commands may be edited
+        while one of them is still running."""
+        where = f"{place.path} {place.field}"
+        return f"exec {self._commands['put']} {where}", f"exec in {self._folder} {self.name} {where}"
 
     @property
     def _patience(self) -> float:
@@ -301,7 +304,7 @@ class ExecStore:
         stdin: bytes = b"",
         labels: Mapping[str, str] | None = None,
         hide: Iterable[Secret] = (),
-        lock: int | None = None,
+        lock: Turn = (),
     ) -> Ended | None:
         """Run a command; None where it says that there is no such secret."""
         values = {"path": place.path, "field": place.field or ""}

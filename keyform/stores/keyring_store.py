@@ -23,7 +23,7 @@ from keyform.ports import ANYTHING, Held, Over
 from keyform.stores.canary import keeps
 from keyform.stores.over import allow
 from keyform.stores.quoting import quoted
-from keyform.stores.turns import turn
+from keyform.stores.turns import Turn, turn
 
 _T = TypeVar("_T")
 
@@ -139,7 +139,7 @@ class KeyringStore:
     def _canary(self) -> Place:
         return Place(self.name, f"keyform-canary-{_random.token_hex(8)}")
 
-    def _turn(self, backend: KeyringBackend) -> AbstractContextManager[int]:
+    def _turn(self, backend: KeyringBackend) -> AbstractContextManager[Turn]:
         # For readers too: some backends rewrite one file for all of their entries.
         return turn(self.name, f"keyring {_kind(backend)} {self._service}", self._env, 2 * self._timeout)
 

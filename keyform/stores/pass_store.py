@@ -24,7 +24,7 @@ from keyform.stores.over import allow
 from keyform.stores.pass_entry import SUFFIX, check_place, labels_in, secret_in, written
 from keyform.stores.programs import Ended, run, small_environment
 from keyform.stores.quoting import quoted
-from keyform.stores.turns import settled, turn
+from keyform.stores.turns import Turn, settled, turn
 
 _ENVIRONMENT = (
     "PASSWORD_STORE_*", "GNUPGHOME", "GPG_TTY", "GPG_AGENT_INFO", "TERM", "DISPLAY", "WAYLAND_DISPLAY",
@@ -168,7 +168,7 @@ class PassStore:
     def close(self) -> None:
         """See :class:`~keyform.ports.Store`."""
 
-    def _write(self, place: Place, content: bytes, secret: Secret, lock: int) -> None:
+    def _write(self, place: Place, content: bytes, secret: Secret, lock: Turn) -> None:
         doing = f"write {place}"
         hide = (secret,)
         if (self._folder / place.path).is_dir():
@@ -231,7 +231,7 @@ class PassStore:
     def _file(self, place: Place) -> Path:
         return self._folder / f"{place.path}{SUFFIX}"
 
-    def _turn(self) -> contextlib.AbstractContextManager[int]:
+    def _turn(self) -> contextlib.AbstractContextManager[Turn]:
         return turn(self.name, self._what, self._home_env, 300.0)
 
     def _settled(self) -> None:
@@ -275,7 +275,7 @@ class PassStore:
         *arguments: str,
         stdin: bytes = b"",
         hide: Iterable[Secret] = (),
-        lock: int | None = None,
+        lock: Turn = (),
     ) -> Ended:
         return self._program(doing, ["pass", *arguments], stdin, hide, lock)
 
@@ -285,7 +285,7 @@ class PassStore:
         command: list[str],
         stdin: bytes = b"",
         hide: Iterable[Secret] = (),
-        lock: int | None = None,
+        lock: Turn = (),
     ) -> Ended:
         what = f"Store {self.name!r} could not {doing}"
         ended = run(what, command, stdin, self._env, self._folder, self._timeout, lock)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from keyform import files
 from keyform.errors import StoreError
+from keyform.stores.turns import Turn
 
 LARGEST = 1 << 20
 """Bytes of output that are taken; no secret comes near."""
@@ -44,10 +45,10 @@ def run(
     env: Mapping[str, str],
     folder: Path,
     timeout: float,
-    turn: int | None = None,
+    turn: Turn = (),
 ) -> Ended:
     """Run a program with ``stdin`` and wait for its end, ``timeout`` seconds at most. It has a session of its
-    own, so that Ctrl-C leaves it to finish, and inherits the descriptor ``turn``, so that the turn
+    own, so that Ctrl-C leaves it to finish, and inherits the descriptors of ``turn``, so that the turn
     (:mod:`keyform.stores.turns`) is not over before the program is. Raises ``StoreError``, which ``doing``
     begins, where it cannot be started, takes too long or talks too much; a code other than 0 is the caller's
     to judge."""
@@ -60,7 +61,7 @@ def run(
             env=dict(env),
             cwd=folder,
             start_new_session=True,
-            pass_fds=() if turn is None else (turn,),
+            pass_fds=turn,
         )
     except OSError as problem:
         raise StoreError(

@@ -290,10 +290,12 @@ store.put(Place("own", "a"), Secret("dead"), {})
 """
 
 
+@pytest.mark.parametrize("edited", [False, True], ids=["as it was", "edited"])
 @pytest.mark.parametrize("then", ["put", "get", "delete"])
 def test_what_a_killed_keyform_left_running_ends_before_anything_else_is_done(
-    folder: Path, then: str
+    folder: Path, then: str, edited: bool
 ) -> None:
+    """Even where somebody edits the command that hangs."""
     started, go = folder / "started", folder / "go"
     os.mkfifo(started)
     os.mkfifo(go)
@@ -303,7 +305,8 @@ def test_what_a_killed_keyform_left_running_ends_before_anything_else_is_done(
     first.kill()
     first.wait()
     write_tool(folder, "#!/bin/sh\necho $1: $(cat kept) >> seen; [ $1 != put ] || cat > kept; cat kept\n")
-    store = store_of(folder, READABLE)
+    given = {verb: ("env", "./tool", *words[1:]) for verb, words in READABLE.items()} if edited else READABLE
+    store = store_of(folder, given)
     ended = threading.Event()
 
     def act() -> None:
