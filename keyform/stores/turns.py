@@ -24,9 +24,9 @@ Turn = tuple[int, ...]
 
 @contextmanager
 def turn(store: str, what: Names, env: Mapping[str, str], timeout: float = 60.0) -> Iterator[Turn]:
-    """Keep others who take a turn at ``what``, or any of it, out while the block runs. Each name tells the same
-    place of the same store from all others; turns must not be nested. Raises ``StoreError`` when others take
-    theirs for longer than ``timeout`` seconds.
+    """Keep others who take a turn at ``what``, or any of it, out while the block runs. Each name tells the
+    same place of the same store from all others; turns must not be nested. Raises ``StoreError`` when others
+    take theirs for longer than ``timeout`` seconds.
 
     Yields the locks' descriptors. A program that writes inherits them (``programs.run``): should keyform be
     killed, the turn lasts until the program has ended too, and its late write cannot undo a later one.
@@ -47,8 +47,8 @@ def turn(store: str, what: Names, env: Mapping[str, str], timeout: float = 60.0)
 
 
 def settled(store: str, what: Names, env: Mapping[str, str], timeout: float = 60.0) -> None:
-    """Wait until nobody has a turn at ``what``, or any of it, so that a reader does not come before a write that a
-    killed keyform began. Raises ``StoreError`` after ``timeout`` seconds. Writes nothing."""
+    """Wait until nobody has a turn at ``what``, or any of it, so that a reader does not come before a write
+    that a killed keyform began. Raises ``StoreError`` after ``timeout`` seconds. Writes nothing."""
     for file in _files(what, env):
         try:
             fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
