@@ -9,7 +9,7 @@ from typing import Any
 
 from keyform.diagnostics import did_you_mean
 from keyform.model import Secret
-from keyform.profile import BOOLEAN, NUMBER, TEXT, Option, Profile
+from keyform.profile import BOOLEAN, CONTRACT, DOCUMENTED, NUMBER, TEXT, Option, Profile
 
 _KINDS = {TEXT: "text", NUMBER: "a whole number", BOOLEAN: "`true` or `false`"}
 
@@ -122,3 +122,20 @@ def _type_hint(kind: str, value: Any) -> str:
     return (
         "Write it without quotes." if kind == NUMBER and isinstance(value, str) else "Write a single value."
     )
+
+
+def endpoint_fault(service: str, profile: Profile) -> OptionFault | None:
+    """What is wrong with a service that is declared without an ``endpoint``, or None. ``profile`` is as the
+    service's mode makes it. The embedded service needs none."""
+    undocumented = sorted(op for op, how in profile.operations.items() if how == CONTRACT)
+    if not undocumented and profile.base_url is not None:
+        return None
+    vendor = bool(profile.domains) or DOCUMENTED in profile.operations.values()
+    summary, detail = (
+        f"service {service!r} has no endpoint",
+        "Add the address of the service as `endpoint: https://…`",
+    )
+    if undocumented and vendor:
+        summary += f": {profile.title} documents no call for {', '.join(undocumented)}"
+        detail += ": `keyform serve`, or a broker that speaks keyform's contract. Or add `mode: assisted`"
+    return OptionFault("missing-field", "endpoint", summary, f"{detail}.")

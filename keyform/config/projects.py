@@ -41,6 +41,7 @@ class Projects:
         self._merged = merged
         self._rules = rules
         self._ids: dict[tuple[str, str], Entry] = {}
+        self._origins_unclear: set[str] = set()  # addresses whose origins are there and cannot be used
         self._found: dict[str, DesiredProject | None] = {
             name: self._project(name, declared(f"projects.{name}", entry, fill, problems))
             for name, entry in merged.projects.items()
@@ -75,7 +76,7 @@ class Projects:
                 also=("The project is at", self._merged.projects[name].at()),
             )
             return None, False
-        return project, True
+        return project, project.address not in self._origins_unclear
 
     def _may_be_declared(self, name: str) -> bool:
         return self._merged.incomplete or name in self._merged.unusable["projects"]
@@ -111,4 +112,7 @@ class Projects:
                 "Declare it once.",
                 also=("The first is at", first.at()),
             )
-        return DesiredProject(item.address, rules.name, project_id, rules.origins.of_project(item), item.at())
+        origins = rules.origins.of_project(item)
+        if FIELD in item.unknown or (item.fields.get(FIELD) and not origins):
+            self._origins_unclear.add(item.address)
+        return DesiredProject(item.address, rules.name, project_id, origins, item.at())

@@ -10,7 +10,7 @@ from typing import Any
 from keyform.config.configuration import ServiceConfig, StateConfig, StoreConfig
 from keyform.config.interpolate import UNRESOLVED, Interpolator, Unresolved
 from keyform.config.merge import Entry, Merged
-from keyform.config.service_fields import check_field_names, check_options, stale_after
+from keyform.config.service_fields import check_endpoint, check_field_names, check_options, stale_after
 from keyform.config.values import has_control
 from keyform.diagnostics import did_you_mean
 from keyform.documents.problems import Problems
@@ -104,6 +104,8 @@ class Sections:
                     profile.cite("mode") or "Remove `mode`.",
                 )
             chosen = mode if isinstance(mode, str) and mode in _MODES else None
+            if kind != "embedded" and chosen != ASSISTED and mode is not UNRESOLVED:
+                check_endpoint(name, entry, profile.under(chosen), self._problems)
             services[name] = ServiceConfig(
                 name,
                 kind,

@@ -10,7 +10,7 @@ from keyform.config.merge import Entry
 from keyform.config.values import Bad, duration
 from keyform.diagnostics import did_you_mean
 from keyform.documents.problems import Problems
-from keyform.options import option_faults
+from keyform.options import endpoint_fault, option_faults
 from keyform.profile import FIELDS_OF_A_SERVICE, Profile
 
 
@@ -29,6 +29,15 @@ def check_options(
         else:
             on_name = fault.code == "unknown-field"
             problems.error(fault.code, entry.at(fault.option), fault.summary, fault.detail, on_name=on_name)
+
+
+def check_endpoint(name: str, entry: Entry, profile: Profile, problems: Problems) -> None:
+    """Record that a service lacks its ``endpoint``. ``profile`` is as the service's mode makes it."""
+    misspelt = entry.body.keys() - FIELDS_OF_A_SERVICE - profile.service_options.keys()
+    written = "endpoint" in entry.body or "endpoint" in entry.unknown or misspelt
+    fault = endpoint_fault(name, profile) if profile.operations and not written else None
+    if fault is not None:
+        problems.error(fault.code, entry.at(), fault.summary, fault.detail, on_name=True)
 
 
 def check_field_names(name: str, entry: Entry, problems: Problems) -> None:

@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 
 from keyform.errors import ConfigError
 from keyform.model import Secret
+from keyform.options import endpoint_fault
 from keyform.ports import Clock, Desk, Service
-from keyform.profile import ASSISTED, CONTRACT, DOCUMENTED, Profile
+from keyform.profile import ASSISTED, CONTRACT, Profile
 from keyform.services.endpoint import (
     check_credential,
     check_endpoint,
@@ -161,28 +162,14 @@ def open_service(
 
 def _address(name: str, profile: Profile, endpoint: str | None, mode: str | None, *, insecure: bool) -> str:
     """Where the calls go. What a vendor does not document never goes to that vendor."""
-    backings = set(profile.operations.values())
     undocumented = sorted(op for op, how in profile.operations.items() if how == CONTRACT)
     if "create" not in profile.operations or not {"revoke", "reroll"} & profile.operations.keys():
         raise ConfigError(
             f"service {name!r}: the keys of {profile.title} are made by hand, in its dashboard",
             "Add `mode: assisted`, or an `endpoint` with `mode: contract`.",
         )
-    if endpoint is None and (undocumented or profile.base_url is None):
-        told = (
-            f": {profile.title} documents no call for {', '.join(undocumented)}"
-            if undocumented and DOCUMENTED in backings | {DOCUMENTED if profile.domains else ""}
-            else ""
-        )
-        raise ConfigError(
-            f"service {name!r} has no endpoint{told}",
-            "Add the address of the service as `endpoint: https://…`"
-            + (
-                ": `keyform serve`, or a broker that speaks keyform's contract. Or add `mode: assisted`."
-                if told
-                else "."
-            ),
-        )
+    if endpoint is None and (fault := endpoint_fault(name, profile)) is not None:
+        raise ConfigError(fault.summary, fault.detail)
     address = check_endpoint(name, endpoint or profile.base_url or "", insecure=insecure)
     if undocumented:
         refuse_vendor_host(name, profile, address, undocumented)

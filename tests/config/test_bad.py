@@ -644,6 +644,13 @@ CASES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
         "4:3",
         ("on the key or", "on its project"),
     ),
+    "origins of the project that are none": (
+        'projects: {web: {service: win, allowed_origins: ["https://a.example/x"]}}\n'
+        "keys: {k: {service: win, kind: pk, project: web, secret: x}}\n",
+        "bad-origin",
+        "3:50",
+        ("Write `https://a.example`",),
+    ),
     "no project": (
         "keys: {k: {service: win, kind: pk, secret: x}}\n",
         "missing-project",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -30,10 +31,16 @@ operations:
 """
 
 
+def reachable(services: str) -> str:
+    """With an endpoint for those that would need one."""
+    needs = r"(type: (?:millimetric|revenium|revkeen|\./acme\.yaml)(?!.*(?:assisted|endpiont|endpoint)).*)\}$"
+    return re.sub(needs, r'\1, endpoint: "http://localhost:1"}', services, flags=re.MULTILINE)
+
+
 def load(folder: Path, services: str) -> Config:
     if "acme" in services:
         (folder / "acme.yaml").write_text(PROFILE)
-    (folder / "keyform.yaml").write_text(f"version: 1\nservices:\n{services}")
+    (folder / "keyform.yaml").write_text(f"version: 1\nservices:\n{reachable(services)}")
     return load_config(folder, MovedClock(START), offline=True)
 
 
@@ -91,7 +98,7 @@ def faults(folder: Path, services: str) -> list[Diagnostic]:
 def test_a_wrong_field_of_a_service_is_told_in_its_place(
     tmp_path: Path, service: str, code: str, at: str, summary: str, detail: str
 ) -> None:
-    line = f"  a: {{{service}}}"
+    line = reachable(f"  a: {{{service}}}")
     (found,) = faults(tmp_path, line + "\n")
     assert found.location is not None
     assert (found.code, found.location.line) == (code, 3)
@@ -168,3 +175,46 @@ def test_an_end_of_the_waiting_is_for_keys_that_wait(tmp_path: Path) -> None:
     own = KEY.replace("7d", "7d, revoke_within: 9d") % "read-only"
     both = {found.summary.split()[0] for found in faults(tmp_path, "  a: {type: revenium}\n" + own)}
     assert both == {"`revoke_when_unused_for`", "`revoke_within`"}
+
+
+@pytest.mark.parametrize(
+    ("service", "why"),
+    [
+        ("type: millimetric", "Millimetric documents no call for create, get_origins, list"),
+        ("type: devtune, plan: plus", "DevTune documents no call for create"),
+        ("type: unkey, api_id: api_x, mode: contract", "Unkey documents no call for create"),
+        ("type: ./acme.yaml, team: x", "has no endpoint"),
+    ],
+)
+def test_a_service_that_needs_an_endpoint_says_so_offline(tmp_path: Path, service: str, why: str) -> None:
+    if "acme" in service:
+        (tmp_path / "acme.yaml").write_text(PROFILE)
+    text = f"version: 1\nservices:\n  a: {{{service}}}\n  b: {{{service}}}\n"
+    (tmp_path / "keyform.yaml").write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        load_config(tmp_path, MovedClock(START), offline=True)
+    found = [d for d in refused.value.diagnostics if d.severity == "error"]
+    assert [(d.code, d.location and d.location.line) for d in found] == [
+        ("missing-field", 3),
+        ("missing-field", 4),
+    ]
+    assert why in found[0].summary
+    assert "`endpoint: https://…`" in found[0].detail
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        "type: embedded",
+        "type: millimetric, mode: assisted",
+        "type: climeter",
+        "type: unkey, api_id: api_x",
+        'type: millimetric, endpoint: "${env:NO_SUCH_VARIABLE_HERE}"',
+        'type: millimetric, mode: "${env:NO_SUCH_VARIABLE_HERE}"',
+    ],
+)
+def test_a_service_that_needs_none_or_whose_endpoint_is_not_known_yet_is_sound(
+    tmp_path: Path, service: str
+) -> None:
+    (tmp_path / "keyform.yaml").write_text(f"version: 1\nservices:\n  a: {{{service}}}\n")
+    assert "a" in load_config(tmp_path, MovedClock(START), offline=True).services
