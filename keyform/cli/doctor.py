@@ -127,6 +127,9 @@ def _state(ws: Workspace) -> Iterator[tuple[str, str]]:
         yield "ok", f"none yet at {where}"
     else:
         yield "ok", f"{where}: serial {state.serial}, {len(state.keys)} keys"
+    if state.doubts:
+        keys = "1 key" if len(state.doubts) == 1 else f"{len(state.doubts)} keys"
+        yield "warn", f"{keys} may exist that nobody owns; `keyform plan` says where to look"
     holder = ws.backend.holder()
     if holder is not None:
         since = instant(holder.since)

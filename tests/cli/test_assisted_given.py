@@ -374,6 +374,7 @@ def test_a_lost_answer_of_a_service_that_lists_nothing_is_told_until_it_is_done(
     assert "unsettled" not in ran.err
     assert not (folder / ".keyform" / "state.json.journal").exists()
     assert "keys.a" in keyform("show").out and "Lost" in keyform("show").out
+    assert "1 key may exist that nobody owns" in keyform("doctor").out
     (folder / "keyform.yaml").write_text(CONFIG)  # where `meter` is another service
     plan = keyform("plan", "--format", "json", clock=clock)
     assert [d["code"] for d in json.loads(plan.out)["diagnostics"] if d["severity"] == "warning"] == [

@@ -11,7 +11,7 @@ import pytest
 from tests.cli.conftest import Keyform
 
 TOKEN = "tok_8fj3k2l9x7q5w1z4"
-CONFIG = "version: 1\nservices: {{acme: {{type: {}}}}}\n"
+CONFIG = 'version: 1\nservices: {{acme: {{type: {}, endpoint: "http://localhost:1"}}}}\n'
 PROFILE = """\
 version: 1
 title: Acme
