@@ -10,7 +10,7 @@ from keyform.diagnostics import Diagnostic, note
 from keyform.engine.idle import is_unused_for, unused_since
 from keyform.engine.plan import END, MINT, Change
 from keyform.engine.sight import ServiceView, Sight
-from keyform.model import Rotation, format_duration, instant
+from keyform.model import EXPIRED, REVOKED, Rotation, format_duration, instant
 from keyform.state import Generation, KeyRecord
 
 
@@ -30,9 +30,10 @@ def gate_of(rotation: Rotation | None, view: ServiceView) -> timedelta | None:
 
 def in_use(generation: Generation, rotation: Rotation | None, view: ServiceView, now: datetime) -> Use | None:
     """What keeps a generation from being revoked by its gate: it has not certainly been unused for as long as
-    `revoke_when_unused_for` says, and the lag of its service's "last used" more."""
+    `revoke_when_unused_for` says, and the lag of its service's "last used" more. One that its service shows as
+    revoked or expired is used by nobody, whenever it was used last."""
     gate, live = gate_of(rotation, view), view.keys.get(generation.id)
-    if gate is None or live is None:
+    if gate is None or live is None or live.status in (EXPIRED, REVOKED):
         return None
     since, lag = unused_since(live, generation.created_at), view.profile.last_used_lag
     if is_unused_for(gate, since, view.profile, now):
