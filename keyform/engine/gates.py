@@ -30,8 +30,8 @@ def gate_of(rotation: Rotation | None, view: ServiceView) -> timedelta | None:
 
 def in_use(generation: Generation, rotation: Rotation | None, view: ServiceView, now: datetime) -> Use | None:
     """What keeps a generation from being revoked by its gate: it has not certainly been unused for as long as
-    `revoke_when_unused_for` says, and the lag of its service's "last used" more. One that its service shows as
-    revoked or expired is used by nobody, whenever it was used last."""
+    `revoke_when_unused_for` says, and the lag of its service's "last used" more. One that has ended
+    already is in nobody's use."""
     gate, live = gate_of(rotation, view), view.keys.get(generation.id)
     if gate is None or live is None or live.status in (EXPIRED, REVOKED):
         return None

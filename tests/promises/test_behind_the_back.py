@@ -1,11 +1,11 @@
-"""Keys that somebody revoked, or that expired, behind keyform's back, in all six services: each is planned once as
-what it is, and the plan after the apply is empty. Some services keep listing such keys and some drop them."""
+"""Keys that somebody revoked, or that expired, behind keyform's back, in all six services: each is planned
+once as what it is, and the plan after the apply is empty. Some services keep listing such keys; others drop
+them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import httpx
