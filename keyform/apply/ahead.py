@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from keyform.apply.run import sight_now
+from keyform.apply.now import sight_now
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic
 from keyform.engine.calendar import Calendar, calendar

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from keyform.apply.run import sight_now
+from keyform.apply.now import sight_now
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic
 from keyform.engine.audit import Audit, Finding, audit
 from keyform.engine.sight import Options
-from keyform.engine.whereabouts import refused
-from keyform.errors import PlanError
 
 Names = tuple[tuple[str, str], ...]
 
@@ -20,8 +18,6 @@ def audit_now(ws: Workspace, names: Names) -> tuple[Audit, tuple[Diagnostic, ...
     else the run was given, its folder for one, with words for what that is. A service that cannot be used
     makes the audit incomplete; one that is no longer where the state knows it raises ``PlanError``."""
     sight, told = sight_now(ws, Options(), whole=True)
-    if elsewhere := tuple(refused(sight.state, sight.where)):
-        raise PlanError(elsewhere)
     made = audit(sight, ws.config.accepted, names)
     findings = tuple(_placed(ws, finding) for finding in made.findings)
     about = "What that had completed by now was audited as done."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from keyform.apply.run import sight_now
+from keyform.apply.now import sight_now
 from keyform.apply.workspace import Workspace
 from keyform.engine.listings import about_listings
 from keyform.engine.planner import make_plan

@@ -13,22 +13,23 @@ from keyform.apply.doubts import ask_about_doubts
 from keyform.apply.execute import Executor, Report, Results
 from keyform.apply.journal import JournalWriter, Replay, read_journal
 from keyform.apply.mint import new_intent
+from keyform.apply.now import elsewhere, read_recorded
 from keyform.apply.order import Chain, Waiting, chains
 from keyform.apply.places import probe_stores, take_back_unread
 from keyform.apply.read import look, whereabouts
 from keyform.apply.recover import Resolved, resolve
 from keyform.apply.seen import see_places, with_begun
-from keyform.apply.telling import about_dead, about_running, tell_of_doubts, tell_resolved, warn
+from keyform.apply.telling import about_dead, tell_of_doubts, tell_resolved, warn
 from keyform.apply.workspace import Workspace
-from keyform.diagnostics import Diagnostic, error, warning
+from keyform.diagnostics import Diagnostic, error
 from keyform.engine.events import REVOKED, fold
 from keyform.engine.notes import still_working
 from keyform.engine.plan import MINT, PROMOTE, READDRESS, RELOCATE, RESTORE, Plan, digest_of
 from keyform.engine.planner import make_plan
 from keyform.engine.sight import Options, Sight
-from keyform.engine.whereabouts import Whereabouts, refused, with_whereabouts
+from keyform.engine.whereabouts import Whereabouts, with_whereabouts
 from keyform.errors import Interrupted, KeyformError, PlanError
-from keyform.model import Place, ownership_label
+from keyform.model import Place
 from keyform.state import State, dump_state
 
 SHORT_WHILE = 5.0
@@ -62,47 +63,6 @@ class Outcome:
     declined: bool = False
 
 
-def plan_now(ws: Workspace, options: Options) -> Plan:
-    """Read and plan; writes nothing and takes no lock. What an interrupted apply had completed by then is
-    taken as done, and the plan says that there is something to recover."""
-    sight, told = sight_now(ws, options)
-    plan = make_plan(sight, options)
-    return replace(plan, diagnostics=(*told, *plan.diagnostics)) if told else plan
-
-
-def sight_now(
-    ws: Workspace, options: Options, *, stores: bool = True, whole: bool = False
-) -> tuple[Sight, tuple[Diagnostic, ...]]:
-    """What a plan made now would see, and what there is to tell of an apply that is running or was
-    interrupted. Writes nothing and takes no lock. ``stores`` False: without a look at the stores; ``whole``:
-    with every declared service, whether it can be used or not."""
-    running = ws.backend.holder()
-    state, _, replay = _read(ws)
-    pending: frozenset[str] = frozenset()
-    unsettled: frozenset[Place] = frozenset()
-    if replay is not None:
-        state, pending = replay.folded_into(state), _pending(replay, state.lineage)
-        unsettled = frozenset(place for intent in replay.open for place in intent.step.places)
-        unsettled |= {place for place, _ in replay.half_copied()}
-    sight = look(ws, state, options, pending, unsettled, ahead=True, stores=stores, whole=whole)
-    if running is not None:
-        return sight, (about_running(running),)
-    if replay is not None:
-        told = warning(
-            "recovery-pending",
-            "an earlier apply was interrupted; the next apply first finishes what it left",
-            "Run `keyform apply`. A plan saved now will be refused, since recovery changes the state.",
-        )
-        return sight, (told,)
-    return sight, ()
-
-
-def _pending(replay: Replay, lineage: str) -> frozenset[str]:
-    """By which a key that an open intent has minted is known: its label, and its id where that is known."""
-    labels = {ownership_label(lineage, intent.marker) for intent in replay.open}
-    return frozenset(labels | {intent.receipt.key_id for intent in replay.open if intent.receipt})
-
-
 def apply(
     ws: Workspace,
     options: Options,
@@ -124,7 +84,7 @@ def apply(
     with ws.locked() as dead:
         if dead is not None:
             warn((about_dead(dead),), on_event)
-        state, version, replay = _read(ws)
+        state, version, replay = read_recorded(ws)
         _refuse_elsewhere(ws, state, replay, options, plan)
         done: frozenset[int] | None = None
         recovered = Recovered(state, version)
@@ -186,25 +146,9 @@ def _refuse_elsewhere(
     that the state knows by this name. A saved plan allows what it readdresses."""
     changes = plan.changes if plan else ()
     allowed = {step.address for change in changes for step in change.steps if step.op == READDRESS}
-    minting: frozenset[str] = frozenset()
-    if replay is not None:
-        state = replay.folded_into(state)
-        minting = frozenset(intent.step.service or "" for intent in replay.open)
-    problems = tuple(d for d in refused(state, whereabouts(ws), minting) if d.address not in allowed)
+    problems = tuple(d for d in elsewhere(ws, state, replay) if d.address not in allowed)
     if problems and not options.allow_endpoint_change:
         raise PlanError(problems)
-
-
-def _read(ws: Workspace) -> tuple[State, str | None, Replay | None]:
-    """The state, its version, and what an interrupted apply left. Before the first state is written, the
-    journal is what knows its lineage."""
-    state, version = ws.read_state()
-    replay = read_journal(ws.backend.journal, state)
-    if replay is not None and version is None and replay.sections:
-        state = replace(state, lineage=replay.sections[0].lineage)
-    if replay is not None:
-        state = replay.placed_into(state)
-    return state, version, replay
 
 
 def _recover(ws: Workspace, state: State, version: str | None, replay: Replay, on_event: Report) -> Recovered:

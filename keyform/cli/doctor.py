@@ -10,7 +10,7 @@ import click
 
 from keyform.cli.main import ERROR, OK
 from keyform.cli.options import variable_options
-from keyform.errors import KeyformError
+from keyform.errors import KeyformError, PlanError
 from keyform.model import ACTIVE, instant
 from keyform.profile import ASSISTED
 from keyform.report.table import table
@@ -48,24 +48,45 @@ def command(
     findings: list[Finding] = []
     told: list[Diagnostic] = []
     with session.workspace(config, "doctor") as ws:
+        moved = _elsewhere(ws)
         for name in config.services:
-            findings += _checked(f"service {name}", _service(ws, name), told)
+            problem = moved.get(f"services.{name}")
+            findings += _checked(f"service {name}", _service(ws, name), told, problem)
         for name in config.stores:
-            findings += _checked(f"store {name}", _store(ws, name, write_canary), told)
+            problem = moved.get(f"stores.{name}")
+            findings += _checked(f"store {name}", _store(ws, name, write_canary), told, problem)
         findings += _checked("state", _state(ws), told)
     session.console.data(table(("what", "result", "found"), findings, session.console.style))
     session.tell_all(told)
     return ERROR if any(result == "fail" for _, result, _ in findings) else OK
 
 
-def _checked(what: str, found: Iterator[tuple[str, str]], told: list[Diagnostic]) -> Iterator[Finding]:
-    """The findings of one check; what it raises is a failure, told in full below the table."""
+def _checked(
+    what: str,
+    found: Iterator[tuple[str, str]],
+    told: list[Diagnostic],
+    problem: Diagnostic | None = None,
+) -> Iterator[Finding]:
+    """The findings of one check; what it raises is a failure, told in full below the table. With a
+    ``problem`` known beforehand, nothing is looked at."""
     try:
+        if problem is not None:
+            raise PlanError(problem)
         for result, text in found:
             yield what, result, text
-    except KeyformError as problem:
-        yield what, "fail", problem.diagnostics[0].summary
-        told += problem.diagnostics
+    except KeyformError as failure:
+        yield what, "fail", failure.diagnostics[0].summary
+        told += failure.diagnostics
+
+
+def _elsewhere(ws: Workspace) -> dict[str, Diagnostic]:
+    """By address, what is no longer the one that the state knows, so that no credential is shown to it."""
+    from keyform.apply import elsewhere_now
+
+    try:
+        return elsewhere_now(ws)
+    except KeyformError:  # told with the state
+        return {}
 
 
 def _service(ws: Workspace, name: str) -> Iterator[tuple[str, str]]:

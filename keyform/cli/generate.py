@@ -10,7 +10,7 @@ import click
 from keyform.cli import complete
 from keyform.cli.options import variable_options
 from keyform.diagnostics import warning
-from keyform.errors import ServiceError
+from keyform.errors import PlanError, ServiceError
 from keyform.report.generate import generated_yaml
 
 if TYPE_CHECKING:
@@ -33,12 +33,16 @@ def command(session: Session, service: str, variables: tuple[str, ...], var_file
 
     It goes to stdout: declarations, and `imports` that adopt the keys. Nothing is changed anywhere.
     """
+    from keyform.apply import elsewhere_now
+
     config = session.load(variables, var_files)
     if service not in config.services:
         close = difflib.get_close_matches(service, config.services, 1)
         hint = f"Did you mean `{close[0]}`?" if close else f"Declared: {', '.join(config.services)}."
         raise ServiceError(f"there is no service {service}", hint)
     with session.workspace(config, "generate") as ws:
+        if moved := elsewhere_now(ws).get(f"services.{service}"):
+            raise PlanError(moved)
         state, _ = ws.read_state()
         opened = ws.service(service)
         if not opened.profile.lists:

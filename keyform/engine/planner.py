@@ -59,7 +59,9 @@ Planned = Change | Diagnostic
 
 def make_plan(sight: Sight, options: Options) -> Plan:
     """Plan. Pure: the same arguments give the same plan."""
-    elsewhere = () if options.allow_endpoint_change else tuple(refused(sight.state, sight.where))
+    elsewhere = (
+        () if options.allow_endpoint_change else tuple(refused(sight.state, sight.where, sight.minting))
+    )
     if elsewhere:
         return _plan_of(sight, options, diagnostics=elsewhere)
     protected = frozenset(want.address for want in sight.desired.keys if want.protect)

@@ -132,7 +132,8 @@ class Sight:
     """Everything that a plan is made from. ``services`` holds every service that could be read, ``where``
     says which services and stores are declared. ``pending`` are the labels and ids of keys that an apply
     which is running, or was interrupted, has still to account for. ``stores`` is what they hold.
-    ``schedule``: how often keyform is run by itself, None where that is not said."""
+    ``schedule``: how often keyform is run by itself, None where that is not said. ``minting``: the services
+    where an interrupted apply may have minted keys."""
 
     desired: Desired
     state: State
@@ -143,6 +144,7 @@ class Sight:
     pending: frozenset[str] = frozenset()
     stores: Holdings = field(default_factory=Holdings)
     schedule: timedelta | None = None
+    minting: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from contextlib import closing
+from typing import Any
 
+import httpx
 import pytest
 
-from keyform.apply import plan_now
+from keyform.apply import Wrapping, plan_now, sight_now
+from keyform.cli.main import run
 from keyform.engine.plan_file import dump_plan, load_plan
 from keyform.engine.sight import Options
 from keyform.errors import PlanError
@@ -174,3 +177,49 @@ def test_after_a_crash_the_keys_of_open_intents_are_no_strays(world: World) -> N
     assert crash(world, stores(put=nth(1, die))) == 77
     plan = world.plan()
     assert ([d.code for d in plan.diagnostics], plan.unmanaged) == (["recovery-pending"], ())
+
+
+def asked() -> tuple[list[str], Wrapping]:
+    """The requests that go out from now on."""
+    sent: list[str] = []
+
+    def answer(request: httpx.Request, send: Any) -> httpx.Response:
+        sent.append(f"{request.method} {request.url.path}")
+        response: httpx.Response = send(request)
+        return response
+
+    return sent, requests(answer)
+
+
+@pytest.mark.parametrize("other", [{"at": "two"}, {"to": "elsewhere"}])
+@pytest.mark.parametrize("options", [Options(), Options("refresh-only"), Options("destroy")])
+def test_no_credential_is_shown_to_another_address(
+    world: World, other: dict[str, str], options: Options
+) -> None:
+    world.write(config()).apply()
+    sent, world.wrap = asked()
+    world.write(config(**other))
+    plan = world.plan(options)
+    assert [d.code for d in plan.diagnostics] == ["moved-elsewhere"]
+    with world.open() as ws, pytest.raises(PlanError, match="is now declared as"):
+        sight_now(ws, Options(), whole=True)
+    for verb in ("doctor", "audit", "generate sandbox", "calendar"):
+        status = run(["-C", str(world.folder), *verb.split()], clock=world.clock, wrap=world.wrap)
+        assert status == (0 if verb.startswith("generate") and "to" in other else 1), verb
+        if "at" in other:
+            assert sent == [], verb
+    assert not (world.folder / "two").exists()
+    assert not (world.folder / "elsewhere").exists()
+    world.plan(ALLOWED)
+    assert sent
+
+
+def test_nor_where_only_an_interrupted_create_is_known_there(world: World) -> None:
+    world.write(config())
+    assert crash(world, stores(put=nth(1, die))) == 77
+    sent, world.wrap = asked()
+    world.write(config(at="two"))
+    plan = world.plan()
+    assert plan.failed
+    assert "moved-elsewhere" in [d.code for d in plan.diagnostics]
+    assert sent == []
