@@ -151,6 +151,7 @@ SCENES: dict[str, tuple[str, bool, datetime, str, int]] = {
 }
 
 
+@pytest.mark.share
 @pytest.mark.parametrize("scene", SCENES)
 def test_a_crash_before_or_after_any_effect_costs_nothing(
     scene: str, tmp_path: Path, figures: Figures
@@ -177,6 +178,7 @@ def test_a_crash_before_or_after_any_effect_costs_nothing(
     assert failures == []
 
 
+@pytest.mark.share
 @pytest.mark.parametrize("scene", ["both are ensured", "both are rotated"])
 def test_a_second_crash_while_recovering_costs_nothing(scene: str, tmp_path: Path, figures: Figures) -> None:
     text, applied, now, action, count = SCENES[scene]
@@ -199,6 +201,7 @@ def test_a_second_crash_while_recovering_costs_nothing(scene: str, tmp_path: Pat
     assert failures == []
 
 
+@pytest.mark.share
 @pytest.mark.parametrize("after", [False, True], ids=["request lost", "answer lost"])
 @pytest.mark.parametrize("scene", ["both are ensured", "both are rotated"])
 def test_a_connection_that_breaks_at_any_request_costs_nothing(
@@ -208,7 +211,7 @@ def test_a_connection_that_breaks_at_any_request_costs_nothing(
     source = prepared(tmp_path / "source", text, applied=applied)
     effects = effects_of_a_run(source, tmp_path / "counted", now, action, count)
     failures = []
-    for at in range(1, effects + 1):
+    for at in range(1, effects + 1, SHARE):
         shop = copy_of(source, tmp_path / f"{at}", now)
         for length in (1, 20):
             broken = BrokenFor(at, length, after)

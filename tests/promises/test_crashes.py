@@ -51,6 +51,7 @@ def test_a_crash_before_or_after_any_effect_costs_nothing(
     assert failures == []
 
 
+@pytest.mark.share
 @pytest.mark.parametrize(
     ("unread", "counts"),
     [((), {}), (("second",), {}), (("local", "second"), {"update": 0, "rotate": 3})],
@@ -69,6 +70,7 @@ def test_a_crash_costs_nothing_where_keys_have_several_places(
     assert failures == []
 
 
+@pytest.mark.share
 def test_a_crash_while_creates_are_refused_costs_no_working_key(matrix: Matrix, figures: Figures) -> None:
     """A key that was renamed without `moved`, and lost its place to the new name, among others: as long as
     no create goes through, everything that worked still works, stored as it was."""
@@ -76,7 +78,7 @@ def test_a_crash_while_creates_are_refused_costs_no_working_key(matrix: Matrix, 
     world = matrix.fresh()
     assert world.apply(wrap=refusing(matrix, steps)).failed
     failures = what_no_longer_works(world, "no crash")
-    points = range(1, steps.count + 1)
+    points = range(1, steps.count + 1, SHARE)
     for at in points:
         world = matrix.fresh()
         code = in_child(lambda: world.apply(wrap=refusing(matrix, Steps(at, True, die))))  # noqa: B023
@@ -119,11 +121,12 @@ def what_no_longer_works(world: World, when: str) -> list[str]:
     return out
 
 
+@pytest.mark.share
 def test_a_second_crash_while_recovering_costs_nothing(matrix: Matrix, figures: Figures) -> None:
     effects = matrix.effects()
     chance = random.Random(20261120)
     failures = []
-    runs = 60
+    runs = 60 // SHARE
     for _ in range(runs):
         first, second = chance.randint(1, effects), chance.randint(1, effects)
         after = chance.random() < 0.5
@@ -136,6 +139,7 @@ def test_a_second_crash_while_recovering_costs_nothing(matrix: Matrix, figures: 
     assert failures == []
 
 
+@pytest.mark.share
 @pytest.mark.parametrize("after", [False, True], ids=["request lost", "answer lost"])
 def test_a_connection_that_breaks_at_any_request_costs_nothing(
     matrix: Matrix, after: bool, figures: Figures
@@ -143,12 +147,13 @@ def test_a_connection_that_breaks_at_any_request_costs_nothing(
     """The process lives on here. Retries hide one break, so the connection stays broken for a while."""
     effects = matrix.effects()
     failures = []
-    for at in range(1, effects + 1):
+    points = range(1, effects + 1, SHARE)
+    for at in points:
         world = matrix.fresh()
         for length in (1, 20):
             broken = BrokenFor(at, length, after)
             run_and_forgive(world, Wrapping(transport=broken.wrap))
         failures += what_is_wrong_after_the_next_apply(world, f"request {at}, {after}")
         shutil.rmtree(world.folder)
-    figures("broken connections", f"{2 * effects} runs, {len(failures)} failures")
+    figures("broken connections", f"{2 * len(points)} runs, {len(failures)} failures")
     assert failures == []

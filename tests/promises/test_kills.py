@@ -64,6 +64,7 @@ def configuration(endpoint: str, environment: str, scope: str, count: int) -> st
     )
 
 
+@pytest.mark.share
 @pytest.mark.timeout(1800)  # 100 kills take some minutes
 def test_kill_9_at_a_random_moment_costs_nothing(
     tmp_path: Path, endpoint: str, monkeypatch: pytest.MonkeyPatch, figures: Figures
