@@ -445,7 +445,7 @@ each_profile = pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: 
 
 
 @each_profile
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data(), renewed=st.booleans())
 def test_what_widens_one_way_narrows_the_other(profile: Profile, data: st.DataObject, renewed: bool) -> None:
     before, after = data.draw(reaches(profile)), data.draw(reaches(profile))
@@ -455,7 +455,7 @@ def test_what_widens_one_way_narrows_the_other(profile: Profile, data: st.DataOb
 
 
 @each_profile
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_a_further_scope_never_narrows(profile: Profile, data: st.DataObject) -> None:
     before = data.draw(reaches(profile).filter(lambda found: found.spec.scopes))
@@ -466,7 +466,7 @@ def test_a_further_scope_never_narrows(profile: Profile, data: st.DataObject) ->
 
 
 @each_profile
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_what_only_widens_twice_widens_as_a_whole(profile: Profile, data: st.DataObject) -> None:
     first, second, third = (data.draw(reaches(profile)) for _ in range(3))
