@@ -331,6 +331,13 @@ def test_keys_go_from_a_service_into_aws_and_leave_nothing(
     texts.append(keyform("-vv", "apply", "--auto-approve"))
     replaced = store.get(place)
     assert replaced not in (None, minted)
+    named = "name: checkout, environment: test,"
+    file.write_text(file.read_text().replace(named, f"{named} rotation: {{overlap: 1d}},"))
+    texts.append(keyform("-vv", "rotate", "checkout", "--auto-approve"))
+    assert store.get(place) not in (None, minted, replaced)
+    texts.append(keyform("-vv", "rollback", "checkout", "--auto-approve"))
+    assert store.get(place) == replaced
+    assert "No changes." in keyform("plan")
     texts += [keyform("-vv", "doctor"), keyform("-vv", "destroy", "--auto-approve", "--allow-mass-change")]
     for text in texts:
         assert minted.reveal() not in text

@@ -274,6 +274,6 @@ def test_from_the_yaml_to_nothing_left(
         return value.reveal() if value else None
 
     declared = f'{{type: azure-key-vault, vault_url: "{url}"}}'
-    check_whole_run(tmp_path, declared, "prod/one", "prod/two", read, capfd)
+    check_whole_run(tmp_path, declared, "prod/one", "prod/two", read, capfd, remembers=True)
     assert vault.readable() == {}
     assert all(kept.deleted for kept in vault.kept.values())

@@ -380,7 +380,7 @@ def test_from_the_yaml_to_nothing_left(
         return value.reveal() if value else None
 
     declared = f'{{type: gcp-secret-manager, project: shop, endpoint: "http://{address}"}}'
-    check_whole_run(tmp_path, declared, "prod/one", "prod/two", read, capfd)
+    check_whole_run(tmp_path, declared, "prod/one", "prod/two", read, capfd, remembers=True)
     assert served.kept == {}
 
 

@@ -640,7 +640,9 @@ def test_the_whole_run_of_every_store(
         value = ((data.get("data") or {}) if mount == "secret" else data).get("value")
         return None if value is None else str(value)
 
-    check_whole_run(tmp_path, f"{{type: vault, {options}}}", "one", "deep/two", read, capfd)
+    check_whole_run(
+        tmp_path, f"{{type: vault, {options}}}", "one", "deep/two", read, capfd, remembers=mount == "secret"
+    )
 
 
 def test_nothing_is_minted_that_could_not_be_stored(

@@ -29,18 +29,23 @@ def check_whole_run(
     two: str,
     read: Callable[[str], str | None],
     capfd: pytest.CaptureFixture[str],
+    *,
+    remembers: bool = False,
 ) -> None:
-    """Apply a configuration with ``store`` (in YAML), see nothing to change, replace a key, destroy. ``read``
-    tells what whoever uses the store finds at a path. No secret is printed, the debug log included."""
+    """Apply a configuration with ``store`` (in YAML), see nothing to change, replace a key, rotate one and
+    roll it back, destroy. ``read`` tells what whoever uses the store finds at a path; ``remembers``: the
+    store gives earlier versions back, so that a rollback succeeds. No secret is printed, the debug log
+    included."""
 
     told = ""
 
-    def keyform(*command: str) -> None:
+    def keyform(*command: str, code: int = 0) -> str:
         nonlocal told
-        code = run(["-vv", "-C", str(folder), *command])
+        ended = run(["-vv", "-C", str(folder), *command])
         out, err = capfd.readouterr()
         told += out + err
-        assert code == 0, err
+        assert ended == code, err
+        return err
 
     (folder / "keyform.yaml").write_text(KEYS.format(store=store, one=one, two=two))
     seen = []
@@ -57,6 +62,15 @@ def check_whole_run(
         keyform("apply", "--auto-approve")
         seen.append(read(one))
         assert seen[-1] not in (None, first)
+        before = read(two)
+        written.write_text(written.read_text().replace("kind: read,", "kind: read, rotation: {overlap: 1d},"))
+        keyform("rotate", "two", "--auto-approve")
+        seen.append(read(two))
+        assert seen[-1] not in (None, before)
+        refused = keyform("rollback", "two", "--auto-approve", code=0 if remembers else 1)
+        assert read(two) == (before if remembers else seen[-1])
+        assert remembers or "cannot be rolled back" in refused
+        keyform("plan", "--detailed-exitcode")
         keyform("destroy", "--auto-approve", "--allow-mass-change")
         assert (read(one), read(two)) == (None, None)
     finally:
