@@ -95,8 +95,9 @@ class TerminalDesk(Seat):
             self.tell("Left for later, since the run is being stopped.")
             raise self._interrupted()
         for _ in range(ATTEMPTS):
-            asked = f"Type '{DONE}' when that is so, or '{SKIP}' to leave it for later: "
-            answer = self._answer(asked, hidden=False).lower()
+            asked = f"Type '{DONE}' when that is so, or '{SKIP}' to leave it for later:"
+            question = "\n".join(self._console.err_style.fitted(asked)) + " "
+            answer = self._answer(question, hidden=False).lower()
             if answer == DONE:
                 return
             if answer == SKIP:

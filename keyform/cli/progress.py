@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from keyform.cli.session import Session
 
 _ENDS = ("done", "failed", "skipped")
+_WIDE_BAR, _NARROW_BAR, _ROOM_FOR_BOTH = 36, 12, 100
+_BESIDE_BAR = len("Applying  []  /    ")
 
 
 class Events:
@@ -115,12 +117,18 @@ class BarEvents(Events):
 
     def expect(self, changes: int) -> None:
         super().expect(changes)
+        room = self._console.err_style.room or 0
+        width = _WIDE_BAR if room >= _ROOM_FOR_BOTH else _NARROW_BAR
+        left = max(
+            0, min(40, room - width - _BESIDE_BAR - 2 * len(str(changes)))
+        )  # a second line stays behind
         self._bar = click.progressbar(
             length=changes,
             label="Applying",
             file=sys.stderr,
             show_pos=True,
-            item_show_func=lambda address: visible(address)[:40] if address else "",
+            item_show_func=lambda address: visible(address)[:left] if address else "",
+            width=width,
         )
         self._bar.__enter__()
 

@@ -219,7 +219,7 @@ def test_a_checklist_in_a_narrow_terminal_is_broken_between_words(folder: Path) 
     (folder / "keyform.yaml").write_text(CONFIG.replace("https://yoursite.com", origin))
     run = Terminal(["-C", str(folder), "apply", "--auto-approve"], {"NO_COLOR": "1"}, columns=50)
     try:
-        after(run, CONFIRM, "done")
+        after(run, r"to leave it\s+for later: ", "done")
         run.until(prompt("keys.snippet"))
     finally:
         run.close()
