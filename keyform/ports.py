@@ -162,8 +162,8 @@ class Held:
 
 ANYTHING: Final = "anything"
 Over = Secret | Held | Literal["anything"] | None
-"""What a write may replace: whatever is there, this value, the value of this version (of a store that
-cannot be read), or None: nothing at all."""
+"""What a write may replace, or a deletion remove: whatever is there, this value, the value of this version
+(of a store that cannot be read), or None: nothing at all."""
 
 
 class Store(Protocol):
@@ -201,10 +201,16 @@ class Store(Protocol):
 
         Raises ``Taken``, and writes nothing, where there is something else than ``over`` allows; in one
         step with the write where the store has conditional writes, else as close to it as can be. A place
-        that holds ``secret`` already is as good as written."""
+        that holds ``secret`` already is as good as written; except where ``over`` is the secret itself, which
+        asks stores with versions to write it once more, so that a conditional write that is under way still
+        comes too late."""
 
-    def delete(self, place: Place) -> None:
-        """Remove the value. One that is gone already is no error. Other fields of the same path stay."""
+    def delete(self, place: Place, over: Over = ANYTHING) -> None:
+        """Remove the value. One that is gone already is no error. Other fields of the same path stay, those
+        too that come while this is under way.
+
+        Raises ``Taken`` where there is something else than ``over`` allows, and leaves that as it is; in one
+        step with the deletion where the store has conditional ones, else as close to it as can be."""
 
     def close(self) -> None:
         """Let go of connections. More than one call is no error."""

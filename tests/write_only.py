@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from keyform.errors import StoreError
 from keyform.model import Place, Secret
 from keyform.ports import ANYTHING, Held, Over, Store
-from keyform.stores.over import allow_held
+from keyform.stores.over import allow_deletion, allow_held
 
 
 class WriteOnly:
@@ -40,7 +40,8 @@ class WriteOnly:
         allow_held(self.name, place, over, self._inner.look(place))
         return self._inner.put(place, secret, labels, None if over is None else ANYTHING)
 
-    def delete(self, place: Place) -> None:
+    def delete(self, place: Place, over: Over = ANYTHING) -> None:
+        allow_deletion(self.name, place, over, self._inner.look(place))
         self._inner.delete(place)
 
     def close(self) -> None:

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from keyform.apply.places import labels_of
 from keyform.apply.seen import Seen, is_of_write
 from keyform.apply.workspace import Workspace
-from keyform.errors import StoreError
+from keyform.errors import StoreError, Taken
 from keyform.model import Place, Secret, fingerprint_matches
 from keyform.ports import Held
 from keyform.state import Generation
+
+_FOREIGN = "it does not hold what keyform wrote there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,21 +79,22 @@ def erase_secret(
         return Left(f"the store {place.store} is no longer declared")
     store = ws.store(place.store)
     if store.readable:
-        value = store.get(place)
-        gone, recorded = value is None, generation.fingerprint if generation else None
-        ours = value is not None and recorded is not None and fingerprint_matches(value, recorded)
+        found: Secret | Held | None = store.get(place)
+        recorded = generation.fingerprint if generation else None
+        ours = isinstance(found, Secret) and recorded is not None and fingerprint_matches(found, recorded)
     else:
-        held = store.look(place)
-        gone = held is None
-        ours = held is not None and generation is not None and is_of_write(held, place, generation)
-    if gone:
+        found = store.look(place)
+        ours = isinstance(found, Held) and generation is not None and is_of_write(found, place, generation)
+    if found is None:
         return None
     if not ours or generation is None:
-        return Left("it does not hold what keyform wrote there")
+        return Left(_FOREIGN)
     kept = _kept(ws, lives_at, generation)
     ws.backend.check_lock()
     try:
-        store.delete(place)
+        store.delete(place, found)
+    except Taken:
+        return Left(_FOREIGN)
     except StoreError:
         with suppress(StoreError):  # what is told is why it could not be erased
             _bring_back(ws, kept, generation, address)

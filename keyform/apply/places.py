@@ -158,10 +158,11 @@ def _take_back_value(
     if value is None or not fingerprint_matches(value, fingerprint):
         return
     ws.backend.check_lock()
-    if isinstance(before.found, Secret):
-        store.put(place, before.found, labels, value)
-    else:
-        store.delete(place)
+    with suppress(Taken):  # somebody has written there since, and what was written is gone
+        if isinstance(before.found, Secret):
+            store.put(place, before.found, labels, value)
+        else:
+            store.delete(place, value)
 
 
 def _take_back_unread(
@@ -181,7 +182,8 @@ def _take_back_unread(
             "It may hold the new secret by now.",
         )
     ws.backend.check_lock()
-    store.delete(place)
+    with suppress(Taken):
+        store.delete(place, held)
 
 
 def finish_secret(

@@ -197,6 +197,41 @@ class StoreConformance(StoreBasics):
         store.delete(self.place("prod/once"))
         store.delete(self.place("prod/once"))
 
+    def test_nothing_is_deleted_that_the_caller_did_not_see(
+        self, store: Store, open_store: Callable[[], Store]
+    ) -> None:
+        place = self.place("prod/doomed")
+        store.put(place, Secret("mine"), LABELS)
+        open_store().put(place, Secret("theirs"), LABELS)
+        for over in (None, Secret("mine")):
+            with pytest.raises(Taken) as taken:
+                store.delete(place, over)
+            assert str(place) in taken.value.diagnostics[0].summary
+            assert "theirs" not in f"{taken.value.diagnostics}"
+            assert store.get(place) == Secret("theirs")
+        store.delete(place, Secret("theirs"))
+        assert store.get(place) is None
+        store.delete(place, Secret("theirs"))
+
+    def test_deleting_a_field_beside_a_writer_of_another_loses_nothing(
+        self, store: Store, open_store: Callable[[], Store]
+    ) -> None:
+        """The last field takes its path with it; one that somebody adds meanwhile does not go too."""
+        if not self.fields:
+            return
+        path = self.place("prod/emptied").path
+        going, coming = (Place("conformance", path, field) for field in ("going", "coming"))
+        for number in range(5):
+            store.put(going, Secret("going"), LABELS)
+            with ThreadPoolExecutor(2) as threads:
+                deleted = threads.submit(open_store().delete, going, Secret("going"))
+                put = threads.submit(open_store().put, coming, Secret(f"coming {number}"), LABELS)
+                deleted.result()
+                put.result()
+            assert store.get(coming) == Secret(f"coming {number}")
+            assert store.get(going) is None
+            store.delete(coming)
+
     def test_a_deleted_place_can_be_used_again(self, store: Store) -> None:
         store.put(self.place("prod/again"), Secret("first"), LABELS)
         store.delete(self.place("prod/again"))

@@ -60,6 +60,22 @@ class WriteOnlyConformance(StoreBasics):
         store.put(place, Secret("mine again"), LABELS, store.look(place))
         assert self.read(place) == "mine again"
 
+    def test_nothing_is_deleted_that_the_caller_did_not_see(
+        self, store: Store, open_store: Callable[[], Store]
+    ) -> None:
+        place = self.place("prod/doomed")
+        store.put(place, Secret("mine"), LABELS)
+        seen = store.look(place)
+        open_store().put(place, Secret("theirs"), LABELS)
+        for over in (None, seen):
+            with pytest.raises(Taken):
+                store.delete(place, over)
+            assert self.read(place) == "theirs"
+        now = store.look(place)
+        store.delete(place, now)
+        assert self.read(place) is None
+        store.delete(place, now)
+
     def test_probing_leaves_nothing_and_access_writes_nothing(self, store: Store) -> None:
         assert store.access()
         store.probe()

@@ -24,7 +24,7 @@ from keyform.ports import ANYTHING, Held, Over
 from keyform.stores import age_identity, age_names
 from keyform.stores.age_keys import LARGEST, AgeKeys
 from keyform.stores.canary import keeps
-from keyform.stores.over import allow, taken
+from keyform.stores.over import allow, allow_deletion, taken
 
 _T = TypeVar("_T")
 
@@ -194,9 +194,11 @@ class AgeStore:
 
         return self._attempt("read", place, read)
 
-    def delete(self, place: Place) -> None:
+    def delete(self, place: Place, over: Over = ANYTHING) -> None:
         """See :class:`~keyform.ports.Store`. Folders that become empty go too."""
         parts = age_names.file_parts(self.name, self._folder, place)
+        if over != ANYTHING:  # a file system has no way to remove one certain content
+            allow_deletion(self.name, place, over, self.get(place))
 
         def remove() -> None:
             with contextlib.suppress(FileNotFoundError), self._folders(parts[:-1], create=False) as chain:

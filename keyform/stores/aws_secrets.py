@@ -19,6 +19,7 @@ from keyform.stores.aws_versions import CURRENT, WRITTEN, Version
 MISSING = "ResourceNotFoundException"
 _STATE = "InvalidRequestException"
 _ELSEWHERE = ("InvalidParameterException", _STATE)  # the label is on another version
+_SHORTEST_WINDOW = 7  # days that AWS waits at least before it deletes what is not deleted at once
 _LOOKS = 5  # for a version that was written a moment ago
 
 
@@ -137,11 +138,34 @@ class AwsSecrets:
                 raise
         return current_of(told) or ""
 
-    def remove(self, place: Place, days: int) -> None:
-        """Delete the secret, for good after ``days``, or at once where that is 0."""
-        how = {"RecoveryWindowInDays": days} if days else {"ForceDeleteWithoutRecovery": True}
+    def remove(self, place: Place, days: int, version: str | None) -> bool:
+        """Delete the secret, for good after ``days``, or at once where that is 0; only if ``version`` is the
+        current one (None: it has none). False: somebody has written meanwhile, and it stays.
+
+        AWS deletes on no condition. But a secret that is scheduled for deletion takes no writes, and still
+        tells what is current in it; so it is scheduled first, and taken back where that is something else.
+        """
         try:
-            self.call("DeleteSecret", place, **how)
+            self.call("DeleteSecret", place, RecoveryWindowInDays=days or _SHORTEST_WINDOW)
+        except AwsError as refused:
+            if not _is_gone(refused):
+                raise
+        told = self.describe(place)
+        if told is None:
+            return True
+        if "DeletedDate" not in told:
+            return False
+        if current_of(told) != version:
+            self.call("RestoreSecret", place)
+            return False
+        if not days:
+            self.purge(place)
+        return True
+
+    def purge(self, place: Place) -> None:
+        """Delete the secret at once, whatever is in it."""
+        try:
+            self.call("DeleteSecret", place, ForceDeleteWithoutRecovery=True)
         except AwsError as refused:
             if not _is_gone(refused):
                 raise

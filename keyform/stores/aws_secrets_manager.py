@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ from keyform.stores.aws_versions import (
     members,
     value_in,
 )
-from keyform.stores.over import allow
+from keyform.stores.over import allow, allow_deletion
+from keyform.stores.turns import Turn, turn
 
 LARGEST = 65_536  # bytes, the quota "Secret value size"
 _NAME = re.compile(r"[A-Za-z0-9/_+=.@-]{1,512}\Z")
@@ -50,7 +52,7 @@ def open_store(
     ``prefix``, ``kms_key``, ``tags``, and ``recovery_window`` (``7d`` to ``30d``; the default ``0d``: deleted
     at once). Does no I/O.
     """
-    return AwsSecretsManager(name, options)
+    return AwsSecretsManager(name, options, env)
 
 
 class AwsSecretsManager:
@@ -58,8 +60,11 @@ class AwsSecretsManager:
 
     readable = True
 
-    def __init__(self, name: str, options: Mapping[str, Any], limits: Limits | None = None) -> None:
+    def __init__(
+        self, name: str, options: Mapping[str, Any], env: Mapping[str, str], limits: Limits | None = None
+    ) -> None:
         self.name = name
+        self._env = env
         self._aws = Aws(name, "secretsmanager", options, limits or Limits())
         self._secrets = AwsSecrets(
             name, self._aws, options.get("prefix"), dict(options.get("tags", {})), options.get("kms_key")
@@ -92,7 +97,7 @@ class AwsSecretsManager:
 
     def probe(self) -> None:
         """See :class:`~keyform.ports.Store`. The canary goes without a recovery window."""
-        prove(self, canary(self.name), lambda place: self._secrets.remove(place, 0))
+        prove(self, canary(self.name), self._secrets.purge)
 
     def look(self, place: Place) -> Held | None:
         """See :class:`~keyform.ports.Store`. The version is the id of the secret's current version."""
@@ -121,12 +126,16 @@ class AwsSecretsManager:
     def put(self, place: Place, secret: Secret, labels: Mapping[str, str], over: Over = ANYTHING) -> str:
         """See :class:`~keyform.ports.Store`. One step with the check of ``over``."""
         self.check(place)
+        with self._turn(place):
+            return self._put(place, secret, labels, over)
+
+    def _put(self, place: Place, secret: Secret, labels: Mapping[str, str], over: Over) -> str:
         revived = ""  # the version that came back with a secret that had been deleted: it counts as gone
         for _ in rounds(self.name, place):
             found = self._secrets.current(place)
             gone = found is not None and found.id == revived
             present, others = self._read(place, None if gone else found)
-            if found is not None and present == secret:
+            if found is not None and present == secret and over != secret:
                 self._secrets.tag(place, labels, found.id, found.id)
                 return found.id
             allow(self.name, place, over, present)
@@ -147,10 +156,14 @@ class AwsSecretsManager:
                 return version
         raise AssertionError("rounds() has ended with an error")
 
-    def delete(self, place: Place) -> None:
+    def delete(self, place: Place, over: Over = ANYTHING) -> None:
         """See :class:`~keyform.ports.Store`. The secret itself goes where keyform made it and nothing else is
         in it. Where others made it, it stays, with an empty version that counts as none."""
         self.check(place)
+        with self._turn(place):
+            self._delete(place, over)
+
+    def _delete(self, place: Place, over: Over) -> None:
         for _ in rounds(self.name, place):
             told = self._secrets.describe(place)
             if told is None or "DeletedDate" in told:
@@ -159,7 +172,9 @@ class AwsSecretsManager:
             present, rest = self._read(place, found)
             if present is None and rest:
                 return
+            allow_deletion(self.name, place, over, present)
             ours = CREATED in aws_tags.as_mapping(told.get("Tags")) and not told.get("ReplicationStatus")
+            version = found.id if found is not None else None
             # A writer that adds a field beside this, and somebody who restores the secret, must not find the
             # value current; so it goes first, in one step, except where the whole secret goes at once.
             whole = ours and not self._window and place.field is None
@@ -171,13 +186,16 @@ class AwsSecretsManager:
                 self._secrets.untag(place, found.id, version)
                 if not rest and not ours:
                     self._secrets.unstage(place, PREVIOUS, found.id)
-            if ours and not rest:
-                self._secrets.remove(place, self._window)
-            return
+            if not ours or rest or self._secrets.remove(place, self._window, version):
+                return
 
     def close(self) -> None:
         """See :class:`~keyform.ports.Store`."""
         self._aws.close()
+
+    def _turn(self, place: Place) -> AbstractContextManager[Turn]:
+        """Of keyform's own processes, one changes a secret at a time."""
+        return turn(self.name, f"aws-secrets-manager {self._secrets.name(place)}", self._env, 300.0)
 
     def _read(self, place: Place, found: Version | None) -> tuple[Secret | None, dict[str, Any]]:
         """What a version holds in a place, and the other fields beside it."""

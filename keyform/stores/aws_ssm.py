@@ -24,7 +24,7 @@ from keyform.stores.aws_proof import ask, canary, prove
 from keyform.stores.aws_rounds import rounds
 from keyform.stores.aws_session import Aws, Limits
 from keyform.stores.aws_versions import check_text
-from keyform.stores.over import allow, taken
+from keyform.stores.over import allow, allow_deletion, taken
 
 TIERS = {"standard": "Standard", "advanced": "Advanced", "intelligent-tiering": "Intelligent-Tiering"}
 LARGEST = {"standard": 4_096, "advanced": 8_192, "intelligent-tiering": 8_192}  # bytes
@@ -163,9 +163,11 @@ class AwsSsm:
         self._tag(place, {**self._tags, **aws_tags.tags_of(labels, found.version)})
         return found.version
 
-    def delete(self, place: Place) -> None:
-        """See :class:`~keyform.ports.Store`. All versions go with it."""
+    def delete(self, place: Place, over: Over = ANYTHING) -> None:
+        """See :class:`~keyform.ports.Store`. All versions go with it. AWS has no conditional deletion."""
         self.check(place)
+        if over != ANYTHING and (found := self._read(place)) is not None:
+            allow_deletion(self.name, place, over, found.value)
         try:
             self._aws.call("DeleteParameter", f"{place}", Name=self._name(place))
         except AwsError as refused:

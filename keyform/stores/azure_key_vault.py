@@ -24,7 +24,7 @@ from keyform.model import Place, Secret
 from keyform.ports import ANYTHING, Held, Over
 from keyform.stores.azure_calls import Calls, reason
 from keyform.stores.flat_names import FlatNames
-from keyform.stores.over import allow
+from keyform.stores.over import allow, allow_deletion
 from keyform.stores.turns import Turn, turn
 
 _T = TypeVar("_T")
@@ -190,10 +190,12 @@ class AzureKeyVaultStore:
 
         return self._settle("write", place, write).properties.version
 
-    def delete(self, place: Place) -> None:
+    def delete(self, place: Place, over: Over = ANYTHING) -> None:
         """See :class:`~keyform.ports.Store`. The vault retains what is deleted, unless ``purge`` is set."""
         name = NAMES.name(self.name, place)
         with self._turn(name):
+            if over != ANYTHING:  # the vault has no conditional deletion
+                allow_deletion(self.name, place, over, _value(self._current(place, name)))
             if self._remove(place, name) and self._purges:
                 self._settle("purge", place, lambda client: client.purge_deleted_secret(name), also=404)
 

@@ -25,7 +25,7 @@ from keyform.stores.canary import keeps
 from keyform.stores.http import Answer, Rest, Said
 from keyform.stores.http_access import Bearer, checked_address, credential, missing
 from keyform.stores.http_failures import Refused
-from keyform.stores.over import allow
+from keyform.stores.over import allow, allow_deletion
 
 ENDPOINT, TOKEN = "https://api.doppler.com", "DOPPLER_TOKEN"
 LARGEST = 50 * 1024
@@ -178,14 +178,16 @@ class DopplerStore:
 
         self._attempt(place, write)
 
-    def delete(self, place: Place) -> None:
+    def delete(self, place: Place, over: Over = ANYTHING) -> None:
         """See :class:`~keyform.ports.Store`."""
         self.check(place)
         change = {"name": place.path, "originalName": place.path, "value": None, "shouldDelete": True}
 
         def erase(present: Secret | None) -> None:
             if present is not None:
-                self._change(change, f"delete {place}")
+                allow_deletion(self.name, place, over, present)
+                known = {} if over == ANYTHING else {"originalValue": present.reveal()}
+                self._change({**change, **known}, f"delete {place}")
 
         self._attempt(place, erase)
 

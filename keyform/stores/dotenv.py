@@ -19,7 +19,7 @@ from keyform.model import Place, Secret
 from keyform.ports import ANYTHING, Held, Over
 from keyform.stores.canary import keeps
 from keyform.stores.dotenv_text import Unwritable, unreadable_line, value_of, with_value
-from keyform.stores.over import allow
+from keyform.stores.over import allow, allow_deletion
 from keyform.stores.programs import run, small_environment
 from keyform.stores.turns import turn
 
@@ -124,12 +124,14 @@ class DotenvStore:
                 allow(self.name, place, over, None if present is None else Secret(present))
             self._write(place, self._changed(place, document, secret.reveal()))
 
-    def delete(self, place: Place) -> None:
+    def delete(self, place: Place, over: Over = ANYTHING) -> None:
         """See :class:`~keyform.ports.Store`. A file in which nothing is left goes too."""
         self.check(place)
         with turn(self.name, f"dotenv {self._file.resolve()}", self._env):
             document = self._read(f"delete {place} from")
-            if document is not None and value_of(document, place.path) is not None:
+            present = None if document is None else value_of(document, place.path)
+            if document is not None and present is not None:
+                allow_deletion(self.name, place, over, Secret(present))
                 self._write(place, self._changed(place, document, None))
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from keyform.masking import in_json, without_opaque
 from keyform.model import Place, Secret
 from keyform.ports import ANYTHING, Held, Over
 from keyform.stores.canary import keeps
-from keyform.stores.over import allow, allow_held
+from keyform.stores.over import allow, allow_deletion, allow_held
 from keyform.stores.programs import Ended, run, small_environment
 from keyform.stores.quoting import quoted
 from keyform.stores.turns import Turn, settled, turn
@@ -198,10 +198,13 @@ class ExecStore:
             self._run("put", place, data, labels, (secret,), lock)
             return self._version(place, secret)
 
-    def delete(self, place: Place) -> None:
+    def delete(self, place: Place, over: Over = ANYTHING) -> None:
         """See :class:`~keyform.ports.Store`."""
         self.check(place)
         with turn(self.name, self._turn(place), self._env, self._patience) as lock:
+            if over != ANYTHING:
+                present = self._get(place) if self.readable else self._look(place)
+                allow_deletion(self.name, place, over, present)
             self._run("delete", place, lock=lock)
 
     def close(self) -> None:

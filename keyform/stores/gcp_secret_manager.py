@@ -26,7 +26,7 @@ from keyform.stores.canary import keeps
 from keyform.stores.flat_names import FlatNames
 from keyform.stores.gcp_calls import Calls
 from keyform.stores.gcp_secrets import Secrets
-from keyform.stores.over import allow, taken
+from keyform.stores.over import allow, allow_deletion, taken
 
 LARGEST = 65_536  # bytes, by https://cloud.google.com/secret-manager/quotas
 NAMES = FlatNames(
@@ -174,7 +174,7 @@ class GoogleSecretManagerStore:
             self._after_others(place, name, secret, labels, over, claimed, number)
         return str(number)
 
-    def delete(self, place: Place) -> None:
+    def delete(self, place: Place, over: Over = ANYTHING) -> None:
         """See :class:`~keyform.ports.Store`. A secret that keyform made goes whole; of another, the latest
         version and those that keyform wrote are destroyed, and the rest stays."""
         name = self._name(place)
@@ -182,6 +182,7 @@ class GoogleSecretManagerStore:
             found = self._secrets.find(place, name)
             if found is None:
                 return
+            allow_deletion(self.name, place, over, found.value)
             live = self._secrets.live(place, name)
             doomed = live & {*found.ours, found.latest}
             if found.made_by_us and doomed == live:

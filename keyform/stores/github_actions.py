@@ -28,7 +28,7 @@ from keyform.ports import ANYTHING, Held, Over
 from keyform.stores.canary import keeps
 from keyform.stores.github_api import GitHubApi
 from keyform.stores.http_access import checked_address, credential
-from keyform.stores.over import allow_held
+from keyform.stores.over import allow_deletion, allow_held
 from keyform.stores.quoting import quoted
 
 LARGEST = 48 * 1024
@@ -157,11 +157,13 @@ class GitHubActionsStore:
             "Run it again in a minute; https://www.githubstatus.com tells of delays.",
         )
 
-    def delete(self, place: Place) -> None:
+    def delete(self, place: Place, over: Over = ANYTHING) -> None:
         """See :class:`~keyform.ports.Store`."""
         self.check(place)
         doing = f"delete {place} from {self._where}"
         with self._writing:
+            if over != ANYTHING:  # GitHub has no conditional deletion
+                allow_deletion(self.name, place, over, self.look(place))
             if self._api.call("DELETE", f"{self._path}/{place.path}", doing, also=(404,)).status == 404:
                 self._see()
 

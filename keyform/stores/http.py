@@ -71,6 +71,10 @@ class Said:
     advice: str = ""
 
 
+GIVEN_UP = Answer(0, None, {})
+"""Instead of an answer: the request was to be sent again, and its caller would not have that any more."""
+
+
 class Rest:
     """Calls to one API for one store; for many threads at once.
 
@@ -122,13 +126,15 @@ class Rest:
         accept: Collection[int] = (),
         repeatable: bool = True,
         secret: Secret | None = None,
+        still: Callable[[], bool] | None = None,
     ) -> Answer:
         """Send, and again where that helps and is safe. Raises ``StoreError``.
 
         ``doing`` follows "could not" in messages. ``shape`` is what a good answer's JSON must be; statuses
         of ``accept`` are answers too. ``secret`` must not appear in a message. A request that is not
         ``repeatable`` is repeated only when it was surely not carried out, and raises ``AnswerMissing`` when
-        it may have been.
+        it may have been. ``still`` is asked before each repetition whether the request is still as it should
+        be; the answer is ``GIVEN_UP`` where it is not.
         """
         if secret is not None and not _is_text(secret):
             raise StoreError(
@@ -136,9 +142,9 @@ class Rest:
                 "See what the key service gave.",
             )
         send = self._sender(method, path, credential, params, body, accept, repeatable, secret)
-        outcome = self._retrying(send)
+        outcome = self._retrying(send if still is None else _while(still, send))
         if isinstance(outcome, Answer):
-            if outcome.status in accept or isinstance(outcome.body, shape):
+            if outcome is GIVEN_UP or outcome.status in accept or isinstance(outcome.body, shape):
                 return outcome
             outcome = Failure(
                 f"{self._host} answered {outcome.status} in a form that its documentation does not have",
@@ -256,6 +262,19 @@ class Rest:
             again = repeatable and status in _AGAIN
             return Failure(what, advice, again=again, pause=retry_after(headers), kind=unless(repeatable))
         return Failure(what, advice, kind=Refused)
+
+
+def _while(still: Callable[[], bool], send: Callable[[], Answer | Failure]) -> Callable[[], Answer | Failure]:
+    sent = False
+
+    def again() -> Answer | Failure:
+        nonlocal sent
+        if sent and not still():
+            return GIVEN_UP
+        sent = True
+        return send()
+
+    return again
 
 
 def _is_text(secret: Secret) -> bool:

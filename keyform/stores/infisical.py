@@ -37,7 +37,7 @@ from keyform.stores.infisical_secrets import (
     value_of,
     version_of,
 )
-from keyform.stores.over import allow
+from keyform.stores.over import allow, allow_deletion
 
 ENDPOINT = "https://app.infisical.com"
 
@@ -176,11 +176,13 @@ class InfisicalStore:
             "Find out who does, then run the command again.",
         )
 
-    def delete(self, place: Place) -> None:
+    def delete(self, place: Place, over: Over = ANYTHING) -> None:
         """See :class:`~keyform.ports.Store`. DELETE /api/v4/secrets/{secretName}. Folders stay."""
         self.check(place)
         folder, name = split(place)
         body = {**self._at(folder), "type": "shared"}
+        if over != ANYTHING:  # Infisical has no conditional deletion
+            allow_deletion(self.name, place, over, value_of(self._read(place)))
         if self._call("DELETE", f"/{name}", f"delete {place}", body=body, accept=(404,)) is None:
             self._see()
 

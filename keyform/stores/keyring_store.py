@@ -21,7 +21,7 @@ from keyform.errors import StoreError
 from keyform.model import Place, Secret
 from keyform.ports import ANYTHING, Held, Over
 from keyform.stores.canary import keeps
-from keyform.stores.over import allow
+from keyform.stores.over import allow, allow_deletion
 from keyform.stores.quoting import quoted
 from keyform.stores.turns import Turn, turn
 
@@ -121,12 +121,14 @@ class KeyringStore:
             text = secret.reveal()
             self._ask(f"write {place}", lambda: backend.set_password(self._service, place.path, text), secret)
 
-    def delete(self, place: Place) -> None:
+    def delete(self, place: Place, over: Over = ANYTHING) -> None:
         """See :class:`~keyform.ports.Store`."""
         self.check(place)
         backend = self._opened()
         with self._turn(backend):
-            if self._read(backend, place) is not None:
+            present = self._read(backend, place)
+            if present is not None:
+                allow_deletion(self.name, place, over, present)
                 self._ask(f"delete {place}", lambda: backend.delete_password(self._service, place.path))
 
     def close(self) -> None:

@@ -31,7 +31,7 @@ from keyform.stores.kubernetes_secret import (
     created,
     spot,
 )
-from keyform.stores.over import allow, taken
+from keyform.stores.over import allow, allow_deletion, taken
 
 _APPLY, _MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
 _AS_KEYFORM = ("fieldManager", MANAGER)
@@ -167,9 +167,9 @@ class KubernetesStore:
         """See :class:`~keyform.ports.Store`. Creates the Secret where there is none."""
         return self._write(self._spot(place), place, secret, labels, over, self._wanted)
 
-    def delete(self, place: Place) -> None:
+    def delete(self, place: Place, over: Over = ANYTHING) -> None:
         """See :class:`~keyform.ports.Store`. A Secret that keyform made and that is empty then goes too."""
-        self._erase(self._spot(place), place)
+        self._erase(self._spot(place), place, over)
 
     def close(self) -> None:
         """See :class:`~keyform.ports.Store`."""
@@ -232,12 +232,13 @@ class KubernetesStore:
             answer = self._patch(doing, where, body, _APPLY, ("force", "true"))
         return answer
 
-    def _erase(self, where: Spot, place: Place) -> None:
+    def _erase(self, where: Spot, place: Place, over: Over = ANYTHING) -> None:
         doing = f"delete {place}"
         for _ in self._turn(where, doing):
             found = self._read(where, doing)
-            if found is None or found.raw(where.field) is None:
+            if found is None or (raw := found.raw(where.field)) is None:
                 return
+            allow_deletion(self.name, place, over, Secret(raw.decode(errors="surrogateescape")))
             if found.alone(where.field):
                 body = {"preconditions": found.preconditions()}
                 answer = self._cluster.call(doing, "DELETE", where.path, body)

@@ -7,11 +7,13 @@ unique, so that of several first writers of one item all but one take theirs bac
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import re
 import secrets as _random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -22,7 +24,7 @@ from keyform.errors import StoreError
 from keyform.model import Place, Secret
 from keyform.ports import ANYTHING, Held, Over
 from keyform.stores.canary import keeps
-from keyform.stores.http import Answer, Rest, Said
+from keyform.stores.http import GIVEN_UP, Answer, Rest, Said
 from keyform.stores.http_access import Bearer, checked_address, credential, missing
 from keyform.stores.onepassword_items import (
     LABELS,
@@ -35,7 +37,8 @@ from keyform.stores.onepassword_items import (
     value_of,
     version_of,
 )
-from keyform.stores.over import allow, taken
+from keyform.stores.over import allow, allow_deletion, taken
+from keyform.stores.turns import turn
 
 HOST, TOKEN = "OP_CONNECT_HOST", "OP_CONNECT_TOKEN"
 _UUID = re.compile(r"[\da-z]{26}\Z")
@@ -60,7 +63,7 @@ def open_store(
     if token is None:
         raise missing(name, "token", TOKEN)
     address = checked_address(name, endpoint, insecure=options.get("insecure") is True)
-    return OnePasswordStore(name, address, token, options["vault"])
+    return OnePasswordStore(name, address, token, options["vault"], env)
 
 
 def _said(answer: Answer) -> Said:
@@ -83,6 +86,7 @@ class OnePasswordStore:
         address: str,
         token: Secret,
         vault: str,
+        env: Mapping[str, str],
         *,
         timeout: float = 30.0,
         transport: httpx.BaseTransport | None = None,
@@ -93,6 +97,8 @@ class OnePasswordStore:
         self._id = vault if _UUID.match(vault) else None
         self._credential = Bearer(token)
         self._sleep = sleep
+        self._address = address
+        self._env = env
         self._rest = Rest(
             name, f"{address}/v1", _said, _ADVICE, timeout=timeout, transport=transport, sleep=sleep
         )
@@ -157,8 +163,8 @@ class OnePasswordStore:
                 f"Store {self.name!r} cannot hold an empty value at {place}",
                 "1Password shows an empty field like one that was never filled in.",
             )
-        with self._writing:
-            for turn in range(_TURNS):
+        with self._turn(place):
+            for number in range(_TURNS):
                 item = self._item(place)
                 present = None if item is None else value_of(item, field_of(place))
                 if (
@@ -176,32 +182,35 @@ class OnePasswordStore:
                 )
                 if written is not None:
                     return version_of(written)
-                self._sleep(_random.SystemRandom().uniform(0, min(0.1 * 2**turn, 5.0)))
-        raise StoreError(
-            f"Store {self.name!r} could not write {place}: others keep making an item of that title too",
-            "Find out who does, then run the command again.",
-        )
+                self._sleep(_random.SystemRandom().uniform(0, min(0.1 * 2**number, 5.0)))
+        raise self._contested(place)
 
-    def delete(self, place: Place) -> None:
-        """See :class:`~keyform.ports.Store`. An item that keyform made and that holds nothing else goes too.
+    def delete(self, place: Place, over: Over = ANYTHING) -> None:
+        """See :class:`~keyform.ports.Store`. An item that keyform made and that holds nothing else goes
+        too; it is looked at right before each time that this is asked for, since all that is in it goes.
         PATCH or DELETE /vaults/{vaultUuid}/items/{itemUuid}."""
         self.check(place)
-        with self._writing:
-            item = self._item(place)
-            if item is None:
-                return
-            names = (field_of(place), LABELS + field_of(place))
-            gone = [field for field in item.get("fields", ()) if field.get("label") in names]
-            if not gone:
-                return
-            doing, path = f"delete {place}", f"/items/{item['id']}"
-            if TAG in item.get("tags", ()) and not any(
-                f.get("value") for f in item["fields"] if f not in gone
-            ):
-                self._call("DELETE", path, doing, shape=NoneType, absent=True)
-            else:
-                body = [{"op": "remove", "path": pointer(field)} for field in gone]
-                self._call("PATCH", path, doing, body, repeatable=False, absent=True)
+        with self._turn(place):
+            for _ in range(_TURNS):
+                item = self._item(place)
+                if item is None:
+                    return
+                names = (field_of(place), LABELS + field_of(place))
+                gone = [field for field in item.get("fields", ()) if field.get("label") in names]
+                if not gone:
+                    return
+                allow_deletion(self.name, place, over, value_of(item, field_of(place)))
+                doing, path = f"delete {place}", f"/items/{item['id']}"
+                if TAG not in item.get("tags", ()) or any(
+                    f.get("value") for f in item["fields"] if f not in gone
+                ):
+                    body = [{"op": "remove", "path": pointer(field)} for field in gone]
+                    self._call("PATCH", path, doing, body, repeatable=False, absent=True)
+                    return
+                unchanged = functools.partial(self._holds, place, item)
+                if self._call("DELETE", path, doing, shape=NoneType, absent=True, still=unchanged) is None:
+                    return
+        raise self._contested(place)
 
     def close(self) -> None:
         """See :class:`~keyform.ports.Store`."""
@@ -225,13 +234,13 @@ class OnePasswordStore:
         )
         # The latest of several gives way at once; the first waits until it has, and gives way itself to one
         # that does not, since that one was alone when it looked.
-        for turn in range(5):
+        for number in range(5):
             others = [item for item in self._titled(place) if item["id"] != mine["id"]]
             if not others:
                 return mine
             if any(age(item) < age(mine) for item in others):
                 break
-            self._sleep(0.05 * 2**turn)
+            self._sleep(0.05 * 2**number)
         doing = f"take back its item for {place}"
         self._call("DELETE", f"/items/{mine['id']}", doing, shape=NoneType, absent=True)
         return None
@@ -255,9 +264,26 @@ class OnePasswordStore:
             raise taken(self.name, place)
         return changed
 
+    @contextlib.contextmanager
+    def _turn(self, place: Place) -> Iterator[None]:
+        """Of keyform's own processes, one changes an item at a time."""
+        what = f"onepassword {self._address} {self._vault_id()} {place.path}"
+        with self._writing, turn(self.name, what, self._env, 300.0):
+            yield
+
+    def _holds(self, place: Place, item: Mapping[str, Any]) -> bool:
+        return self._item(place) == item
+
+    def _contested(self, place: Place) -> StoreError:
+        return StoreError(
+            f"Store {self.name!r} could not write {place}: others keep changing or making an item of that "
+            "title too",
+            "Find out who does, then run the command again.",
+        )
+
     def _item(self, place: Place) -> dict[str, Any] | None:
         """The whole item, or None. GET /vaults/{vaultUuid}/items/{itemUuid}."""
-        for turn in range(_TURNS):
+        for number in range(_TURNS):
             found = self._titled(place)
             if not found:
                 return None
@@ -267,7 +293,7 @@ class OnePasswordStore:
                 )
                 if whole:
                     return whole
-            self._sleep(min(0.05 * 2**turn, 0.5))  # somebody is about to take one away
+            self._sleep(min(0.05 * 2**number, 0.5))  # somebody is about to take one away
         raise StoreError(
             f"Store {self.name!r}: the vault {self._vault!r} has several items titled {place.path!r}",
             "Rename or archive all but one, so that keyform knows which one is meant.",
@@ -307,8 +333,10 @@ class OnePasswordStore:
         secret: Secret | None = None,
         repeatable: bool = True,
         absent: bool = False,
+        still: Callable[[], bool] | None = None,
     ) -> Any:
-        """A call to the vault; with ``absent``, None for an item that is not there (any more)."""
+        """A call to the vault; with ``absent``, None for an item that is not there (any more). ``GIVEN_UP``
+        where ``still`` said no."""
         answer = self._rest.call(
             method,
             f"/vaults/{self._vault_id()}{path}",
@@ -320,5 +348,8 @@ class OnePasswordStore:
             accept=(404,) if absent else (),
             repeatable=repeatable,
             secret=secret,
+            still=still,
         )
+        if answer is GIVEN_UP:
+            return GIVEN_UP
         return None if answer.status == 404 else answer.body

@@ -17,6 +17,21 @@ def allow(store: str, place: Place, over: Over, present: Secret | None) -> None:
         raise taken(store, place, gone=present is None)
 
 
+def allow_deletion(store: str, place: Place, over: Over, present: Secret | Held | None) -> None:
+    """Refuse (``Taken``) to delete ``present`` where ``over`` does not allow it. Nothing is no matter."""
+    if present is None or over == ANYTHING:
+        return
+    if isinstance(present, Held):
+        same = isinstance(over, Held) and over.version == present.version
+    else:
+        same = present == over
+    if not same:
+        raise Taken(
+            f"Store {store!r}: {place} does not hold the value to delete: somebody else writes there too",
+            "It was left as it is. Find out who wrote it; delete it by hand if nobody needs it.",
+        )
+
+
 def allow_held(store: str, place: Place, over: Over, present: Held | None) -> None:
     """The same for stores that cannot be read, which go by what they tell of the value."""
     if over == ANYTHING or (present is None and over is None):

@@ -20,7 +20,7 @@ from keyform.errors import StoreError
 from keyform.model import Place, Secret
 from keyform.ports import ANYTHING, Held, Over
 from keyform.stores.canary import keeps
-from keyform.stores.over import allow
+from keyform.stores.over import allow, allow_deletion
 from keyform.stores.pass_entry import SUFFIX, check_place, labels_in, secret_in, written
 from keyform.stores.programs import Ended, run, small_environment
 from keyform.stores.quoting import quoted
@@ -157,11 +157,13 @@ class PassStore:
             self._write(place, content, secret, lock)
             return self._version(place)
 
-    def delete(self, place: Place) -> None:
+    def delete(self, place: Place, over: Over = ANYTHING) -> None:
         """See :class:`~keyform.ports.Store`. Folders that become empty go too."""
         self.check(place)
         with self._turn() as lock:
             if self._file(place).exists():
+                if over != ANYTHING and (entry := self._entry(place)) is not None:
+                    allow_deletion(self.name, place, over, secret_in(entry, whole=self._whole))
                 self._pass(f"delete {place}", "rm", "-f", "--", place.path, lock=lock)
                 self._check_committed(f"delete {place}", place)
 

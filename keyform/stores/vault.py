@@ -25,7 +25,7 @@ from keyform.model import Place, Secret
 from keyform.ports import ANYTHING, Held, Over
 from keyform.stores.canary import keeps
 from keyform.stores.http_access import checked_address
-from keyform.stores.over import allow
+from keyform.stores.over import allow, allow_deletion
 from keyform.stores.turns import turn
 from keyform.stores.vault_access import agreed, told_access
 from keyform.stores.vault_client import CANARY, Server, VaultClient
@@ -161,7 +161,7 @@ class VaultStore:
             seen = Document() if over is None and engine.versioned else engine.read(path, where)
             for attempt in range(ATTEMPTS):
                 present = _secret(seen, name)
-                if present == secret:
+                if present == secret and over != secret:
                     version = seen.version
                     break
                 allow(self.name, place, over, present)
@@ -198,7 +198,7 @@ class VaultStore:
             return _secret(self._engine.read(path, where), name)
         return self._at(self._engine, path, where, name, version)
 
-    def delete(self, place: Place) -> None:
+    def delete(self, place: Place, over: Over = ANYTHING) -> None:
         """See :class:`~keyform.ports.Store`. Older versions stay until Vault drops them."""
         path, name, where = self._path(place), self._name(place), str(place)
         engine = self._engine
@@ -207,6 +207,7 @@ class VaultStore:
                 seen = engine.read(path, where)
                 if name not in seen.fields:
                     break
+                allow_deletion(self.name, place, over, _secret(seen, name))
                 rest = {field: value for field, value in seen.fields.items() if field != name}
                 if not rest:
                     engine.remove(path, where, seen)

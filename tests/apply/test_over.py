@@ -13,7 +13,17 @@ from keyform.apply import Wrapping
 from keyform.errors import PlanError, StoreError
 from keyform.model import Place, Secret
 from keyform.state import dump_state, load_state
-from tests.apply.outside import codes, crash, declare, die, journal_is_empty, requests, stores, summaries
+from tests.apply.outside import (
+    codes,
+    crash,
+    declare,
+    die,
+    journal_is_empty,
+    requests,
+    stores,
+    summaries,
+    warned,
+)
 from tests.world import World, inspect
 from tests.write_only import write_only
 
@@ -185,6 +195,42 @@ def test_after_a_crash_what_cannot_be_read_counts_as_not_stored(world: World) ->
     assert not inspect(world)
     assert "never stored" in "\n".join(e["what"] for e in world.told if e["type"] == "recovered")
     assert world.plan().empty
+
+
+@pytest.mark.parametrize("unread", [False, True], ids=["readable", "write-only"])
+def test_what_is_written_while_a_secret_is_erased_is_left(world: World, unread: bool) -> None:
+    """Between the look at the value and its deletion."""
+    store = UNREAD.store if unread else Wrapping().store
+    world.write(declare("b", a="secret: a")).apply(wrap=Wrapping(store=store))
+
+    def delete(real: Any, place: Place, *args: Any) -> Any:
+        if place.path == "a":
+            write(world, "a", "somebody else's")
+        return real(place, *args)
+
+    world.write(declare("b"))
+    hooked = Wrapping(store=lambda inner: stores(delete=delete).store(store(inner)))
+    assert not world.apply(wrap=hooked).failed
+    assert held(world, "a") == "somebody else's"
+    assert "value-left" in warned(world)
+
+
+def test_what_is_written_while_a_mint_is_undone_is_left(world: World) -> None:
+    world.write(declare(a="secret: [a, b]"))
+
+    def put(real: Any, place: Place, *args: Any) -> Any:
+        if place.path == "b":
+            raise StoreError("no room")
+        return real(place, *args)
+
+    def delete(real: Any, place: Place, *args: Any) -> Any:
+        if place.path == "a":
+            write(world, "a", "somebody else's")
+        return real(place, *args)
+
+    assert codes(world.apply(wrap=stores(put=put, delete=delete))) == ["store", "mint-undone"]
+    assert held(world, "a") == "somebody else's"
+    assert world.live() == {}
 
 
 def test_stores_are_closed_with_their_workspace(world: World) -> None:

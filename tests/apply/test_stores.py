@@ -295,8 +295,8 @@ def test_a_move_that_fails_half_way_is_finished_by_the_next_apply(moved: World, 
 def test_a_secret_that_moves_back_after_a_crash_leaves_nothing(moved: World) -> None:
     """Copied, recorded and erased, and dead before that is recorded; and then the edit is taken back."""
 
-    def erased(real: Any, place: Place) -> Any:
-        real(place)
+    def erased(real: Any, place: Place, *args: Any) -> Any:
+        real(place, *args)
         if place.path == "old":
             die()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -50,7 +51,7 @@ def serve() -> Iterator[Serve]:
 
 def manager(url: str, attempts: int = 1, **more: Any) -> AwsSecretsManager:
     options = {"region": "eu-west-1", "endpoint_url": url, **more}
-    return AwsSecretsManager("aws", options, Limits(connect=30, answer=60, attempts=attempts))
+    return AwsSecretsManager("aws", options, os.environ, Limits(connect=30, answer=60, attempts=attempts))
 
 
 def parameters(url: str, **more: Any) -> AwsSsm:
@@ -108,7 +109,8 @@ class Secrets:
             return self._tag(request)
         if not self.exists:
             return MISSING
-        if self.deleted and operation not in ("DescribeSecret", "RestoreSecret"):
+        forced = request.get("ForceDeleteWithoutRecovery", False)
+        if self.deleted and operation not in ("DescribeSecret", "RestoreSecret") and not forced:
             return Failure(
                 "InvalidRequestException", "You can't do this, because it was marked for deletion."
             )
@@ -210,9 +212,9 @@ def test_a_region_that_is_missing_and_one_that_does_not_exist_are_told(
 ) -> None:
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
-    assert "AWS_REGION" in refusal(AwsSecretsManager("aws", {}).access)
+    assert "AWS_REGION" in refusal(AwsSecretsManager("aws", {}, os.environ).access)
     assert "profile" in refusal(AwsSsm("aws", {"profile": "nobody"}).access)
-    missing = AwsSecretsManager("aws", {"region": "no where!"}, Limits(1, 1, 1))
+    missing = AwsSecretsManager("aws", {"region": "no where!"}, os.environ, Limits(1, 1, 1))
     assert "no where!" in refusal(missing.access)
     assert "endpoint_url" in refusal(manager("https://a b").access)
 
@@ -223,7 +225,7 @@ def test_plain_http_to_another_machine_is_refused(monkeypatch: pytest.MonkeyPatc
         opened("http://aws.example", insecure=True).close()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://aws.example")
     assert "aws.example is reached by plain http" in refusal(
-        AwsSecretsManager("aws", {"region": "eu-west-1"}).access
+        AwsSecretsManager("aws", {"region": "eu-west-1"}, os.environ).access
     )
 
 
@@ -402,6 +404,51 @@ def test_a_field_goes_and_the_others_stay(serve: Serve) -> None:
     assert not [tag for tag in secrets.tags if tag.endswith(":key")]
     store.delete(other)
     assert not secrets.exists, "keyform made it, and nothing is left in it"
+
+
+@pytest.mark.parametrize("throttled", [0, 3])
+@pytest.mark.parametrize("window", ["0d", "7d"])
+def test_what_somebody_writes_while_the_last_field_is_deleted_stays(
+    serve: Serve, throttled: int, window: str
+) -> None:
+    secrets, asked = Secrets(), count()
+
+    def answer(operation: str, request: dict[str, Any]) -> Answer:
+        if operation == "DeleteSecret" and (number := next(asked)) <= throttled:
+            if number == throttled:
+                secrets.add("1" * 36, '{"theirs": "new"}', ["AWSCURRENT"])
+            if number < throttled:
+                return Failure("ThrottlingException", "Rate exceeded")
+        return secrets(operation, request)
+
+    store = manager(serve(answer), attempts=5, recovery_window=window)
+    store.put(FIELD, Secret("mine"), LABELS)
+    store.delete(FIELD, Secret("mine"))
+    assert (secrets.exists, secrets.deleted, secrets.current) == (True, False, '{"theirs": "new"}')
+
+
+def test_what_somebody_writes_while_a_whole_secret_is_deleted_stays(serve: Serve) -> None:
+    secrets, asked = Secrets(), count()
+
+    def answer(operation: str, request: dict[str, Any]) -> Answer:
+        if operation == "DeleteSecret" and next(asked) == 0:
+            secrets.add("1" * 36, "theirs", ["AWSCURRENT"])
+        return secrets(operation, request)
+
+    store = manager(serve(answer))
+    store.put(PLACE, Secret("mine"), LABELS)
+    with pytest.raises(Taken):
+        store.delete(PLACE, Secret("mine"))
+    assert (secrets.exists, secrets.deleted, secrets.current) == (True, False, "theirs")
+
+
+def test_a_value_that_is_written_over_itself_is_written_once_more(serve: Serve) -> None:
+    """So that a write whose answer was given up, and which comes late, finds another version there."""
+    secrets = Secrets()
+    store = manager(serve(secrets))
+    first = store.put(PLACE, Secret("value"), LABELS)
+    assert store.put(PLACE, Secret("value"), LABELS, Secret("value")) != first
+    assert secrets.current == "value"
 
 
 def test_labels_of_another_version_are_not_those_of_this_one(serve: Serve) -> None:

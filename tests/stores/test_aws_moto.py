@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -53,9 +54,17 @@ def options(url: str, **more: Any) -> dict[str, Any]:
     return {"region": REGION, "endpoint_url": url, **more}
 
 
+def opened(
+    store: type[AwsSecretsManager] | type[AwsSsm], options: Mapping[str, Any], limits: Limits | None = None
+) -> Store:
+    if store is AwsSsm:
+        return AwsSsm("conformance", options, limits)
+    return AwsSecretsManager("conformance", options, os.environ, limits)
+
+
 def bad(store: type[AwsSecretsManager] | type[AwsSsm], stack: ExitStack) -> Mapping[str, Callable[[], Store]]:
     def at(url: str) -> Callable[[], Store]:
-        return lambda: store("conformance", options(url), IMPATIENT)
+        return lambda: opened(store, options(url), IMPATIENT)
 
     return {
         "unreachable": at("http://127.0.0.1:1"),
@@ -81,7 +90,7 @@ class Moto(StoreConformance):
 
     @pytest.fixture
     def open_store(self, aws: str) -> Callable[[], Store]:
-        return lambda: self.store_class("conformance", options(aws, **self.more))
+        return lambda: opened(self.store_class, options(aws, **self.more))
 
     def bad_days(self) -> Mapping[str, Callable[[], Store]]:
         return bad(self.store_class, self.stack)
@@ -154,7 +163,9 @@ FIELD = Place("aws", "prod/checkout", "key")
 
 
 def test_the_value_before_stays_readable_as_the_previous_one(aws: str) -> None:
-    store = AwsSecretsManager("aws", options(aws, tags={"team": "payments"}, kms_key="alias/keyform"))
+    store = AwsSecretsManager(
+        "aws", options(aws, tags={"team": "payments"}, kms_key="alias/keyform"), os.environ
+    )
     for text in ("one", "two", "three"):
         store.put(PLACE, Secret(text), {**LABELS, "generation": text})
     theirs = client(aws, "secretsmanager")
@@ -174,7 +185,7 @@ def test_the_value_before_stays_readable_as_the_previous_one(aws: str) -> None:
 
 
 def test_other_fields_are_left_as_they_are_and_their_writer_is_not_overwritten(aws: str) -> None:
-    store = AwsSecretsManager("aws", options(aws))
+    store = AwsSecretsManager("aws", options(aws), os.environ)
     theirs = client(aws, "secretsmanager")
     theirs.create_secret(Name=PLACE.path, SecretString='{"user": "ü", "port": 5432, "on": [true, null]}')
     store.put(FIELD, Secret("mine"), LABELS, None)
@@ -188,7 +199,7 @@ def test_other_fields_are_left_as_they_are_and_their_writer_is_not_overwritten(a
 
 
 def test_a_recovery_window_lets_people_have_the_last_value_back(aws: str) -> None:
-    store = AwsSecretsManager("aws", options(aws, recovery_window="7d"))
+    store = AwsSecretsManager("aws", options(aws, recovery_window="7d"), os.environ)
     store.put(PLACE, Secret("value"), LABELS)
     store.delete(PLACE)
     assert store.look(PLACE) is None
@@ -202,7 +213,7 @@ def test_a_recovery_window_lets_people_have_the_last_value_back(aws: str) -> Non
 
 
 def test_without_a_recovery_window_nothing_stays(aws: str) -> None:
-    store = AwsSecretsManager("aws", options(aws))
+    store = AwsSecretsManager("aws", options(aws), os.environ)
     for place in (PLACE, FIELD):
         store.put(place, Secret("value"), LABELS)
         store.delete(place)
@@ -276,7 +287,9 @@ def test_a_parameter_that_changes_right_before_the_write_is_given_back(aws: str)
 
 def test_a_role_is_taken_on(aws: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", aws)
-    store = AwsSecretsManager("aws", options(aws, role_arn="arn:aws:iam::123456789012:role/keyform"))
+    store = AwsSecretsManager(
+        "aws", options(aws, role_arn="arn:aws:iam::123456789012:role/keyform"), os.environ
+    )
     store.put(PLACE, Secret("value"), LABELS)
     assert store.get(PLACE) == Secret("value")
 

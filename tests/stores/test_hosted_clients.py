@@ -7,6 +7,7 @@ shows nothing.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ print(json.dumps({field.label: field.value for field in item.fields}))
 def test_1passwords_client_and_keyform_read_each_other(python: Path) -> None:
     app = Connect()
     with served(app) as url:
-        store = OnePasswordStore("op", url, Secret("good-token"), VAULT)
+        store = OnePasswordStore("op", url, Secret("good-token"), VAULT, os.environ)
         store.put(Place("op", "prod/checkout"), Secret(SECRET), {"key_id": "key_1"})
         shown = ran(python, CONNECT, url=url)
         assert shown["credential"] == SECRET

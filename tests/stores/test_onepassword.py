@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -29,7 +30,8 @@ def store_of(
     vault: str = "Keys",
     sleep: Callable[[float], None] = time.sleep,
 ) -> OnePasswordStore:
-    return OnePasswordStore("op", ADDRESS, Secret(credential), vault, transport=Wire(app), sleep=sleep)
+    wire = Wire(app)
+    return OnePasswordStore("op", ADDRESS, Secret(credential), vault, os.environ, transport=wire, sleep=sleep)
 
 
 @pytest.fixture
@@ -67,7 +69,9 @@ class TestOnePasswordStore(StoreConformance):
     def bad_days(self) -> Mapping[str, Callable[[], Store]]:
         def at(address: str) -> Callable[[], Store]:
             token = Secret("good-token")
-            return lambda: OnePasswordStore("op", address, token, VAULT, timeout=0.05, sleep=lambda _: None)
+            return lambda: OnePasswordStore(
+                "op", address, token, VAULT, os.environ, timeout=0.05, sleep=lambda _: None
+            )
 
         return {
             "unreachable": at(nobody()),
@@ -111,6 +115,22 @@ def test_what_keyform_made_goes_whole(app: Connect) -> None:
     store.delete(PLACE)
     store.probe()
     assert app.items == {}
+
+
+def test_what_somebody_adds_to_an_item_while_it_is_deleted_stays(app: Connect) -> None:
+    """The deletion is put off, and the item changes until it is asked for again."""
+
+    def change(_: float) -> None:
+        (item,) = app.items.values()
+        if not any(field["label"] == "theirs" for field in item["fields"]):
+            new = {"id": "theirs", "type": "STRING", "label": "theirs", "value": "new"}
+            app.items[item["id"]] = {**item, "version": 2, "fields": [*item["fields"], new]}
+
+    store = store_of(app, sleep=change)
+    store.put(PLACE, Secret("mine"), LABELS)
+    app.busy = 1
+    store.delete(PLACE, Secret("mine"))
+    assert app.fields("prod/checkout") == {"theirs": "new", "notesPlain": ""}
 
 
 def test_several_items_of_one_title_are_not_guessed_at(app: Connect) -> None:

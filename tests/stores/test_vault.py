@@ -27,6 +27,7 @@ from keyform.errors import PlanError, StoreError, Taken
 from keyform.model import Place, Secret, fingerprint_matches
 from keyform.stores import vault_login
 from keyform.stores.vault import VaultStore, open_store
+from keyform.stores.vault_kv import KvTwo
 from tests.servers.vault import KUBERNETES, ROOT, Vault, vault
 from tests.stores.whole_run import check_whole_run
 from tests.world import World
@@ -209,6 +210,38 @@ def test_a_writer_in_between_is_never_overwritten(server: Vault, base: str, open
     seen = server.ask("GET", f"secret/data/{base}")["data"]
     assert seen["data"] == {"value": f"ours {number}", "theirs": wrote["n"]}
     assert seen["metadata"]["version"] == number + wrote["n"], "each write is a version, and none was lost"
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before the deletion", "right after it"])
+def test_what_somebody_writes_while_a_value_is_deleted_stays(
+    server: Vault, base: str, opened: Opened, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    remove = KvTwo.remove
+
+    def racing(*args: Any) -> None:
+        if late:
+            remove(*args)
+        server.ask("POST", f"secret/data/{base}", {"data": {"value": "theirs"}})
+        if not late:
+            remove(*args)
+
+    store = opened()
+    store.put(at(base), Secret("mine"), LABELS)
+    monkeypatch.setattr(KvTwo, "remove", racing)
+    with pytest.raises(Taken):
+        store.delete(at(base), Secret("mine"))
+    assert store.get(at(base)) == Secret("theirs")
+
+
+def test_a_write_that_comes_late_is_refused_after_an_undo(server: Vault, base: str, opened: Opened) -> None:
+    """The undo writes the old value over itself, which is a version more."""
+    store = opened()
+    version = store.put(at(base), Secret("old"), LABELS)
+    store.put(at(base), Secret("old"), LABELS, Secret("old"))
+    with pytest.raises(AssertionError, match="check-and-set"):
+        late = {"data": {"value": "late"}, "options": {"cas": int(version or 0)}}
+        server.ask("POST", f"secret/data/{base}", late)
+    assert store.get(at(base)) == Secret("old")
 
 
 def test_what_somebody_else_put_there_first_is_left(server: Vault, base: str, opened: Opened) -> None:

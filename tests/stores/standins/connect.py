@@ -21,11 +21,12 @@ _FILTER = re.compile(r'(title|name) eq "([^"\\]*)"\Z')
 
 class Connect(StandIn):
     """One vault named Keys. ``tokens`` maps a token to what it may do: ``rw``, ``r``, or "" for other vaults
-    alone; a token that is not there is not valid (any more)."""
+    alone; a token that is not there is not valid (any more). ``busy``: how many deletions are put off."""
 
     def __init__(self) -> None:
         super().__init__()
         self.tokens = {"good-token": "rw", "reader-token": "r", "foreign-token": ""}
+        self.busy = 0
         self.items: dict[str, dict[str, Any]] = {}
         self.route("GET", "/v1/vaults", self._vaults)
         self.route("GET", "/v1/vaults/{vault}", self._vault)
@@ -164,5 +165,8 @@ class Connect(StandIn):
     def _delete(self, request: Request, vault: str, item: str) -> Any:
         request.only()
         self._item(request, vault, item, "w")
+        if self.busy:
+            self.busy -= 1
+            raise self._refuse(429, "slow down")
         del self.items[item]
         raise Refusal(204)
