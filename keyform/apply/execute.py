@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from keyform.apply.effects import Effects
+from keyform.apply.failing import Failing
 from keyform.apply.journal import Intent, JournalWriter
 from keyform.apply.order import Chain, Waiting, leaves, waves
 from keyform.apply.seen import Seen
@@ -24,7 +25,7 @@ from keyform.engine import plan as pl
 from keyform.engine.events import Event
 from keyform.engine.plan import Change, Step
 from keyform.engine.sight import ServiceView
-from keyform.errors import KeyformError, Pending
+from keyform.errors import KeyformError, Pending, StoreError, Taken
 from keyform.state import State
 
 Report = Callable[[dict[str, Any]], None]
@@ -60,6 +61,7 @@ class Executor:
         self._journal = journal
         self._intents = intents
         self._effects = Effects(ws, journal, state, views, seen)
+        self._failing = Failing(ws)
         self._stop = threading.Event()
         self._projects = {(p.service, p.id): p.address for p in ws.desired.projects}
 
@@ -149,6 +151,8 @@ class Executor:
             for change, steps in chain.changes:
                 if blocked is None and not begun and stop.is_set():
                     blocked = "interrupted"
+                if blocked is None:
+                    blocked = self._without_store(steps, tell)
                 if blocked is not None:
                     self._skip(steps)
                     tell({**_about("skipped", change), "why": blocked})
@@ -158,6 +162,13 @@ class Executor:
                     blocked = f"an earlier change of {chain.address} failed"
         finally:
             tell(None)
+
+    def _without_store(self, steps: tuple[tuple[int, Step], ...], tell: Callable[[Any], None]) -> str | None:
+        """Why a mint is not begun: a store that it needs has failed in this run."""
+        why, told = self._failing.given_up(_stores(steps))
+        for diagnostic in told:
+            tell({"type": "warning", "diagnostic": diagnostic.as_json()})
+        return why
 
     def _skip(self, steps: tuple[tuple[int, Step], ...]) -> None:
         for index, _ in steps:
@@ -183,6 +194,9 @@ class Executor:
             if isinstance(problem, Pending) and self._stop.is_set():
                 tell({**_about("skipped", change), "why": "interrupted"})
                 return False
+            cause = problem.__cause__ or problem  # a mint that was undone says so, because of it
+            if isinstance(cause, StoreError) and not isinstance(cause, Taken):
+                self._failing.suspect(_stores(steps))
             diagnostics = _explained(problem, change)
             tell(
                 {
@@ -195,6 +209,10 @@ class Executor:
         seconds = round(self._ws.clock.monotonic() - started, 3)
         tell({**_about("done", change), "key_id": key_id, "seconds": seconds})
         return True
+
+
+def _stores(steps: tuple[tuple[int, Step], ...]) -> set[str]:
+    return {place.store for _, step in steps if step.op == pl.MINT for place in step.places}
 
 
 def _together(told: queue.SimpleQueue[Any]) -> Callable[[Any], None]:
