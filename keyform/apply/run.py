@@ -215,16 +215,11 @@ def _carry_out(
         journal.begin(state.lineage, digest_of(plan), intents.values(), sight.where, done)
     executor = Executor(ws, journal, state, sight.services, intents, seen)
     results = executor.run(todo, parallelism, on_event, stop, waiting)
-    ws.backend.check_lock()  # whoever broke it goes on from the journal
-    known = True
-    if journal.open or journal.failed:
-        known = _settle(ws, journal, state, results, on_event)
-    if known and (results.events or results.doubts or recovered.closed):
-        after = fold(state, (event for _, event in results.events)).doubting(results.doubts)
-        _commit(ws, after, recovered.version, journal.run if steps else state.run)
-    # A step whose record failed may have come about; the next apply looks at what the journal says of it.
-    if steps and not journal.open and not journal.failed and not waiting.services:
-        ws.backend.journal.clear()
+    try:
+        _commit_run(ws, state, recovered, journal, results, bool(steps), on_event)
+    except KeyformError as problem:
+        problem.diagnostics = (*results.failed, *problem.diagnostics, *_in_journal(results))
+        raise
     ended = [event.service for _, event in results.events if event.kind == REVOKED]
     warn(still_working(sight.services, ended, ws.clock.now()), on_event)
     outcome = Outcome(
@@ -236,6 +231,43 @@ def _carry_out(
     )
     on_event(_complete(outcome, todo))
     return outcome
+
+
+def _commit_run(
+    ws: Workspace,
+    state: State,
+    recovered: Recovered,
+    journal: JournalWriter,
+    results: Results,
+    stepped: bool,
+    on_event: Report,
+) -> None:
+    """Put what the run has come to into the state, and empty the journal where nothing is open in it."""
+    ws.backend.check_lock()  # whoever broke it goes on from the journal
+    known = True
+    if journal.open or journal.failed:
+        known = _settle(ws, journal, state, results, on_event)
+    if known and (results.events or results.doubts or recovered.closed):
+        after = fold(state, (event for _, event in results.events)).doubting(results.doubts)
+        _commit(ws, after, recovered.version, journal.run if stepped else state.run)
+    # A step whose record failed may have come about; the next apply looks at what the journal says of it.
+    if stepped and not journal.open and not journal.failed and not recovered.waiting.services:
+        ws.backend.journal.clear()
+
+
+def _in_journal(results: Results) -> tuple[Diagnostic, ...]:
+    """What to tell where the state could not be written after things were done."""
+    if not results.events:
+        return ()
+    done = "1 change" if results.done == 1 else f"{results.done} changes"
+    return (
+        error(
+            "uncommitted",
+            f"the state does not show what this run has done ({done}); its journal does",
+            "Nothing is lost. Mend what the message above says and apply again: that puts it into the state "
+            "first.",
+        ),
+    )
 
 
 def _settle(ws: Workspace, journal: JournalWriter, state: State, results: Results, on_event: Report) -> bool:

@@ -11,8 +11,10 @@ import pytest
 
 from keyform.apply import Wrapping, states
 from keyform.engine.plan import Plan
-from keyform.errors import Conflict, Locked, PlanError, StateError
+from keyform.errors import Conflict, Locked, PlanError, StateError, StoreError
+from keyform.model import Place
 from tests.apply.outside import (
+    Hooked,
     backend,
     codes,
     crash,
@@ -216,6 +218,25 @@ def test_a_state_that_cannot_be_written_loses_nothing(world: World) -> None:
     outcome = world.apply()
     assert outcome.plan.empty
     assert not inspect(world)
+
+
+def test_a_state_that_cannot_be_written_hides_no_other_failure(world: World) -> None:
+    def full(*_: Any) -> Any:
+        raise StateError("the disk is full")
+
+    def refuse(real: Any, place: Place, *rest: Any) -> Any:
+        if place.path == "b":
+            raise StoreError("it is not for b")
+        return real(place, *rest)
+
+    wrap = Wrapping(
+        backend=lambda real: Hooked(real, {"write": full}), store=lambda real: Hooked(real, {"put": refuse})
+    )
+    world.write(declare("a", "b"))
+    with pytest.raises(StateError) as told:
+        world.apply(wrap=wrap)
+    assert [d.code for d in told.value.diagnostics] == ["store", "mint-undone", "state", "uncommitted"]
+    assert "(1 change)" in told.value.diagnostics[-1].summary
 
 
 def test_a_journal_that_cannot_be_written_any_more_leaves_no_stray_key(world: World) -> None:
