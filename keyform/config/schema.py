@@ -223,10 +223,10 @@ def _type_hint(wanted: str | list[str], found: Any, path: Path, schema: Mapping[
     name = next((part for part in reversed(path) if isinstance(part, str)), "")
     if "string" in wanted and isinstance(found, bool | int | float) and not is_sensitive(name):
         shown = str(found).lower() if isinstance(found, bool) else str(found)
-        if not re.search(schema.get("pattern", ""), shown):
-            return _example_hint(path, schema)
         if name in _SPANS:
             return f"Write it with a unit, like `{shown}d`."
+        if not re.search(schema.get("pattern", ""), shown):
+            return _example_hint(path, schema)
         return f'Put it in quotes: "{shown}".'
     if wanted == "array" and isinstance(found, str):
         if is_sensitive(name) or len(found) > 80:
