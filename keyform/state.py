@@ -14,6 +14,7 @@ from typing import Any
 
 from keyform.doubt import Doubt
 from keyform.encoding import rotation_from_json, rotation_to_json, spec_from_json, spec_to_json
+from keyform.ended import Ended
 from keyform.errors import StateError
 from keyform.model import KeySpec, Place, Rotation, instant, parse_instant
 
@@ -145,7 +146,7 @@ class State:
     """``lineage`` names the series of states for ever; ``serial`` counts its writes. ``run`` is the id of
     the apply that wrote it last, by which recovery knows whether a journal is in it already. ``services``
     and ``stores`` say by name where those are that hold something of this state (no secrets). ``doubts`` are
-    keys of nobody that may exist, oldest first."""
+    keys of nobody that may exist, oldest first, ``ended`` those that no listing has shown to be gone yet."""
 
     lineage: str
     serial: int = 0
@@ -155,6 +156,7 @@ class State:
     services: Mapping[str, str] = field(default_factory=dict)
     stores: Mapping[str, str] = field(default_factory=dict)
     doubts: tuple[Doubt, ...] = ()
+    ended: tuple[Ended, ...] = ()
 
     @staticmethod
     def fresh() -> State:
@@ -294,8 +296,10 @@ def dump_state(state: State) -> bytes:
             for record in state.projects.values()
         }
     )
-    doubts = ",\n".join(f"    {json.dumps(doubt.as_json())}" for doubt in state.doubts)
-    told = f'  "doubts": [\n{doubts}\n  ],\n' if doubts else ""
+    told = ""
+    for name, entries in (("doubts", state.doubts), ("ended", state.ended)):
+        lines = ",\n".join(f"    {json.dumps(entry.as_json())}" for entry in entries)
+        told += f'  "{name}": [\n{lines}\n  ],\n' if lines else ""
     return (
         f'{{\n  "format": {json.dumps(FORMAT)},\n  "version": {VERSION},\n'
         f'  "lineage": {json.dumps(state.lineage)},\n  "serial": {state.serial},\n'
@@ -341,6 +345,7 @@ def load_state(data: bytes, where: str, advice: str = "Check the path in `state:
             dict(raw.get("services", {})),
             dict(raw.get("stores", {})),
             tuple(Doubt.from_json(doubt) for doubt in raw.get("doubts", ())),
+            tuple(Ended.from_json(entry) for entry in raw.get("ended", ())),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise StateError(

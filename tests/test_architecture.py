@@ -25,13 +25,14 @@ MAY_IMPORT = {
     "masking": {"model", "diagnostics", "errors"},
     "encoding": {"model"},
     "doubt": {"encoding", "model"},
-    "state": {"doubt", "encoding", "model", "errors"},
+    "ended": {"model"},
+    "state": {"doubt", "encoding", "ended", "model", "errors"},
     "files": set(),
     "clock": set(),
     "schemas_location": set(),
     "engine": {
-        "acceptance", "dashboard", "doubt", "encoding", "model", "diagnostics", "errors", "profile", "ports",
-        "state", "schemas_location",
+        "acceptance", "dashboard", "doubt", "encoding", "ended", "model", "diagnostics", "errors", "profile",
+        "ports", "state", "schemas_location",
     },
     "documents": {"model", "diagnostics"},
     "config": {

@@ -105,9 +105,11 @@ class Effects:
                 gone = self._is_gone(step)
                 if not step.gone:
                     self._ws.service(step.service or "").revoke(step.key_id or "")
-                return Event(ev.REVOKED, step.address, step.service, key_id=step.key_id), self._erase(
-                    step, gone
-                )
+                view = self._views.get(step.service or "")
+                shown = view is not None and view.profile.lists and not (gone or step.gone)
+                at = self._ws.clock.now() if shown else None
+                event = Event(ev.REVOKED, step.address, step.service, key_id=step.key_id, at=at)
+                return event, self._erase(step, gone)
             case pl.ERASE:
                 return Event(ev.ERASED, step.address, places=step.places), self._erase(step)
             case pl.DROP:

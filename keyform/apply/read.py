@@ -27,9 +27,17 @@ def touched_services(ws: Workspace, state: State) -> frozenset[str]:
     return frozenset(names & set(ws.config.services))
 
 
-def view_services(ws: Workspace, names: Iterable[str], *, unusable: bool = False) -> dict[str, ServiceView]:
-    """List the named services. Raises ``ServiceError`` for one that cannot be used at all; where ``unusable``
-    ones are to be shown too, the listing of such a one is incomplete, with the reason."""
+def _once_touched(ws: Workspace, state: State) -> frozenset[str]:
+    """Services that have still to show that keys are gone which were revoked there."""
+    where = whereabouts(ws).services if state.ended else {}
+    return frozenset(one.service for one in state.ended if one.where == where.get(one.service))
+
+
+def view_services(
+    ws: Workspace, names: Iterable[str], *, unusable: frozenset[str] = frozenset()
+) -> dict[str, ServiceView]:
+    """List the named services. Raises ``ServiceError`` for one that cannot be used at all; where it is among
+    the ``unusable``, which need not be, its listing is incomplete, with the reason."""
     ordered = sorted(names)
 
     def view(name: str) -> ServiceView:
@@ -39,7 +47,7 @@ def view_services(ws: Workspace, names: Iterable[str], *, unusable: bool = False
         try:
             listing, own_key = service.list(), service.own_key()
         except ServiceError as problem:
-            if not unusable:
+            if name not in unusable:
                 raise
             listing = Listing((), complete=False, problem=problem.diagnostics[0])
         return ServiceView.of(name, service.profile, listing, own_key, stale_after)
@@ -67,8 +75,9 @@ def look(
     service, whether a key of it is declared or not, and whether it can be used or not."""
     with ThreadPoolExecutor(1, thread_name_prefix="look") as pool:
         looking = pool.submit(look_at_stores, ws, state, options, unsettled, ahead=ahead) if stores else None
-        names = frozenset(ws.config.services) if whole else touched_services(ws, state)
-        views = view_services(ws, names, unusable=whole)
+        needed = frozenset[str]() if whole else touched_services(ws, state)
+        others = (frozenset(ws.config.services) if whole else _once_touched(ws, state)) - needed
+        views = view_services(ws, needed | others, unusable=others)
         held = looking.result() if looking else Holdings()
     now, where = ws.clock.now(), whereabouts(ws)
     return Sight(ws.desired, state, views, now, ws.config.digest, where, pending, held, ws.config.schedule)

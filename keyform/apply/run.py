@@ -22,6 +22,7 @@ from keyform.apply.seen import see_places, with_begun
 from keyform.apply.telling import about_dead, tell_of_doubts, tell_resolved, warn
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error
+from keyform.engine.again import without_proven
 from keyform.engine.events import REVOKED, fold
 from keyform.engine.notes import still_working
 from keyform.engine.plan import MINT, PROMOTE, READDRESS, RELOCATE, RESTORE, Plan, digest_of
@@ -216,7 +217,7 @@ def _carry_out(
     executor = Executor(ws, journal, state, sight.services, intents, seen)
     results = executor.run(todo, parallelism, on_event, stop, waiting)
     try:
-        _commit_run(ws, state, recovered, journal, results, bool(steps), on_event)
+        _commit_run(ws, sight, recovered, journal, results, bool(steps), on_event)
     except KeyformError as problem:
         problem.diagnostics = (*results.failed, *problem.diagnostics, *_in_journal(results))
         raise
@@ -235,7 +236,7 @@ def _carry_out(
 
 def _commit_run(
     ws: Workspace,
-    state: State,
+    sight: Sight,
     recovered: Recovered,
     journal: JournalWriter,
     results: Results,
@@ -243,12 +244,14 @@ def _commit_run(
     on_event: Report,
 ) -> None:
     """Put what the run has come to into the state, and empty the journal where nothing is open in it."""
+    state = recovered.state
     ws.backend.check_lock()  # whoever broke it goes on from the journal
     known = True
     if journal.open or journal.failed:
         known = _settle(ws, journal, state, results, on_event)
     if known and (results.events or results.doubts or recovered.closed):
         after = fold(state, (event for _, event in results.events)).doubting(results.doubts)
+        after = without_proven(after, sight)
         _commit(ws, after, recovered.version, journal.run if stepped else state.run)
     # A step whose record failed may have come about; the next apply looks at what the journal says of it.
     if stepped and not journal.open and not journal.failed and not recovered.waiting.services:

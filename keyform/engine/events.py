@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from keyform.encoding import spec_from_json, spec_to_json
+from keyform.ended import Ended
 from keyform.engine.plan import Terms
 from keyform.model import KeySpec, Place, instant, parse_instant
 from keyform.state import (
@@ -45,8 +46,8 @@ class Event:
     its secret is at ``places``, in ``versions`` as far as it was written there, and at the old ones no longer
     needed; old ones that may be the same under another name (``twins``) are forgotten. ``erased``: it is no
     longer at ``places``, which were such old ones. ``revoked``: the generation ``key_id`` of ``service`` is
-    no more. ``forgotten``: the address has left the state.
-    ``renamed``: it was ``before``. ``origins``: ``project`` allows exactly ``origins``.
+    no more, as the service said ``at`` that moment where its listing can show it. ``forgotten``: the address
+    has left the state. ``renamed``: it was ``before``. ``origins``: ``project`` allows exactly ``origins``.
     ``project_forgotten``: the project has left the state. ``readdressed``: the service or store of that
     address is at ``where``. ``promoted``: the deposed ``key_id`` is current again, ``at`` that moment, its
     secret at ``places`` in ``versions``; the one that was is deposed until ``revoke_at``.
@@ -134,16 +135,49 @@ def fold(state: State, events: Iterable[Event]) -> State:
     projects = dict(state.projects)
     where = {"services": dict(state.services), "stores": dict(state.stores)}
     taken: dict[Place, str] = {}
+    ended = {(one.service, one.id): one for one in state.ended}
     for event in events:
         if event.kind == READDRESSED:
             section, _, name = event.address.partition(".")
             where[section][name] = event.where or ""
+            if section == "services":
+                there = {key: one for key, one in ended.items() if one.service == name}
+                ended |= {key: replace(one, where=event.where or "") for key, one in there.items()}
             continue
+        if (one := _ended(keys, ended, where["services"], event)) is not None:
+            ended[one.service, one.id] = one
         _fold_one(keys, projects, event)
         _take_places(keys, taken, event)
     if taken:
         keys = {address: _left_to(record, taken) for address, record in keys.items()}
-    return replace(state, keys=keys, projects=projects, services=where["services"], stores=where["stores"])
+    return replace(
+        state,
+        keys=keys,
+        projects=projects,
+        services=where["services"],
+        stores=where["stores"],
+        ended=tuple(ended.values()),
+    )
+
+
+def _ended(
+    keys: Mapping[str, KeyRecord],
+    known: Mapping[tuple[str, str], Ended],
+    where: Mapping[str, str],
+    event: Event,
+) -> Ended | None:
+    """The key that was revoked now, or once more, where its service may yet show that it is gone."""
+    if event.kind != REVOKED or event.at is None or event.service is None or event.key_id is None:
+        return None
+    if (before := known.get((event.service, event.key_id))) is not None:
+        return replace(before, at=event.at)
+    record = keys.get(event.address)
+    for generation in record.generations() if record else ():
+        if (generation.service, generation.id) == (event.service, event.key_id) and event.service in where:
+            return Ended(
+                event.address, event.service, where[event.service], event.key_id, generation.number, event.at
+            )
+    return None
 
 
 def _take_places(keys: Mapping[str, KeyRecord], taken: dict[Place, str], event: Event) -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from keyform.diagnostics import Diagnostic
 from keyform.encoding import spec_to_json
 from keyform.engine import plan as pl
+from keyform.engine.again import revoked_before
 from keyform.engine.plan import Change, Step
 from keyform.engine.rollback import target, written_by_rollback
 from keyform.engine.sight import DESTROY, Presence, Sight, presence, recorded_terms, terms_of, without_balance
@@ -163,6 +164,8 @@ class KeySteps:
             if (generation.service, generation.id) == (step.service, step.key_id):
                 break
         else:
+            if step.op == pl.END and not step.places and not step.gone and revoked_before(self._sight, step):
+                return None
             return f"the state does not own {step.key_id} at {step.service} there"
         if record is None or (step.op != pl.END and generation is not record.current):
             return f"{step.key_id} is no longer the current key"

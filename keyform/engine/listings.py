@@ -24,7 +24,12 @@ def unmanaged_keys(sight: Sight) -> tuple[tuple[tuple[str, int], ...], list[Diag
     for name, keys in others.items():
         if active := sum(key.status == ACTIVE for key in keys):
             counts.append((name, active))
-        marked = [key.id for key in keys if key.label and not is_of_another_state(sight.state, key)]
+        revoked = {one.id for one in sight.state.ended if one.service == name}
+        marked = [
+            key.id
+            for key in keys
+            if key.label and key.id not in revoked and not is_of_another_state(sight.state, key)
+        ]
         if marked:
             named = ", ".join(marked[:SHOWN_STRAYS]) + (" and others" if len(marked) > SHOWN_STRAYS else "")
             strays.append(

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from keyform.diagnostics import ERROR, Diagnostic, error
 from keyform.engine.adoption import plan_import
+from keyform.engine.again import plan_again
 from keyform.engine.asking import not_to_be_had, with_old_ended
 from keyform.engine.calendar import expiring_before_next_run
 from keyform.engine.checklist import with_checklists
@@ -79,6 +80,7 @@ def make_plan(sight: Sight, options: Options) -> Plan:
         planned += not_to_be_had(sight, options)
         planned += _declared_keys(sight, options)
         planned += _undeclared_keys(sight, options.mode == DESTROY, protected)
+        planned += plan_again(sight)
     if options.scope:
         planned = [p for p in planned if p.address is None or is_targeted(p.address, options, sight.desired)]
     if options.mode == IMPORT_ONLY:
