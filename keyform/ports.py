@@ -212,6 +212,11 @@ class Store(Protocol):
         Raises ``Taken`` where there is something else than ``over`` allows, and leaves that as it is; in one
         step with the deletion where the store has conditional ones, else as close to it as can be."""
 
+    def forget(self, place: Place, version: str) -> None:
+        """The value that was there in this earlier ``version`` has ended, and nobody rolls back to it any
+        more. A store that kept it for that lets go of it; in others nothing is to be done. The present value
+        stays, whatever its version, and one that is gone already is no error."""
+
     def close(self) -> None:
         """Let go of connections. More than one call is no error."""
 

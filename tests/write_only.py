@@ -44,6 +44,9 @@ class WriteOnly:
         allow_deletion(self.name, place, over, self._inner.look(place))
         self._inner.delete(place)
 
+    def forget(self, place: Place, version: str) -> None:
+        self._inner.forget(place, version)
+
     def close(self) -> None:
         self._inner.close()
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from keyform.apply.assist import turn
-from keyform.apply.erase import erase_secret, twins
+from keyform.apply.erase import erase_secret, forget_versions, twins
 from keyform.apply.journal import Intent, JournalWriter
 from keyform.apply.mint import NO_SKEW, Owned, mint
 from keyform.apply.places import copy_secret, labels_of
@@ -109,7 +109,9 @@ class Effects:
                 shown = view is not None and view.profile.lists and not (gone or step.gone)
                 at = self._ws.clock.now() if shown else None
                 event = Event(ev.REVOKED, step.address, step.service, key_id=step.key_id, at=at)
-                return event, self._erase(step, gone)
+                left = self._erase(step, gone)
+                forget_versions(self._ws, self._generations.get((step.service or "", step.key_id or "")))
+                return event, left
             case pl.ERASE:
                 return Event(ev.ERASED, step.address, places=step.places), self._erase(step)
             case pl.DROP:

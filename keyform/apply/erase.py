@@ -131,3 +131,12 @@ def _bring_back(
                 f"The next plan says what becomes of {address}. Run `keyform doctor`.",
             )
     return twin
+
+
+def forget_versions(ws: Workspace, generation: Generation | None) -> None:
+    """Have the stores let go of what they keep of a generation that has ended. What a store fails to drop is
+    the value of a key that works no more, and stops nothing."""
+    for place, version in generation.versions if generation else ():
+        if place.store in ws.config.stores:
+            with suppress(StoreError):
+                ws.store(place.store).forget(place, version)

@@ -160,7 +160,10 @@ def _take_back_value(
     ws.backend.check_lock()
     with suppress(Taken):  # somebody has written there since, and what was written is gone
         if isinstance(before.found, Secret):
+            undone = store.look(place)
             store.put(place, before.found, labels, value)
+            if undone is not None and undone.version is not None:
+                store.forget(place, undone.version)
         else:
             store.delete(place, value)
 

@@ -232,6 +232,16 @@ class StoreConformance(StoreBasics):
             assert store.get(going) is None
             store.delete(coming)
 
+    def test_forgetting_an_earlier_version_leaves_the_present_value(self, store: Store) -> None:
+        place = self.place("prod/before")
+        first = store.put(place, Secret("first"), LABELS)
+        second = store.put(place, Secret("second"), LABELS, Secret("first"))
+        for version in (first, second, first):
+            store.forget(place, version or "none")
+        assert store.get(place) == Secret("second")
+        store.delete(place)
+        store.forget(place, first or "none")
+
     def test_a_deleted_place_can_be_used_again(self, store: Store) -> None:
         store.put(self.place("prod/again"), Secret("first"), LABELS)
         store.delete(self.place("prod/again"))

@@ -27,6 +27,8 @@ from keyform.stores.canary import keeps
 from keyform.stores.over import allow, allow_deletion, taken
 
 _T = TypeVar("_T")
+_BEFORE = ".before"
+"""Behind the name of a file: what the last write of a known value replaced."""
 
 
 def folder_of(options: Mapping[str, Any], project_folder: Path, env: Mapping[str, str]) -> Path:
@@ -140,6 +142,8 @@ class AgeStore:
         def write() -> bool:
             with self._folders(parts[:-1], create=True) as chain:
                 self._refuse_link(chain[-1], parts[-1])
+                if isinstance(over, Secret):
+                    self._keep(chain[-1], parts[-1])
                 write = files.create_file if over is None else files.replace_file
                 if write(chain[-1], parts[-1], data) is False:
                     return False
@@ -164,33 +168,51 @@ class AgeStore:
         return None if data is None else Held(_version(data))
 
     def get(self, place: Place, version: str | None = None) -> Secret | None:
-        """See :class:`~keyform.ports.Store`. An age folder keeps no older versions."""
+        """See :class:`~keyform.ports.Store`. Of older versions, an age folder keeps the one that the last
+        write over a known value replaced."""
         data = self._read(place)
-        if data is None or (version is not None and version != _version(data)):
-            return None
-        return self._keys.decrypt(place, data)
+        if version is not None and (data is None or version != _version(data)):
+            data = self._read(place, _BEFORE)
+            if data is None or version != _version(data):
+                return None
+        return None if data is None else self._keys.decrypt(place, data)
 
     def _version(self, place: Place) -> str:
         held = self.look(place)
         return held.version or "" if held else ""
 
-    def _read(self, place: Place) -> bytes | None:
+    def _keep(self, folder: int, name: str) -> None:
+        """Keep what a file holds beside it: the key may be rolled back to it."""
+        with contextlib.suppress(FileNotFoundError):
+            present = self._content(folder, name)
+            try:
+                files.replace_file(folder, name + _BEFORE, present)
+            except OSError as problem:
+                if problem.errno != errno.ENAMETOOLONG:  # then a rollback is not to be had
+                    raise
+
+    def _content(self, folder: int, name: str) -> bytes:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        fd = os.open(name, flags, dir_fd=folder)
+        try:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(errno.EISDIR, "it is not a regular file")
+            return files.read_all(fd, min(found.st_size, LARGEST) + 1)
+        finally:
+            os.close(fd)
+
+    def _read(self, place: Place, suffix: str = "") -> bytes | None:
         parts = age_names.file_parts(self.name, self._folder, place)
 
         def read() -> bytes | None:
             try:
                 with self._folders(parts[:-1], create=False) as chain:
-                    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-                    fd = os.open(parts[-1], flags, dir_fd=chain[-1])
-            except FileNotFoundError:
-                return None
-            try:
-                found = os.fstat(fd)
-                if not stat.S_ISREG(found.st_mode):
-                    raise OSError(errno.EISDIR, "it is not a regular file")
-                return files.read_all(fd, min(found.st_size, LARGEST) + 1)
-            finally:
-                os.close(fd)
+                    return self._content(chain[-1], parts[-1] + suffix)
+            except OSError as problem:
+                if isinstance(problem, FileNotFoundError) or (suffix and problem.errno == errno.ENAMETOOLONG):
+                    return None
+                raise
 
         return self._attempt("read", place, read)
 
@@ -203,9 +225,8 @@ class AgeStore:
         def remove() -> None:
             with contextlib.suppress(FileNotFoundError), self._folders(parts[:-1], create=False) as chain:
                 self._refuse_link(chain[-1], parts[-1])
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(parts[-1], dir_fd=chain[-1])
-                    files.sync(chain[-1])
+                for name in (parts[-1] + _BEFORE, parts[-1]):
+                    _unlink(chain[-1], name)
                 # rmdir takes only empty folders, so a writer's file is safe; a writer whose folder goes
                 # before it has a file there makes the folder anew.
                 for parent, child in reversed(list(zip(chain, parts[:-1], strict=False))):
@@ -214,6 +235,19 @@ class AgeStore:
                     except OSError:
                         break
                     files.sync(parent)
+
+        self._attempt("delete", place, remove)
+
+    def forget(self, place: Place, version: str) -> None:
+        """See :class:`~keyform.ports.Store`."""
+        parts = age_names.file_parts(self.name, self._folder, place)
+        kept = self._read(place, _BEFORE)
+        if kept is None or _version(kept) != version:
+            return
+
+        def remove() -> None:
+            with contextlib.suppress(FileNotFoundError), self._folders(parts[:-1], create=False) as chain:
+                _unlink(chain[-1], parts[-1] + _BEFORE)
 
         self._attempt("delete", place, remove)
 
@@ -265,6 +299,17 @@ class AgeStore:
             f"Store {self.name!r} could not {verb} {place} in {self._folder}: {files.reason(problem)}",
             files.advice(problem),
         )
+
+
+def _unlink(folder: int, name: str) -> None:
+    """Remove a file that may be gone, or that can never have been."""
+    try:
+        os.unlink(name, dir_fd=folder)
+    except OSError as problem:
+        if problem.errno not in (errno.ENOENT, errno.ENAMETOOLONG):
+            raise
+    else:
+        files.sync(folder)
 
 
 def _version(data: bytes) -> str:

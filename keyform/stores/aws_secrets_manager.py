@@ -189,6 +189,9 @@ class AwsSecretsManager:
             if not ours or rest or self._secrets.remove(place, self._window, version):
                 return
 
+    def forget(self, place: Place, version: str) -> None:
+        """See :class:`~keyform.ports.Store`. Its versions are its own business."""
+
     def close(self) -> None:
         """See :class:`~keyform.ports.Store`."""
         self._aws.close()

@@ -174,6 +174,9 @@ class AwsSsm:
             if refused.reason not in _MISSING:
                 raise
 
+    def forget(self, place: Place, version: str) -> None:
+        """See :class:`~keyform.ports.Store`. Its versions are its own business."""
+
     def close(self) -> None:
         """See :class:`~keyform.ports.Store`."""
         self._aws.close()

@@ -199,6 +199,9 @@ class AzureKeyVaultStore:
             if self._remove(place, name) and self._purges:
                 self._settle("purge", place, lambda client: client.purge_deleted_secret(name), also=404)
 
+    def forget(self, place: Place, version: str) -> None:
+        """See :class:`~keyform.ports.Store`. Its versions are its own business."""
+
     def close(self) -> None:
         """See :class:`~keyform.ports.Store`."""
         self._call.close()

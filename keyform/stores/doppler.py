@@ -207,6 +207,9 @@ class DopplerStore:
                 present = now
         return act(present)
 
+    def forget(self, place: Place, version: str) -> None:
+        """See :class:`~keyform.ports.Store`. It keeps none for keyform."""
+
     def close(self) -> None:
         """See :class:`~keyform.ports.Store`."""
         self._rest.close()

@@ -134,6 +134,9 @@ class DotenvStore:
                 allow_deletion(self.name, place, over, Secret(present))
                 self._write(place, self._changed(place, document, None))
 
+    def forget(self, place: Place, version: str) -> None:
+        """See :class:`~keyform.ports.Store`. It keeps none for keyform."""
+
     def close(self) -> None:
         """See :class:`~keyform.ports.Store`."""
 

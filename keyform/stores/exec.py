@@ -207,6 +207,9 @@ class ExecStore:
                 allow_deletion(self.name, place, over, present)
             self._run("delete", place, lock=lock)
 
+    def forget(self, place: Place, version: str) -> None:
+        """See :class:`~keyform.ports.Store`. It keeps none for keyform."""
+
     def close(self) -> None:
         """See :class:`~keyform.ports.Store`."""
 

@@ -194,6 +194,9 @@ class GoogleSecretManagerStore:
             if self._secrets.unnote(place, name, found):
                 return
 
+    def forget(self, place: Place, version: str) -> None:
+        """See :class:`~keyform.ports.Store`. Its versions are its own business."""
+
     def close(self) -> None:
         """See :class:`~keyform.ports.Store`."""
         self._call.close()

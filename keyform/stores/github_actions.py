@@ -167,6 +167,9 @@ class GitHubActionsStore:
             if self._api.call("DELETE", f"{self._path}/{place.path}", doing, also=(404,)).status == 404:
                 self._see()
 
+    def forget(self, place: Place, version: str) -> None:
+        """See :class:`~keyform.ports.Store`. It keeps none for keyform."""
+
     def close(self) -> None:
         """See :class:`~keyform.ports.Store`."""
         self._api.close()

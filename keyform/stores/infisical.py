@@ -186,6 +186,9 @@ class InfisicalStore:
         if self._call("DELETE", f"/{name}", f"delete {place}", body=body, accept=(404,)) is None:
             self._see()
 
+    def forget(self, place: Place, version: str) -> None:
+        """See :class:`~keyform.ports.Store`. Its versions are its own business."""
+
     def close(self) -> None:
         """See :class:`~keyform.ports.Store`."""
         self._rest.close()

@@ -131,6 +131,9 @@ class KeyringStore:
                 allow_deletion(self.name, place, over, present)
                 self._ask(f"delete {place}", lambda: backend.delete_password(self._service, place.path))
 
+    def forget(self, place: Place, version: str) -> None:
+        """See :class:`~keyform.ports.Store`. It keeps none for keyform."""
+
     def close(self) -> None:
         """See :class:`~keyform.ports.Store`."""
 

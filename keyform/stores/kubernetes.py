@@ -171,6 +171,9 @@ class KubernetesStore:
         """See :class:`~keyform.ports.Store`. A Secret that keyform made and that is empty then goes too."""
         self._erase(self._spot(place), place, over)
 
+    def forget(self, place: Place, version: str) -> None:
+        """See :class:`~keyform.ports.Store`. It keeps none for keyform."""
+
     def close(self) -> None:
         """See :class:`~keyform.ports.Store`."""
         self._cluster.close()

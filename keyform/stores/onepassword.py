@@ -212,6 +212,9 @@ class OnePasswordStore:
                     return
         raise self._contested(place)
 
+    def forget(self, place: Place, version: str) -> None:
+        """See :class:`~keyform.ports.Store`. It keeps none for keyform."""
+
     def close(self) -> None:
         """See :class:`~keyform.ports.Store`."""
         self._rest.close()

@@ -167,6 +167,9 @@ class PassStore:
                 self._pass(f"delete {place}", "rm", "-f", "--", place.path, lock=lock)
                 self._check_committed(f"delete {place}", place)
 
+    def forget(self, place: Place, version: str) -> None:
+        """See :class:`~keyform.ports.Store`. It keeps none for keyform."""
+
     def close(self) -> None:
         """See :class:`~keyform.ports.Store`."""
 

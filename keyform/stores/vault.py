@@ -225,6 +225,9 @@ class VaultStore:
             if entries:
                 engine.describe(path, entries)
 
+    def forget(self, place: Place, version: str) -> None:
+        """See :class:`~keyform.ports.Store`. Its versions are its own business."""
+
     def close(self) -> None:
         """See :class:`~keyform.ports.Store`."""
         self._client.close()

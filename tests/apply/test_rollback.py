@@ -20,7 +20,6 @@ from tests.apply.outside import crash, declare, die, journal_is_empty, nth, refu
 from tests.conftest import Figures
 from tests.promises.matrix import Steps, in_child, wrapping
 from tests.promises.matrix import die as die_there
-from tests.versioned import versioned
 from tests.world import World, inspect
 
 BACK = Options(rollback=("keys.a",), rollback_reason="the new one broke checkout")
@@ -30,16 +29,10 @@ KEY = declare("b", a=f"secret: a, {POLICY}")
 MOVED = declare("b", a=f"secret: [elsewhere, a2], {POLICY}")
 
 
-def remembering(world: World) -> World:
-    """The same folder; its store gives earlier versions back."""
-    world.wrap = Wrapping(store=versioned(world.folder / "memory"))
-    return world
-
-
 @pytest.fixture
 def rotated(world: World) -> World:
-    """Generation 2 of ``a`` is current; generation 1 is in its overlap, and the store remembers its value."""
-    remembering(world).write(KEY).apply()
+    """Generation 2 of ``a`` is current; generation 1 is in its overlap."""
+    world.write(KEY).apply()
     world.clock.move(days=31)
     world.apply()
     assert numbers(world) == [1, 2]
@@ -70,7 +63,7 @@ def works(world: World) -> bool:
 
 
 def test_the_older_one_is_current_again_and_both_work(world: World) -> None:
-    remembering(world).write(KEY).apply()
+    world.write(KEY).apply()
     first = secret_of(world)
     world.clock.move(days=31)
     world.apply()
@@ -175,8 +168,31 @@ def test_the_newer_one_is_revoked_when_its_overlap_is_over_and_its_place_is_left
     assert not inspect(rotated)
 
 
+def test_the_earlier_value_is_kept_for_as_long_as_its_key_lives(rotated: World) -> None:
+    def kept() -> list[str]:
+        return [file.name for file in rotated.folder.rglob("*.before")]
+
+    assert kept() == ["a.age.before"]
+    rotated.clock.move(days=3)
+    assert [c.action for c in rotated.apply().plan.changes] == ["revoke"]
+    assert kept() == []
+    rotated.apply(Options(rotate=("keys.a",), rotate_now=True))
+    assert kept() == []
+    rotated.apply(ROTATE)
+    rotated.write(declare("b")).apply()
+    assert kept() == []
+
+
+def test_a_rotation_that_is_undone_leaves_nothing_of_the_new_key(world: World) -> None:
+    world.write(declare(a=f"secret: [a, a2], {POLICY}")).apply()
+    outcome = world.apply(ROTATE, wrap=stores(put=nth(2, fail)))
+    assert "mint-undone" in [d.code for d in outcome.failed]
+    assert list(world.folder.rglob("*.before")) == []
+    assert not inspect(world)
+
+
 def test_a_place_that_still_holds_it_gives_it_too(world: World) -> None:
-    """A store without versions: the key was rotated into other places, and its old place is left."""
+    """The key was rotated into other places, and its old place is left."""
     world.write(KEY).apply()
     first = secret_of(world)
     world.write(MOVED).apply(ROTATE)
@@ -216,32 +232,28 @@ def test_when_somebody_revoked_it(rotated: World) -> None:
 
 
 def test_when_the_store_keeps_no_earlier_value(rotated: World) -> None:
-    rotated.wrap = Wrapping()
+    for kept in rotated.folder.rglob("*.before"):
+        kept.unlink()
     told = refusal(rotated.plan(BACK))
     assert "nobody gives the secret of generation 1 any more: local:a holds another value by now" in told
 
 
 def test_when_what_the_store_gives_is_another_value(rotated: World) -> None:
-    shutil.rmtree(rotated.folder / "memory")
-    version = rotated.state().keys["keys.a"].deposed[0].versions[0][1]
-    with rotated.open() as ws:
-        forged: Any = ws.store("local")
-        forged._memory.put(Place("local", f"a/{version}"), Secret("forged"), {})
+    def get(real: Any, place: Place, version: str | None = None) -> Secret | None:
+        return real(place) if version is None else Secret("forged")  # type: ignore[no-any-return]
+
+    rotated.wrap = stores(get=get)
     assert "is another than keyform wrote" in refusal(rotated.plan(BACK))
 
 
 def test_when_it_was_to_end_at_once(rotated: World) -> None:
-    rotated.apply(Options(rotate=("keys.a",), rotate_now=True), wrap=both(rotated, refuse("DELETE")))
+    rotated.apply(Options(rotate=("keys.a",), rotate_now=True), wrap=refuse("DELETE"))
     assert "was to end at once" in refusal(rotated.plan(BACK))
-
-
-def both(world: World, more: Wrapping) -> Wrapping:
-    return replace(more, store=world.wrap.store)
 
 
 def test_when_it_is_not_what_is_declared(world: World) -> None:
     before = declare(a=f"secret: a, environment: live, {POLICY}")
-    remembering(world).write(before).apply()
+    world.write(before).apply()
     world.write(before.replace("live", "test")).apply()
     assert "has another environment than is declared" in refusal(world.plan(BACK))
     world.write(before)
@@ -260,7 +272,7 @@ def test_unknown_undeclared_and_unminted_keys(world: World) -> None:
 
 def test_a_key_that_the_service_refuses_is_not_stored(rotated: World) -> None:
     second = secret_of(rotated)
-    outcome = rotated.apply(BACK, wrap=both(rotated, refuse("POST", "/v1/verify", status=401)))
+    outcome = rotated.apply(BACK, wrap=refuse("POST", "/v1/verify", status=401))
     assert outcome.failed
     assert (secret_of(rotated), numbers(rotated)) == (second, [1, 2])
     assert journal_is_empty(rotated)
@@ -293,14 +305,15 @@ def test_a_value_of_somebody_else_is_not_overwritten(rotated: World) -> None:
     assert works(rotated)
 
 
+@pytest.mark.parametrize("after_the_rotation", [KEY, MOVED], ids=["one place", "moved to two"])
 def test_a_crash_at_any_point_is_finished_or_undone_by_the_next_apply(
-    tmp_path: Path, figures: Figures
+    tmp_path: Path, figures: Figures, after_the_rotation: str
 ) -> None:
     prepared = World(tmp_path / "prepared")
-    for folder in (prepared.folder, tmp_path / "memory"):
-        folder.mkdir()
+    prepared.folder.mkdir()
     prepared.write(KEY).apply()
-    prepared.write(MOVED).apply(ROTATE)
+    prepared.write(after_the_rotation).apply(ROTATE)
+    moved = after_the_rotation == MOVED
     points, rolled_back = 0, 0
     while True:
         for after in (False, True):
@@ -309,14 +322,16 @@ def test_a_crash_at_any_point_is_finished_or_undone_by_the_next_apply(
             steps = Steps(points + 1, after, die_there)
             code = in_child(lambda world=world, steps=steps: run_back(world, wrapping(steps)))
             if code == 0:
-                figures("rollback crash points", f"{2 * points} points, {rolled_back} finished")
+                figures(
+                    f"rollback crash points, moved: {moved}", f"{2 * points} points, {rolled_back} finished"
+                )
                 assert points > 5
                 assert 0 < rolled_back < 2 * points
                 return
             assert code == 77
             assert not world.apply().failed, points
             found, undone = inspect(world), numbers(world) == [1, 2]
-            kept = ("left in the store: local:a",) if undone else ()  # the older one is in its overlap there
+            kept = ("left in the store: local:a",) if undone and moved else ()  # there it is in its overlap
             wrong = (found.lost, found.doubled, found.other)
             assert (found.stray, wrong) == (kept, ((), (), ())), (points, after)
             assert world.plan().changes == (), (points, after)
@@ -338,9 +353,7 @@ def test_a_crash_with_one_place_and_versions_leaves_a_working_key(rotated: World
         done = put(*args)
         return die() if args[2] else done  # the probe's canary has no labels
 
-    memory = rotated.wrap.store
-    killed = replace(rotated.wrap, store=lambda inner: stores(put=put_and_die).store(memory(inner)))
-    assert crash(rotated, killed, plan) == 77
+    assert crash(rotated, stores(put=put_and_die), plan) == 77
     assert not rotated.apply().failed
     assert (numbers(rotated), works(rotated)) == ([2, 1], True)
     assert journal_is_empty(rotated)
@@ -349,7 +362,6 @@ def test_a_crash_with_one_place_and_versions_leaves_a_working_key(rotated: World
 
 def test_a_saved_plan_that_was_killed_goes_on(rotated: World) -> None:
     plan = load_plan(dump_plan(rotated.plan(BACK)), "p")
-    killed = both(rotated, requests(lambda request, send: die()))
-    assert crash(rotated, killed, plan) == 77
+    assert crash(rotated, requests(lambda request, send: die()), plan) == 77
     assert rotated.apply(plan=plan).done == 1
     assert numbers(rotated) == [2, 1]

@@ -7,26 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from keyform.apply import Wrapping
-from tests.versioned import versioned
-
 from .conftest import Keyform
 
 Edit = Callable[[str, str], None]
 
 
 @pytest.fixture
-def rotated(keyform: Keyform, one_key: Path, folder: Path, edit: Edit) -> Keyform:
-    """Generation 2 is current, and generation 1 in its overlap; the store keeps versions."""
+def rotated(keyform: Keyform, one_key: Path, edit: Edit) -> Keyform:
+    """Generation 2 is current, and generation 1 in its overlap."""
     edit("    secret: backend\n", "    secret: backend\n    rotation: {overlap: 3d}\n")
-    memory = Wrapping(store=versioned(folder / "memory"))
-
-    def call(*argv: str, **settings: object) -> object:
-        return keyform(*argv, **{"wrap": memory, **settings})
-
     for command in (("apply",), ("rotate", "backend")):
-        assert call(*command, "--auto-approve").code == 0  # type: ignore[attr-defined]
-    return call  # type: ignore[return-value]
+        assert keyform(*command, "--auto-approve").code == 0
+    return keyform
 
 
 def test_it_shows_the_plan_and_says_what_was_done(rotated: Keyform) -> None:
@@ -47,8 +39,10 @@ def test_it_can_be_reviewed_as_a_plan(rotated: Keyform) -> None:
     assert (again.code, "1 to roll back" in again.out) == (0, True)
 
 
-def test_refused_it_says_why_and_changes_nothing(rotated: Keyform) -> None:
-    refused = rotated("rollback", "backend", "--auto-approve", wrap=None)
+def test_refused_it_says_why_and_changes_nothing(rotated: Keyform, folder: Path) -> None:
+    for kept in folder.rglob("*.before"):
+        kept.unlink()
+    refused = rotated("rollback", "backend", "--auto-approve")
     assert refused.code == 1
     assert "keys.backend cannot be rolled back: nobody gives the secret of generation 1" in refused.err
     assert "keyform rotate keys.backend" in refused.err

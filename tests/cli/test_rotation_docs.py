@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from keyform.apply import Wrapping
-from tests.versioned import versioned
 from tests.world import MovedClock, World
 
 from .conftest import Keyform
@@ -25,18 +23,17 @@ class Story:
     def __init__(self, keyform: Keyform, folder: Path) -> None:
         self._keyform, self._folder = keyform, folder
         self._clock = MovedClock()
-        self._wrap = Wrapping(store=versioned(folder / "memory"))
         self._ids: dict[str, str] = {}
 
     def run(self, *argv: str) -> str:
-        done = self._keyform(*argv, clock=self._clock, wrap=self._wrap)
+        done = self._keyform(*argv, clock=self._clock)
         assert done.code == 0, done.err
         text = done.out + done.err.replace(f"{self._folder}/", "")
         return KEY.sub(lambda found: self._ids.setdefault(found[0], f"key_{len(self._ids) + 1}"), text)
 
     def used(self, number: int) -> None:
         """Somebody uses a generation, and three minutes pass."""
-        world = World(self._folder, self._clock, self._wrap)
+        world = World(self._folder, self._clock)
         found = [g for g in world.state().keys["keys.checkout"].generations() if g.number == number]
         (generation,) = found
         with world.open() as ws, closing(world.service("payments")) as service:

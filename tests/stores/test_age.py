@@ -336,3 +336,45 @@ def test_identities_made_by_age_keygen_are_used(folder: Path, tmp_path: Path) ->
     store.probe()
     store.put(at("prod/checkout"), Secret(TEXT), {})
     assert store.get(at("prod/checkout")) == Secret(TEXT)
+
+
+# The value before
+
+
+def test_a_write_over_a_known_value_keeps_that_one_until_it_is_forgotten(tmp_path: Path) -> None:
+    store, place = AgeStore("local", tmp_path / "s", identity=tmp_path / "id"), Place("local", "a/b")
+    one = store.put(place, Secret("1"), {}, None)
+    two = store.put(place, Secret("2"), {}, Secret("1"))
+    assert (store.get(place, one), store.get(place, two), store.get(place)) == (
+        Secret("1"),
+        Secret("2"),
+        Secret("2"),
+    )
+    three = store.put(place, Secret("3"), {}, Secret("2"))
+    assert (store.get(place, one), store.get(place, two)) == (None, Secret("2"))
+    store.forget(place, one)
+    store.forget(place, three)
+    assert (store.get(place, two), store.get(place)) == (Secret("2"), Secret("3"))
+    store.forget(place, two)
+    store.forget(place, two)
+    assert (store.get(place, two), store.get(place)) == (None, Secret("3"))
+
+
+def test_a_write_over_anything_keeps_nothing_and_a_deletion_takes_both(tmp_path: Path) -> None:
+    store, place = AgeStore("local", tmp_path / "s", identity=tmp_path / "id"), Place("local", "a/b")
+    one = store.put(place, Secret("1"), {})
+    store.put(place, Secret("2"), {})
+    assert store.get(place, one) is None
+    store.put(place, Secret("3"), {}, Secret("2"))
+    store.delete(place)
+    assert [path for path in (tmp_path / "s").rglob("*") if path.is_file()] == []
+
+
+def test_a_name_as_long_as_can_be_is_written_without_the_value_before(tmp_path: Path) -> None:
+    store, place = AgeStore("local", tmp_path / "s", identity=tmp_path / "id"), Place("local", "x" * 251)
+    one = store.put(place, Secret("1"), {}, None)
+    store.put(place, Secret("2"), {}, Secret("1"))
+    assert (store.get(place, one), store.get(place)) == (None, Secret("2"))
+    store.forget(place, one)
+    store.delete(place)
+    assert store.get(place) is None
