@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 
-from keyform.apply.journal import Intent
+from keyform.apply.intents import Intent
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, note
 from keyform.engine.checklist import checklist, stray_checklist

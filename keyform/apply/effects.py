@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from keyform.apply.assist import turn
 from keyform.apply.erase import erase_secret, forget_versions, twins
-from keyform.apply.journal import Intent, JournalWriter
+from keyform.apply.intents import Intent
+from keyform.apply.journal import JournalWriter
 from keyform.apply.mint import NO_SKEW, Owned, mint
 from keyform.apply.places import copy_secret, labels_of
 from keyform.apply.promote import promote

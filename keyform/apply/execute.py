@@ -15,7 +15,8 @@ from typing import Any
 
 from keyform.apply.effects import Effects
 from keyform.apply.failing import Failing
-from keyform.apply.journal import Intent, JournalWriter
+from keyform.apply.intents import Intent
+from keyform.apply.journal import JournalWriter
 from keyform.apply.order import Chain, Waiting, leaves, waves
 from keyform.apply.seen import Seen
 from keyform.apply.workspace import Workspace

@@ -11,58 +11,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any
 
+from keyform.apply.intents import Intent, Receipt, Sent, Unread, unread_from_json, unread_to_json
 from keyform.doubt import Doubt
-from keyform.encoding import spec_from_json, spec_to_json
 from keyform.engine.events import Event, fold
-from keyform.engine.plan import Step
 from keyform.engine.whereabouts import Whereabouts
 from keyform.errors import StateError
-from keyform.model import KeySpec, Place, instant, parse_instant
-from keyform.ports import Held, Journal
+from keyform.model import Place
+from keyform.ports import Journal
 from keyform.state import State, place_from_json, place_to_json
 
 VERSION = 1
-
-
-Unread = tuple[tuple[Place, Held | None], ...]
-"""Places whose values cannot be read back, and what was told of them before a write."""
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """A key that a service said it minted. ``unread``: what its places held before, of those whose values
-    cannot be read back."""
-
-    key_id: str
-    spec: KeySpec
-    created_at: datetime
-    fingerprint: str
-    unread: Unread = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A create that was about to be sent: exactly what it asks for, and when. ``unseen``: nothing can ever
-    show whether it was carried out, unless its answer comes."""
-
-    spec: KeySpec
-    at: datetime
-    unseen: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Intent:
-    """A mint that is to happen; what was sent for it, and its receipt once there is one. ``index`` is the
-    place of its step in the plan. Without ``sent`` no service has ever heard of it."""
-
-    marker: str
-    index: int
-    step: Step
-    sent: Sent | None = None
-    receipt: Receipt | None = None
 
 
 class JournalWriter:
@@ -98,42 +58,26 @@ class JournalWriter:
         if steps := sorted(done):
             head["done"] = steps
         intents = tuple(intents)
-        self._write(head, *map(_intent_to_json, intents))
+        self._write(head, *map(_record_of, intents))
         self.open.update(intent.marker for intent in intents)
 
     def intent(self, intent: Intent) -> None:
         """A further intent: a mint that has to be tried again under a new marker."""
-        self._write(_intent_to_json(intent))
+        self._write(_record_of(intent))
         self.open.add(intent.marker)
 
     def sent(self, marker: str, sent: Sent) -> None:
         """The create is about to be sent: from now on its key may come to be at any moment."""
-        record = {
-            "record": "sent",
-            "marker": marker,
-            "spec": spec_to_json(sent.spec),
-            "at": instant(sent.at),
-        }
-        self._write({**record, "unseen": True} if sent.unseen else record)
+        self._write({"record": "sent", "marker": marker, **sent.as_json()})
 
     def receipt(self, marker: str, receipt: Receipt) -> None:
         """The service answered with a key."""
-        record: dict[str, Any] = {
-            "record": "receipt",
-            "marker": marker,
-            "key_id": receipt.key_id,
-            "spec": spec_to_json(receipt.spec),
-            "created_at": instant(receipt.created_at),
-            "fingerprint": receipt.fingerprint,
-        }
-        if receipt.unread:
-            record["unread"] = _unread_to_json(receipt.unread)
-        self._write(record)
+        self._write({"record": "receipt", "marker": marker, **receipt.as_json()})
 
     def copying(self, index: int, unread: Unread, empty: Iterable[Place]) -> None:
         """Step ``index`` is about to copy a secret to places whose values cannot be read back, and to those
         that can be read and are still ``empty`` of it."""
-        record: dict[str, Any] = {"record": "copying", "index": index, "unread": _unread_to_json(unread)}
+        record: dict[str, Any] = {"record": "copying", "index": index, "unread": unread_to_json(unread)}
         self._write({**record, "empty": [place_to_json(place) for place in empty]})
 
     def void(self, *markers: str) -> None:
@@ -292,33 +236,16 @@ def _replay(
             )
             events.append([])
         case "intent":
-            intents[record["marker"]] = Intent(
-                record["marker"],
-                record["index"],
-                Step.from_json(record["step"]),
-            )
+            intents[record["marker"]] = Intent.from_json(record)
         case "sent":
-            intents[record["marker"]] = replace(
-                intents[record["marker"]],
-                sent=Sent(
-                    spec_from_json(record["spec"]), parse_instant(record["at"]), record.get("unseen", False)
-                ),
-            )
+            intents[record["marker"]] = replace(intents[record["marker"]], sent=Sent.from_json(record))
         case "receipt":
-            intents[record["marker"]] = replace(
-                intents[record["marker"]],
-                receipt=Receipt(
-                    record["key_id"],
-                    spec_from_json(record["spec"]),
-                    parse_instant(record["created_at"]),
-                    record["fingerprint"],
-                    _unread_from_json(record.get("unread", ())),
-                ),
-            )
+            receipt = Receipt.from_json(record)
+            intents[record["marker"]] = replace(intents[record["marker"]], receipt=receipt)
         case "copying":
             heads[-1] = replace(
                 heads[-1],
-                copying={**heads[-1].copying, record["index"]: _unread_from_json(record["unread"])},
+                copying={**heads[-1].copying, record["index"]: unread_from_json(record["unread"])},
                 empty=heads[-1].empty | {place_from_json(place) for place in record.get("empty", ())},
             )
         case "void":
@@ -333,23 +260,5 @@ def _replay(
             raise ValueError(f"unknown record {other!r}")
 
 
-def _unread_to_json(unread: Unread) -> list[dict[str, Any]]:
-    return [
-        {**place_to_json(place), "held": held is not None, "version": held and held.version}
-        for place, held in unread
-    ]
-
-
-def _unread_from_json(data: Iterable[Mapping[str, Any]]) -> Unread:
-    return tuple(
-        (place_from_json(entry), Held(entry["version"]) if entry["held"] else None) for entry in data
-    )
-
-
-def _intent_to_json(intent: Intent) -> dict[str, Any]:
-    return {
-        "record": "intent",
-        "marker": intent.marker,
-        "index": intent.index,
-        "step": intent.step.as_json(),
-    }
+def _record_of(intent: Intent) -> dict[str, Any]:
+    return {"record": "intent", **intent.as_json()}

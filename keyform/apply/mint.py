@@ -13,7 +13,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from keyform.apply.assist import undoing
-from keyform.apply.journal import Intent, JournalWriter, Receipt, Sent
+from keyform.apply.intents import Intent, Receipt, Sent
+from keyform.apply.journal import JournalWriter
 from keyform.apply.places import Written, known_versions, labels_of, put_secret, take_back
 from keyform.apply.seen import Seen, unread_of
 from keyform.apply.workspace import Workspace

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from keyform.apply.journal import Intent, JournalWriter, Sent
+from keyform.apply.intents import Intent, Sent
+from keyform.apply.journal import JournalWriter
 from keyform.apply.places import (
     Written,
     finish_secret,

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from keyform.apply.assist import settle_unseen, undoing
-from keyform.apply.journal import Intent, JournalWriter, Receipt
+from keyform.apply.intents import Intent, Receipt
+from keyform.apply.journal import JournalWriter
 from keyform.apply.mint import NO_SKEW, Owned, create, minted_event, told_of
 from keyform.apply.places import Written, finish_secret, labels_of, take_back, value_at
 from keyform.apply.promote import finish_promotion
