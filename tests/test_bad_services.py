@@ -429,3 +429,23 @@ def test_a_revocation_that_is_not_one_is_told_and_tried_again(
     assert (bench.folder / ".keyform" / "secrets" / "dropped.age").exists()
     bench.bad.handle_request = original  # type: ignore[method-assign]
     bench.check_well_again()
+
+
+@pytest.mark.parametrize("verb", [("plan",), ("doctor",)])
+def test_a_listing_that_goes_on_and_on_says_so_and_ends(
+    bench: Bench, verb: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def slowly(request: httpx.Request, response: httpx.Response) -> httpx.Response:
+        bench.clock.sleep(0.5)
+        return for_ever(request, response)
+
+    bench.bad.spoil = slowly
+    before = bench.clock.monotonic()
+    capsys.readouterr()
+    assert bench.run(*verb) in (0, 1)
+    assert bench.clock.monotonic() - before < 130
+    captured = capsys.readouterr()
+    told = " ".join(captured.err.split())
+    assert "warning: service 'it': listing the keys goes on for 60 s: " in told
+    assert "it has not ended after 2 minutes" in " ".join(captured.out.split()) + told
+    bench.check_well_again()

@@ -15,25 +15,31 @@ if TYPE_CHECKING:
 
 
 class _ToConsole(logging.Handler):
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, names: bool) -> None:
         super().__init__()
-        self._console = console
+        self._console, self._names = console, names
 
     def emit(self, record: logging.LogRecord) -> None:
         message = visible(record.getMessage())
-        self._console.tell(f"{record.levelname.lower()}: {record.name}: {message}")
+        name = f"{record.name}: " if self._names else ""
+        self._console.tell(f"{record.levelname.lower()}: {name}{message}")
         if record.exc_info and record.exc_info[1]:
             self._console.tell(frames(record.exc_info[1]))
 
 
 def log_to(console: Console, verbose: int) -> None:
-    """Send the log of this run to ``console``: nothing at 0, INFO at 1, DEBUG from 2 on."""
+    """Send the log of this run to ``console``: warnings at 0, INFO at 1, DEBUG from 2 on."""
+    end_log()
+    logger = logging.getLogger("keyform")
+    logger.setLevel((logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)])
+    logger.addHandler(_ToConsole(console, names=verbose > 0))
+
+
+def end_log() -> None:
+    """Send no more of it."""
     logger = logging.getLogger("keyform")
     for handler in [h for h in logger.handlers if isinstance(h, _ToConsole)]:
         logger.removeHandler(handler)
-    if verbose:
-        logger.setLevel(logging.INFO if verbose == 1 else logging.DEBUG)
-        logger.addHandler(_ToConsole(console))
 
 
 def frames(problem: BaseException) -> str:

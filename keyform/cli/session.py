@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from keyform.cli.console import Console
-from keyform.cli.logs import log_to
+from keyform.cli.logs import end_log, log_to
 from keyform.clock import SystemClock
 from keyform.diagnostics import ERROR, Diagnostic
 from keyform.errors import ConfigError, KeyformError
@@ -119,7 +119,7 @@ class Session:
 
     def end(self) -> bool:
         """End the log of this run and write out what is still held back; False if that cannot be done."""
-        log_to(self.console, 0)
+        end_log()
         return self.console.flushed()
 
     def place(self, source: SourceRef) -> Location:

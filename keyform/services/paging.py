@@ -6,11 +6,13 @@ it says that it is not.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from keyform.errors import Refused, ServiceError, Unreachable
+from keyform.ports import Clock
 from keyform.services.calls import Answer
 from keyform.services.fields import Unintelligible
 from keyform.services.paths import compile_path
@@ -23,6 +25,14 @@ MOST_ENTRIES = 200_000
 MOST_BYTES = 256 << 20
 LARGEST_PAGE = 1000
 """Entries that one page is asked to hold at most."""
+
+TELL_AFTER, TELL_EVERY = 60, 30
+SCANTY_SECONDS, SCANTY_PAGE = 120, 20
+LONGEST = 900
+"""Seconds after which a listing that goes on is told, and then how often; after which one whose pages hold
+less than ``SCANTY_PAGE`` entries on average is given up, and any other."""
+
+_log = logging.getLogger(__name__)
 
 _CANNOT_BE_USED = (401, 403, 404)
 _MISSING: Any = object()
@@ -52,6 +62,32 @@ class Following:
         return self.values is None and self.link is None
 
 
+class Patience:
+    """How long a listing may take, whichever number of walks it is made of, and who is told that it does."""
+
+    def __init__(self, clock: Clock, doing: str) -> None:
+        self._clock, self._doing = clock, doing
+        self._began = clock.monotonic()
+        self._told = self._began + TELL_AFTER - TELL_EVERY
+
+    def now(self) -> float:
+        """Seconds, as the beginning of a walk is counted from."""
+        return self._clock.monotonic()
+
+    def over(self, since: float, pages: int, entries: int) -> str | None:
+        """Why a walk that began ``since`` then is to be given up after so many pages and entries, or None."""
+        now = self._clock.monotonic()
+        so_far = f"{_counted(entries, 'entry', 'entries')} on {_counted(pages, 'page', 'pages')}"
+        if now - self._began > LONGEST:
+            return f"it has not ended after {LONGEST // 60} minutes ({so_far})"
+        if now - since > SCANTY_SECONDS and entries < SCANTY_PAGE * pages:
+            return f"it has not ended after {SCANTY_SECONDS // 60} minutes and its pages are small ({so_far})"
+        if now - self._told >= TELL_EVERY:
+            self._told = now
+            _log.warning("%s goes on for %d s: %s so far", self._doing, now - self._began, so_far)
+        return None
+
+
 class Pages:
     """How one listing is divided, from a profile's ``items`` and ``paging``."""
 
@@ -68,10 +104,11 @@ class Pages:
         self._pages = _path_or_none(paging.get("pages"))
 
     def walk(
-        self, fetch: Fetch, read: Callable[[object], _T], keep: Callable[[Any], bool]
+        self, fetch: Fetch, read: Callable[[object], _T], keep: Callable[[Any], bool], patience: Patience
     ) -> tuple[tuple[_T, ...], str | None]:
         """Every entry in the service's order, and why some may be missing. Raises ``ServiceError`` when
         the first page shows that the service cannot be used at all."""
+        since = patience.now()
         found: dict[str, _T] = {}
         seen: set[str] = set()
         following = Following(self._start())
@@ -103,6 +140,8 @@ class Pages:
                 return tuple(found.values()), f"page {number}: {problem}"
             if following.ends:
                 return tuple(found.values()), None
+            if (why := patience.over(since, number, count)) is not None:
+                return tuple(found.values()), why
             if self._style in (CURSOR, LINK):
                 place = following.link or str((following.values or {}).get("cursor"))
                 if place in seen:
@@ -199,6 +238,10 @@ def items_of(places: str | list[str]) -> Callable[[Any], Any]:
         return [entry for entry in entries if entry is not None]
 
     return find
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
 
 
 def _path_or_none(text: str | None) -> Callable[[Any], Any] | None:

@@ -37,12 +37,16 @@ class Parents:
     def keys(self) -> tuple[tuple[LiveKey, ...], Diagnostic | None]:
         """The keys of every project, and why some may be missing: a project that cannot be read makes the
         whole listing incomplete. Raises ``ServiceError`` where the service cannot be used at all."""
-        projects, problem = self._service.walk(self._projects, "listing the projects", self._read)
+        patience = self._service.patience("listing the keys")
+        projects, problem = self._service.walk(
+            self._projects, "listing the projects", self._read, patience=patience
+        )
         found: list[LiveKey] = []
         for project in projects[:MOST_PARENTS]:
             doing = f"listing the keys of project {project.id}"
             try:
-                keys, why = self._service.walk(self._list, doing, self._list.key, {"project": project.id})
+                given = {"project": project.id}
+                keys, why = self._service.walk(self._list, doing, self._list.key, given, patience)
             except (Refused, Unreachable) as refused:
                 if isinstance(refused, Unreachable) or refused.status == 401:
                     raise

@@ -19,7 +19,7 @@ from keyform.services.dialect import Operation
 from keyform.services.fields import Unintelligible, conditions, told_id_reader
 from keyform.services.http import Http
 from keyform.services.origins import Origins
-from keyform.services.paging import Entry, Pages
+from keyform.services.paging import Entry, Pages, Patience
 from keyform.services.parents import Parents, inside
 from keyform.services.paths import compile_path
 from keyform.services.proof import prove
@@ -193,9 +193,11 @@ class RestService:
         doing: str,
         read: Callable[[object], _T],
         given: Mapping[str, Any] = MappingProxyType({}),
+        patience: Patience | None = None,
     ) -> tuple[tuple[_T, ...], Diagnostic | None]:
         """Every entry of a listing, in the service's order, and why some may be missing. ``given``: what
-        placeholders stand for beside those of a page."""
+        placeholders stand for beside those of a page; ``patience``: that of the listing which this is part
+        of."""
 
         page = ""  # where the page before was had, which a link may be relative to
 
@@ -208,7 +210,8 @@ class RestService:
             return self._http.call(call)
 
         where = conditions(operation.tree["where"]) if "where" in operation.tree else lambda raw: True
-        found, why = Pages(operation.tree).walk(fetch, read, where)
+        patience = patience or self.patience(doing)
+        found, why = Pages(operation.tree).walk(fetch, read, where, patience)
         if why is None:
             return found, None
         return found, error(
@@ -216,6 +219,10 @@ class RestService:
             f"service {self.name!r}: {doing} is incomplete: {why}",
             "What is missing from it may well exist, so nothing is concluded from its absence. Try again.",
         )
+
+    def patience(self, doing: str) -> Patience:
+        """How long a listing that begins now may take."""
+        return Patience(self._clock, f"service {self.name!r}: {doing}")
 
     def parts_of(self, key_id: str) -> dict[str, str]:
         """What stands for a key in a call: its ``id``, and its ``project`` if that counts."""

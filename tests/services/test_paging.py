@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.services.conftest import ManualClock
 from tests.services.speaking import profile_text, speaking
 
 TOP = "key: {id: id}"
@@ -124,6 +125,68 @@ def test_a_service_that_pages_for_ever_is_given_up(call: str, monkeypatch: pytes
     assert not found.complete
     assert "has not ended after 20 pages" in found.problem.summary
     assert len(found.keys) == 40
+
+
+def lasting(clock: ManualClock, seconds: float, each: int) -> Callable[[httpx.Request], httpx.Response]:
+    """Pages of new ids without end, each of which takes its time."""
+    asked = [0]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        clock.sleep(seconds)
+        asked[0] += 1
+        first = asked[0] * each
+        more = {"more": True, "total": 10**9, "pages": 10**9, "next": str(first)}
+        return httpx.Response(200, json={"keys": ids(list(range(first, first + each))), **more})
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("call", "each", "within", "times", "said"),
+    [
+        (CURSOR + "}", 2, 121, 2, "after 2 minutes and its pages are small (5,334 entries on 2,667 pages)"),
+        (PAGED + ", more: more}", 2, 121, 2, "after 2 minutes and its pages are small"),
+        (OFFSET + ", more: more}", 2, 121, 2, "after 2 minutes and its pages are small"),
+        (CURSOR + "}", 100, 91, 1, "after 200000 entries"),
+    ],
+)
+def test_a_listing_without_end_ends_in_time_and_is_told_before(
+    call: str, each: int, within: float, times: int, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = ManualClock()
+    with caplog.at_level("WARNING", "keyform"):
+        found = speaking(listing(call), lasting(clock, 0.045, each), clock).list()
+    assert not found.complete
+    assert said in found.problem.summary
+    assert clock.monotonic() < within
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == times
+    assert told[0].startswith("service 'made-up': listing the keys goes on for 60 s: ")
+    assert "entries on" in told[0]
+
+
+def test_a_slow_and_large_listing_may_take_its_time(caplog: pytest.LogCaptureFixture) -> None:
+    clock = ManualClock()
+    slow = lasting(clock, 2, 100)
+
+    def ends(request: httpx.Request) -> httpx.Response:
+        answer = slow(request)
+        if clock.monotonic() < 600:
+            return answer
+        return httpx.Response(200, json={"keys": []})
+
+    with caplog.at_level("WARNING", "keyform"):
+        found = speaking(listing(CURSOR + "}"), ends, clock).list()
+    assert found.complete
+    assert len(found.keys) == 29900
+    assert len(caplog.records) == 18
+
+
+def test_a_listing_is_given_up_after_a_quarter_of_an_hour() -> None:
+    clock = ManualClock()
+    found = speaking(listing(CURSOR + "}"), lasting(clock, 2, 100), clock).list()
+    assert "it has not ended after 15 minutes" in found.problem.summary
+    assert clock.monotonic() < 910
 
 
 @pytest.mark.parametrize(
