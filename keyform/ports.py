@@ -52,10 +52,12 @@ class Listing:
 @dataclass(frozen=True, slots=True)
 class Minted:
     """The answer to a create. ``secret`` is None when the service recognised the marker of an earlier
-    create whose answer was lost: the key exists and its secret can no longer be had."""
+    create whose answer was lost: the key exists and its secret can no longer be had. ``lost``: what became
+    of that answer, where it was this create's."""
 
     key: LiveKey
     secret: Secret | None
+    lost: Diagnostic | None = None
 
 
 class Service(Protocol):

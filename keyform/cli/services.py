@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,8 +11,7 @@ from click.shell_completion import CompletionItem
 from keyform.cli import complete
 from keyform.cli.main import ERROR, OK
 from keyform.errors import KeyformError
-from keyform.profile import FORBIDDEN
-from keyform.report.profile import profile_text, profiles_text
+from keyform.report.profile import missing_text, profile_text, profiles_text
 from keyform.report.table import table
 
 if TYPE_CHECKING:
@@ -99,12 +97,13 @@ def check(
     profile = profile_in(file, session.folder)
     operations = ", ".join(f"{name} ({how})" for name, how in profile.operations.items())
     session.console.data(f"The profile {file} is sound: {operations}.\n")
+    if missing := missing_text(profile):
+        session.console.data("\n".join(session.console.style.wrapped(missing)) + "\n")
     if endpoint is None:
         if credential_env or yes:
             raise click.UsageError("--credential-env and --yes go with --endpoint.")
         return OK
-    if kind is not None and kind not in profile.kinds:
-        raise click.UsageError(f"--kind {kind!r} is none of {', '.join(profile.kinds) or 'this profile'}.")
+    spec = _canary(profile, kind, project, scopes, session)
     _consent(session, endpoint, yes)
     secret = _credential(credential_env)
     for option in options:
@@ -114,7 +113,7 @@ def check(
     service = _open(session, path, profile, endpoint, secret, given)
     found = []
     try:
-        for trial in try_profile(service, _canary(service.profile, kind, project, scopes)):
+        for trial in try_profile(service, spec):
             found.append(trial)
             session.console.tell(f"{trial.step}: {trial.outcome}")
     finally:
@@ -133,15 +132,19 @@ def _given(options: tuple[str, ...], profile: Profile) -> dict[str, Any]:
     return {name: option_value(rules[name], text) if name in rules else text for name, text in pairs}
 
 
-def _canary(profile: Profile, kind: str | None, project: str | None, scopes: tuple[str, ...]) -> KeySpec:
-    from keyform.services.trial import canary_spec
+def _canary(
+    profile: Profile, kind: str | None, project: str | None, scopes: tuple[str, ...], session: Session
+) -> KeySpec:
+    from keyform.services.canary import canary_spec, choosable
 
-    spec = canary_spec(profile, project)
-    if kind is not None:
-        chosen = profile.kinds[kind]
-        spec = replace(spec, kind=kind, project=None if chosen.project == FORBIDDEN else project)
-        spec = replace(spec, scopes=chosen.default_scopes or (chosen.scopes or spec.scopes)[:1])
-    return replace(spec, scopes=tuple(sorted(scopes))) if scopes else spec
+    if kind is not None and kind not in profile.kinds:
+        raise click.UsageError(f"--kind {kind!r} is none of {', '.join(profile.kinds) or 'this profile'}.")
+    spec = canary_spec(profile, kind=kind, project=project, scopes=scopes, now=session.clock.now())
+    choice = choosable(profile, profile.kinds.get(spec.kind or ""))
+    for scope in scopes:
+        if choice is not None and scope not in choice:
+            raise click.UsageError(f"--scope {scope!r} is none of {', '.join(choice) or 'such a key'}.")
+    return spec
 
 
 def _consent(session: Session, endpoint: str, yes: bool) -> None:

@@ -92,6 +92,25 @@ def profile_text(profile: Profile, style: Style) -> str:
     return "\n".join(out) + "\n"
 
 
+def missing_text(profile: Profile) -> str:
+    """What keyform cannot do with keys of a type, and what is lost by it; empty where nothing is."""
+    missing = [
+        text
+        for known, text in (
+            (profile.lists, "it lists no keys, so drift cannot be seen"),
+            (
+                profile.marks,
+                "keys carry no ownership label, so after a crash a new key may have to be looked for by hand",
+            ),
+            (profile.revokes, "no call revokes a key"),
+            (profile.proves, "a new key cannot be tried out"),
+            (profile.shows_last_used, "it does not show when a key was last used"),
+        )
+        if not known
+    ]
+    return f"Missing: {'; '.join(missing)}." if missing else ""
+
+
 def _fields(profile: Profile, style: Style) -> list[str]:
     in_place = profile.fields & profile.mutable
     # A span is written as a moment, so it changes in place where the moment does.
@@ -100,23 +119,12 @@ def _fields(profile: Profile, style: Style) -> list[str]:
     expiry = "any" if profile.expiry.settable and not windows else windows or "none can be set"
     if profile.expiry.latest is not None:
         expiry += f", until {instant(profile.expiry.latest)}"
-    missing = [
-        text
-        for known, text in (
-            (profile.lists, "it lists no keys, so drift cannot be seen"),
-            (profile.marks, "keys carry no ownership label"),
-            (profile.revokes, "no call revokes a key"),
-            (profile.proves, "a new key cannot be tried out"),
-            (profile.shows_last_used, "it does not show when a key was last used"),
-        )
-        if not known
-    ]
     sentences = [
         f"Changed in place: {', '.join(sorted(in_place)) or 'nothing'}.",
         f"A new key is needed for: {', '.join(sorted(fixed)) or 'nothing'}.",
         f"Expiry: {expiry}.",
         *(["Exactly one key per kind, replaced by `reroll`."] if profile.one_per_kind else []),
-        *([f"Missing: {'; '.join(missing)}."] if missing else []),
+        *filter(None, [missing_text(profile)]),
         *_limits(profile),
     ]
     return [line for sentence in sentences for line in style.wrapped(sentence)]

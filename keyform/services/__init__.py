@@ -26,6 +26,7 @@ from keyform.services.endpoint import (
     is_loopback,
     refuse_vendor_host,
 )
+from keyform.services.plugged import plugged
 
 if TYPE_CHECKING:
     import httpx
@@ -34,12 +35,6 @@ if TYPE_CHECKING:
 
 DATA = ".keyform/service"
 """Where the embedded service keeps its data, relative to the configuration, without a ``path``."""
-
-_IMPLEMENTATIONS = {"ensured": ("keyform.services.ensured", "Ensured")}
-"""Built-in classes for what a profile cannot say, by the name that a profile gives."""
-
-PLUG_INS = "keyform.services"
-"""Entry-point group of classes for what a profile cannot say; a profile names one as ``implementation``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +152,7 @@ def open_service(
     if profile.implementation is None:
         return service
     opening = Opening(name, profile, address, credential, options, folder, clock)
-    return _plugged(profile.implementation, service, opening)
+    return plugged(profile.implementation, service, opening)
 
 
 def _address(name: str, profile: Profile, endpoint: str | None, mode: str | None, *, insecure: bool) -> str:
@@ -224,22 +219,3 @@ def _authority(
             'Add credential: "${env:NAME}" with the name of the variable that holds it.',
         )
     return Static(header, value, credential)
-
-
-def _plugged(implementation: str, service: Service, opening: Opening) -> Service:
-    from importlib import import_module
-    from importlib.metadata import entry_points
-
-    if implementation in _IMPLEMENTATIONS:
-        module, name = _IMPLEMENTATIONS[implementation]
-        built_in: Service = getattr(import_module(module), name)(service, opening)
-        return built_in
-    found = tuple(entry_points(group=PLUG_INS, name=implementation))
-    if not found:
-        raise ConfigError(
-            f"service {opening.name!r}: its profile names the implementation {implementation!r}, which is "
-            "not installed",
-            f"Install the package that has it in the entry-point group `{PLUG_INS}`.",
-        )
-    opened: Service = found[0].load()(service, opening)
-    return opened

@@ -70,7 +70,7 @@ class Operation:
         self.name = name
         self.tree = tree
         self.dialect = dialect
-        self.method: str = tree.get("method", "POST" if "body" in tree else "GET")
+        self.method: str = tree.get("method", "POST" if {"body", "fields"} & tree.keys() else "GET")
         self._path = compile_path_template(tree.get("path", "/"))
         self._query = compile_template(tree.get("query", {}))
         self._body = compile_template(tree["body"]) if "body" in tree else None

@@ -190,6 +190,7 @@ def moment_reader(entry: Any, field: str, speech: Speech) -> Reader:
     if path is None:
         return nothing
     get, parse, never = compile_path(path), speech.time_reader(), speech.never
+    words = speech.time_words
 
     def read(raw: Any) -> datetime | None:
         value = get(raw)
@@ -197,10 +198,14 @@ def moment_reader(entry: Any, field: str, speech: Speech) -> Reader:
             return None
         try:
             moment = parse(value)
-            if FIRST_MOMENT <= moment < LATEST:
-                return moment
-        except (ValueError, OverflowError):
-            pass
+        except OverflowError:
+            moment = LATEST
+        except ValueError:
+            raise Unintelligible(
+                f"a key whose {field} is not {words}, as `times` of the profile says"
+            ) from None
+        if FIRST_MOMENT <= moment < LATEST:
+            return moment
         raise Unintelligible(f"a key whose {field} is no time between the years 1970 and 9000")
 
     return read

@@ -77,10 +77,10 @@ class RestService:
         call = operation.call(self.name, "creating a key", values, CREATE, repeatable=again)
         try:
             key, secret = self._created(operation, "creating a key", self._http.call(call).body, spec, label)
-        except AnswerLost:
+        except AnswerLost as lost:
             if again or (found := self._find(label)) is None:
                 raise
-            return Minted(found, None)
+            return Minted(found, None, lost.diagnostics[0])
         if "key" not in operation.tree:
             key = self._as_shown(key)
         return Minted(key, secret)

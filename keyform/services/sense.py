@@ -17,6 +17,7 @@ from keyform.profile import DOCUMENTED, FIELDS_OF_A_SERVICE, TEXT
 from keyform.services.dashboards import dashboard_problems
 from keyform.services.operation_sense import lists_by_project, operation_problems
 from keyform.services.paths import BadPath, compile_path
+from keyform.services.plugged import PLUG_INS, is_installed
 from keyform.services.templates import placeholders
 from keyform.services.wire import wire_problems
 
@@ -79,6 +80,12 @@ def _rules(tree: Mapping[str, Any]) -> Iterator[Problem]:
             yield ("texts", name, "pattern"), f"this pattern {wrong}", patterns.SYNTAX
     if "latest" in tree.get("expiry", {}) and not _is_time(tree["expiry"]["latest"]):
         yield ("expiry", "latest"), "this is no time", 'Write it in UTC, like "2100-01-01T00:00:00Z".'
+    if "implementation" in tree and not is_installed(tree["implementation"]):
+        yield (
+            ("implementation",),
+            f"`{tree['implementation']}` is not installed",
+            f"Install the package that has it in the entry-point group `{PLUG_INS}`, or remove it.",
+        )
     if tree.get("key_format") and (wrong := patterns.fault(tree["key_format"])):
         yield ("key_format",), f"this pattern {wrong}", patterns.SYNTAX
 
@@ -270,8 +277,18 @@ def _updates(tree: Mapping[str, Any]) -> Iterator[Problem]:
             yield (("mutable", n), f"nothing says how a change of `{name}` is sent",
                    "Add it to `operations.update.fields`, or remove it here.")  # fmt: skip
     for name in sorted(said - set(mutable)):
-        yield (("operations", "update"), f"it says how `{name}` is sent, which does not change in place",
-               f"Add `{name}` to `mutable`, or remove it here.")  # fmt: skip
+        mend = f"Add `{name}` to `mutable`, or remove it here."
+        if name == "expires_in":
+            mend = (
+                "Name it `expires_at`, here and in `mutable`: a span changes as the moment that it ends at."
+            )
+        elif name not in SPEC_FIELDS:  # `tags`: what keyform writes there is its label, which never changes
+            mend = f"Remove it here: keyform changes no `{name}` of a key."
+        yield (
+            ("operations", "update"),
+            f"it says how `{name}` is sent, which does not change in place",
+            mend,
+        )
 
 
 def _marker_place(tree: Mapping[str, Any]) -> str | None:

@@ -19,6 +19,11 @@ from keyform.services.templates import KEEP, OMIT, Template, compile_template
 
 RFC3339, EPOCH_S, EPOCH_MS = "rfc3339", "epoch_s", "epoch_ms"
 TIMES = (RFC3339, EPOCH_S, EPOCH_MS)
+_IN_WORDS = {
+    RFC3339: "text as RFC 3339 has it",
+    EPOCH_S: "a number of seconds since 1970",
+    EPOCH_MS: "a number of milliseconds since 1970",
+}
 
 METADATA, TAGS, NAME, DESCRIPTION = "metadata", "tags", "name", "description"
 PLACES = (METADATA, TAGS, NAME, DESCRIPTION)
@@ -158,6 +163,11 @@ class Speech:
             return instant(moment)
         return int(moment.timestamp() * (1000 if self.writes_times == EPOCH_MS else 1))
 
+    @property
+    def time_words(self) -> str:
+        """How the service shows a time, for messages."""
+        return _IN_WORDS[self.reads_times]
+
     def time_reader(self) -> Callable[[Any], datetime]:
         """A function from what the service shows to a time. It raises ``ValueError`` or
         ``OverflowError`` for what is none."""
@@ -166,6 +176,8 @@ class Speech:
         scale = 1000 if self.reads_times == EPOCH_MS else 1
 
         def read(value: Any) -> datetime:
+            if type(value) is str and _NUMBER.fullmatch(value):  # some write numbers as texts
+                value = float(value) if "." in value else int(value)
             if type(value) is not int and type(value) is not float:
                 raise ValueError("no number")
             if value > _LATEST * scale:  # some say never by a number beyond all calendars
@@ -222,6 +234,7 @@ FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
 _END_OF_TIME = LATEST - timedelta(seconds=1)
 _LATEST = int(_END_OF_TIME.timestamp())
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "y": 365 * 86400}
+_NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,9})?")
 _SPAN = re.compile(r"([0-9]{1,6})([smhdy])")
 
 

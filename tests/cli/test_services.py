@@ -143,6 +143,29 @@ def test_check_tries_a_profile_live_and_leaves_nothing(
     assert "0 keys, 0 with a label" in again.out
 
 
+def test_check_tells_what_a_sound_profile_leaves_out(keyform: Keyform, folder: Path) -> None:
+    text = (PROFILES / "climeter.yaml").read_text()
+    (folder / "acme.yaml").write_text(text)
+    told = " ".join(keyform("services", "check", "acme.yaml").out.split())
+    assert "is sound: create (documented)" in told
+    assert "Missing: it lists no keys, so drift cannot be seen; keys carry no ownership label" in told
+    (folder / "acme.yaml").write_text((PROFILES / "unkey.yaml").read_text())
+    assert "Missing" not in keyform("services", "check", "acme.yaml").out
+
+
+def test_check_mints_no_key_with_a_scope_that_there_is_not(
+    keyform: Keyform, folder: Path, service: Unkey
+) -> None:
+    (folder / "acme.yaml").write_text((PROFILES / "climeter.yaml").read_text())
+    told = keyform(
+        "services", "check", "acme.yaml", *LIVE[:4], "--scope", "nope", "--yes",
+        wrap=Wrapping(transport=lambda _: service),
+    )  # fmt: skip
+    assert told.code == 1
+    assert "--scope 'nope' is none of " in told.err
+    assert service.secrets == []
+
+
 def test_check_says_which_operation_fails(keyform: Keyform, folder: Path, service: Unkey) -> None:
     text = (PROFILES / "unkey.yaml").read_text().replace("revocation_lag: 30s\n", "")
     (folder / "acme.yaml").write_text(text.replace("  name: name\n", "  name: start\n", 1))

@@ -19,8 +19,9 @@ from keyform.conformance.service import ServiceConformance
 from keyform.errors import Refused, ServiceError
 from keyform.model import KeySpec, ownership_label
 from keyform.ports import Service
+from keyform.services.canary import canary_spec
 from keyform.services.check import check_profile
-from keyform.services.trial import canary_spec, try_profile
+from keyform.services.trial import try_profile
 from tests.services.conftest import ManualClock
 from tests.services.speaking import speaking
 from tests.world import MovedClock, World
@@ -309,7 +310,7 @@ def test_a_key_without_a_project_is_refused_offline(
 
 def test_a_trial_passes_every_step(harbour: Harbour) -> None:
     service = speaking(PROFILE, harbour, ManualClock())
-    trials = list(try_profile(service, canary_spec(service.profile, "web")))
+    trials = list(try_profile(service, canary_spec(service.profile, project="web")))
     assert {trial.step: trial.outcome for trial in trials if trial.outcome != "passed"} == {}
     assert {key["state"] for key in harbour.keys["web"].values()} == {"closed"}
 

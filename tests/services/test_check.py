@@ -147,6 +147,7 @@ def test_the_built_in_profiles_have_nothing_wrong(file: Path) -> None:
             "/keys/{id}\n    fields: {scopes: {s: 1}, name",
             "which does not change in place",
         ),
+        ("title: Acme", "title: Acme\nimplementation: nosuch", "implementation: `nosuch` is not installed"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(before: str, after: str, what: str) -> None:
@@ -241,3 +242,14 @@ def test_what_is_said_of_privilege_makes_sense(rule: str, problem: str) -> None:
 def test_a_kind_that_needs_a_project_cannot_be_without_one() -> None:
     (found,) = said(SOUND.replace("{prefix: r_}", "{prefix: r_, project: required, no_project: all}"))
     assert "kinds.read.no_project: read keys always belong to a project" in found
+
+
+@pytest.mark.parametrize(
+    ("field", "mend"),
+    [("tags", "keyform changes no `tags` of a key"), ("expires_in", "Name it `expires_at`")],
+)
+def test_what_cannot_be_mutable_is_not_advised(field: str, mend: str) -> None:
+    text = SOUND.replace("fields: {name: {", f"fields: {{{field}: {{t: 1}}, name: {{")
+    (found,) = check_profile(text.encode(), "acme.yaml")
+    assert mend in found.detail
+    assert "Add" not in found.detail

@@ -59,7 +59,23 @@ def test_the_class_of_the_documentation_waits(listings: int, fails: bool, clock:
     assert service.profile.title == "Made up"
 
 
-def test_a_class_that_is_not_installed_is_told(clock: ManualClock) -> None:
-    with pytest.raises(ConfigError, match="'acme-patient', which is not installed") as told:
+def test_a_class_that_is_not_installed_is_told_with_its_place(clock: ManualClock) -> None:
+    with pytest.raises(ConfigError, match="implementation: `acme-patient` is not installed") as told:
         speaking(TEXT, lambda request: httpx.Response(500), clock)
-    assert "keyform.services" in told.value.diagnostics[0].detail
+    (found,) = told.value.diagnostics
+    assert "entry-point group `keyform.services`" in found.detail
+    assert found.location is not None
+    assert found.location.line == TEXT.splitlines().index("implementation: acme-patient") + 1
+
+
+@pytest.mark.parametrize("problem", [ImportError("no module acme"), AttributeError("no Patient in acme")])
+def test_a_class_that_cannot_be_loaded_is_told(
+    problem: Exception, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Entry:
+        def load(self) -> Any:
+            raise problem
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: (Entry(),))
+    with pytest.raises(ConfigError, match=f"'acme-patient' cannot be loaded: {problem}"):
+        speaking(TEXT, lambda request: httpx.Response(500), clock)
