@@ -52,6 +52,7 @@ class Effects:
 
         # Whose secret each place holds, by the state and by what this run has written.
         self._holders: dict[Place, set[str]] = {}
+        self._current = {record.address: record.current for record in state.keys.values()}
         self._places = {record.address: record.current.places for record in state.keys.values()}
         for address, places in self._places.items():
             self._hold(address, places)
@@ -79,6 +80,8 @@ class Effects:
             return event, ()
         if intent is not None:
             event, warnings = mint(self._ws, self._journal, self._lineage, intent, self._owned, self._seen)
+            if step.gone:
+                forget_versions(self._ws, self._current.get(step.address))
             if event.generation is not None:
                 self._generations[(step.service or "", event.generation.id)] = event.generation
             self._hold(step.address, step.places)

@@ -102,9 +102,8 @@ def _series(sight: Sight, record: KeyRecord, want: DesiredKey, until: datetime) 
         return
     rotation = None if found.disabled else want.rotation
     born, ends = this.created_at, found.live.spec.expires_at
-    for number in range(this.number, this.number + _MOST):
-        old = _Generation(want, number, this.id if number == this.number else None)
-        back = record.rolled_back_at if number == this.number else None
+    old, back = _Generation(want, this.number, this.id), record.rolled_back_at
+    for coming in range(record.next_number, record.next_number + _MOST):
         due = next_rotation(rotation, born, ends, back)
         if ends is not None and (due is None or due[0] >= ends):
             if ends > now:
@@ -113,9 +112,11 @@ def _series(sight: Sight, record: KeyRecord, want: DesiredKey, until: datetime) 
         if due is None or due[0] > until:
             return
         at = max(due[0], now)
-        yield _Generation(want, number + 1, None).entry(at, ROTATES, due[1])
+        new = _Generation(want, coming, None)
+        yield new.entry(at, ROTATES, due[1])
         yield old.end(at + _overlap(want), ends, gate_of(want.rotation, view))
         born, ends = at, at + want.expires_in if want.expires_in else None
+        old, back = new, None
 
 
 def _nothing_renews(want: DesiredKey, disabled: bool) -> str:
@@ -166,6 +167,8 @@ class _Generation:
         why = f"its overlap of {format_duration(_overlap(self.want))} is over"
         if gate is not None:
             why += f", if it has not been used for {format_duration(gate)}"
+            latest = self.want.rotation.revoke_within if self.want.rotation else None
+            why += f"; {format_duration(latest)} after it was replaced, used or not" if latest else ""
         return self.entry(at, REVOKES, why)
 
 

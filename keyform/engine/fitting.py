@@ -108,7 +108,9 @@ class KeySteps:
         if want is None or record is None:
             return "a rollback of a key that is not declared, or not known"
         old = target(want, record, self._sight.services, self._sight.now)
-        if isinstance(old, Diagnostic) or (old.service, old.id) != (step.service, step.key_id):
+        if isinstance(old, Diagnostic):
+            return old.summary
+        if (old.service, old.id) != (step.service, step.key_id):
             return f"a rollback to {step.key_id}"
         places, overlap = written_by_rollback(want, record), want.rotation.overlap if want.rotation else NONE
         same = with_on_revoke(step.places) == with_on_revoke(places) and set(step.sources) <= set(old.written)

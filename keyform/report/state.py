@@ -89,7 +89,10 @@ def record_text(record: KeyRecord, style: Style) -> str:
         FieldDiff("expires_in", None, format_duration(record.expires_in) if record.expires_in else None),
         *terms_diff(Terms(), recorded_terms(record)),
     ]
-    out += _fields([(d.path, d.after) for d in terms if d.after is not None], 2)
+    kept: list[tuple[str, object]] = [(d.path, d.after) for d in terms if d.after is not None]
+    if record.rolled_back_at is not None:
+        kept.append(("rolled_back_at", instant(record.rolled_back_at)))
+    out += _fields(kept, 2)
     for generation in (record.current, *reversed(record.deposed)):
         kind = "current" if generation is record.current else "old"
         out += ["", f"  generation {generation.number} ({kind})"]
@@ -107,7 +110,8 @@ def _generation(generation: Generation) -> list[tuple[str, object]]:
         ("fingerprint", generation.fingerprint or _without(generation)),
     ]
     if generation.revoke_at:
-        out.append(("revoke_at", instant(generation.revoke_at)))
+        at_once = " (at once: somebody asked)" if generation.revoke_now else ""
+        out.append(("revoke_at", instant(generation.revoke_at) + at_once))
     return out
 
 

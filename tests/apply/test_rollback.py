@@ -183,6 +183,15 @@ def test_the_earlier_value_is_kept_for_as_long_as_its_key_lives(rotated: World) 
     assert kept() == []
 
 
+def test_a_key_that_was_revoked_elsewhere_leaves_no_value_either(rotated: World) -> None:
+    rotated.clock.move(days=3)
+    rotated.apply()
+    rotated.service().revoke(rotated.state().keys["keys.a"].current.id)
+    assert rotated.apply().done == 1
+    assert list(rotated.folder.rglob("*.before")) == []
+    assert not inspect(rotated)
+
+
 def test_a_rotation_that_is_undone_leaves_nothing_of_the_new_key(world: World) -> None:
     world.write(declare(a=f"secret: [a, a2], {POLICY}")).apply()
     outcome = world.apply(ROTATE, wrap=stores(put=nth(2, fail)))
@@ -259,6 +268,13 @@ def test_when_it_is_not_what_is_declared(world: World) -> None:
     world.write(before)
     assert world.apply(BACK).done == 1
     assert world.plan().changes == ()
+
+
+def test_a_saved_plan_says_when_it_came_too_late(rotated: World) -> None:
+    plan = load_plan(dump_plan(rotated.plan(BACK)), "p")
+    rotated.clock.move(days=3)
+    with pytest.raises(PlanError, match="the overlap of generation 1 is over"):
+        rotated.apply(plan=plan)
 
 
 def test_unknown_undeclared_and_unminted_keys(world: World) -> None:

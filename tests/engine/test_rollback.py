@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from keyform.engine.calendar import calendar
 from keyform.engine.due import held_back_until, next_rotation
 from keyform.model import Rotation
 from tests.engine.scene import DAY, NOW, Scene, codes, generation, live_of, record, wanted
@@ -44,3 +45,29 @@ def test_the_plan_is_silent_about_what_is_not_due() -> None:
         want = wanted(rotation=Rotation(every=every, overlap=DAY))
         plan = Scene((want,), (kept,), live={"toy": (live_of(current),)}).plan()
         assert (plan.changes, codes(plan)) == ((), told)
+
+
+def test_the_calendar_knows_when_it_rotates_again_and_which_number_comes_next() -> None:
+    current, newer = generation(number=1), generation(number=2, revoke_at=NOW + DAY)
+    kept = replace(record(current=current, deposed=(newer,)), rolled_back_at=NOW)
+    want = wanted(rotation=Rotation(every=5 * DAY, overlap=3 * DAY))
+    found = calendar(Scene((want,), (kept,)).sight(), NOW + 9 * DAY)
+    assert [(e.event, e.generation, (e.at - NOW).days) for e in found.entries] == [
+        ("revokes", 2, 1),
+        ("rotates", 3, 3),
+        ("revokes", 1, 6),
+        ("rotates", 4, 8),
+    ]
+
+
+def test_the_calendar_says_until_when_one_in_use_is_held_at_most() -> None:
+    old = generation(number=1, revoke_at=NOW + DAY, replaced_at=NOW - DAY)
+    current = generation(number=2)
+    gate = Rotation(overlap=2 * DAY, revoke_when_unused_for=7 * DAY, revoke_within=4 * DAY)
+    live = {"toy": (live_of(old, last_used_at=NOW), live_of(current))}
+    scene = Scene((wanted(rotation=gate),), (record(current=current, deposed=(old,)),), live=live)
+    (entry,) = calendar(scene.sight(), NOW + 9 * DAY).entries
+    assert (entry.event, entry.at) == ("revokes", NOW + 3 * DAY)
+    assert entry.why == (
+        "its overlap of 2d is over, if it has not been used for 7d; 4d after it was replaced, used or not"
+    )
