@@ -23,9 +23,8 @@ from keyform.services.paths import compile_path, first_text
 from keyform.services.readers import KeyReader, key_reader, project_reader
 from keyform.services.speech import Speech
 from keyform.services.templates import OMIT, NoValue, compile_path_template, compile_template, placeholders
+from keyform.services.told import Errors
 from keyform.services.wire import value_fault
-
-ErrorReader = Callable[[Any], tuple[str, str]]
 
 _CONTRACT_FILE = Path(__file__).parent / "contract.yaml"
 
@@ -195,14 +194,18 @@ def operations_of(profile: Profile) -> dict[str, Operation]:
     return made
 
 
-def error_reader(profile: Profile) -> ErrorReader:
+def error_reader(profile: Profile) -> Errors:
     """The error envelopes of a profile: its own, and the contract's where an operation is backed by it."""
     trees = [profile.rest.get("errors", {})]
     if CONTRACT in profile.operations.values() or not trees[0]:
         trees.append(contract_tree()["errors"])
-    code = first_text([path for tree in trees for path in tree.get("code", ())])
-    message = first_text([path for tree in trees for path in tree.get("message", ())])
-    return lambda body: (code(body), message(body))
+    failed = trees[0].get("failed_if")
+    return Errors(
+        first_text([path for tree in trees for path in tree.get("code", ())]),
+        first_text([path for tree in trees for path in tree.get("message", ())]),
+        conditions(failed) if failed else None,
+        trees[0].get("statuses", {}),
+    )
 
 
 def _query_value(value: Any) -> Any:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import json
 import logging
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -28,6 +27,7 @@ from keyform.services.calls import Answer, Call
 from keyform.services.failures import Failure, safe
 from keyform.services.limits import LimitHeaders, seconds
 from keyform.services.requests import request_for
+from keyform.services.told import Errors
 
 _log = logging.getLogger(__name__)
 
@@ -43,9 +43,6 @@ _LONGEST_ANSWER = 300.0
 _TIMED_OUT = (408, 425, 499)  # said by whatever stands before the service, which may carry it out yet
 _REPEATABLE = (*_TIMED_OUT, 500, 502, 503, 504)
 
-ErrorReader = Callable[[Any], tuple[str, str]]
-"""Takes the parsed body of an error answer; gives the service's own error code and message, or ""."""
-
 
 class Http:
     """Calls to one service for one account; for many threads at once."""
@@ -57,7 +54,7 @@ class Http:
         authority: Authority,
         clock: Clock,
         transport: httpx.BaseTransport,
-        read_error: ErrorReader,
+        read_error: Errors,
         *,
         limits: LimitHeaders | None = None,
         prefixes: tuple[str, ...] = (),
@@ -206,9 +203,10 @@ class Http:
         if date := response.headers.get("Date"):
             self._dated = (date, self._clock.now())
         is_json, body = _json(content)
-        pause = self._pause(response, body)
-        outcome = self._judge(call, response, content, (is_json, body), pause, show)
-        return outcome, self._limits.read(response.status_code, response.headers, pause, LONGEST_WAIT)
+        status, refused = self._read_error.status_of(response.status_code, body)
+        pause = self._pause(response, body, status)
+        outcome = self._judge(call, response, content, (is_json, body), pause, show, status, refused)
+        return outcome, self._limits.read(status, response.headers, pause, LONGEST_WAIT)
 
     def _read(self, response: httpx.Response) -> bytes | None:
         """The body; None when it is beyond all measure in size or time."""
@@ -229,17 +227,18 @@ class Http:
         parsed: tuple[bool, Any],
         pause: float | None,
         show: failures.Show,
+        status: int,
+        refused: bool,
     ) -> Answer | Failure:
-        status = response.status_code
         is_json, body = parsed
-        if 200 <= status < 300:
+        if 200 <= status < 300 and not refused:
             if not is_json and (content or not call.empty):
                 return self._not_json(call, response, content, show)
             link = response.links.get("next", {}).get("url")
             if call.managed and self._holds_credential(content, link):
                 return failures.repeated_credential(status)
             return Answer(status, body, link, len(content))
-        if 300 <= status < 400:
+        if 300 <= status < 400 and not refused:
             to = show(response.headers.get("Location", "").partition("?")[0])
             return failures.unintelligible(
                 f"{status}: the service sends the request on" + (f" to {to}" if to else ""),
@@ -272,7 +271,7 @@ class Http:
             f"{response.status_code}: the answer is {kind or 'of no declared type'}, not JSON"
         )
 
-    def _pause(self, response: httpx.Response, body: Any) -> float | None:
+    def _pause(self, response: httpx.Response, body: Any, status: int) -> float | None:
         """Seconds that the service asks to wait: by either form of the header, or by the body."""
         text = response.headers.get("Retry-After")
         known = seconds(text)
@@ -284,9 +283,9 @@ class Http:
                 return max(0.0, moment.timestamp() - self._clock.now().timestamp())
             except (ValueError, OverflowError):
                 return None
-        if response.status_code < 400:
+        if status < 400:
             return None
-        return self._limits.wait(response.status_code, response.headers, body, self._clock.now())
+        return self._limits.wait(status, response.headers, body, self._clock.now())
 
     def _holds_credential(self, content: bytes, link: str | None) -> bool:
         hidden = self._authority.hidden()

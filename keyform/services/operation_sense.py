@@ -65,11 +65,12 @@ def operation_problems(tree: Mapping[str, Any], documented: list[str]) -> Iterat
         yield ("operations", "revoke"), "nothing says which key to revoke", "Put `{id}` in its path or body."
     if "revoke" in documented:
         for n, entry in enumerate(tree["operations"]["revoke"].get("accept", ())):
-            if str(entry) in ("404", "410"):
+            if str(entry) in ("200", "404", "410"):
                 yield (
                     ("operations", "revoke", "accept", n), f"a wrong address answers {entry} too",
                     f"Name the service's own code (`{entry} ?*` for any one), or use `masked`.",
                 )  # fmt: skip
+    yield from _told_failures(tree, documented)
     if "prove" in documented:
         yield from _prove(tree["operations"]["prove"])
     yield from _origins(tree, documented)
@@ -145,6 +146,27 @@ def _conditions(where: tuple[str | int, ...], operation: Mapping[str, Any]) -> I
     for word in ("expect", "refused_if", "where"):
         for path in operation.get(word, {}):
             yield from _path((*where, word, path), path)
+
+
+def _told_failures(tree: Mapping[str, Any], documented: list[str]) -> Iterator[Problem]:
+    """What is wrong where errors are told in answers with a status of success."""
+    errors = tree.get("errors", {})
+    for word in ("code", "message"):
+        for n, path in enumerate(errors.get(word, ())):
+            yield from _path(("errors", word, n), path)
+    for path in errors.get("failed_if", {}):
+        yield from _path(("errors", "failed_if", path), path)
+    if "failed_if" in errors:
+        if "code" not in errors and "message" not in errors:
+            yield (("errors", "failed_if"), "nothing says where such an answer tells what went wrong",
+                   "Add `code`, `message` or both.")  # fmt: skip
+        return
+    for name in documented:
+        for word in ("accept", "masked"):
+            for n, entry in enumerate(tree["operations"][name].get(word, ())):
+                if str(entry).startswith("2"):
+                    yield (("operations", name, word, n), f"an answer {entry} is no refusal",
+                           "Say in `errors.failed_if` by what such an answer tells of an error.")  # fmt: skip
 
 
 def _paging(where: tuple[str | int, ...], operation: Mapping[str, Any]) -> Iterator[Problem]:

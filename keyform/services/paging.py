@@ -34,7 +34,7 @@ less than ``SCANTY_PAGE`` entries on average is given up, and any other."""
 
 _log = logging.getLogger(__name__)
 
-_CANNOT_BE_USED = (401, 403, 404)
+_CANNOT_BE_USED = (200, 401, 403, 404)
 _MISSING: Any = object()
 
 

@@ -148,6 +148,9 @@ def test_the_built_in_profiles_have_nothing_wrong(file: Path) -> None:
             "which does not change in place",
         ),
         ("title: Acme", "title: Acme\nimplementation: nosuch", "implementation: `nosuch` is not installed"),
+        ("auth: {h", "errors: {failed_if: {ok: false}}\nauth: {h", "nothing says where such an answer tells"),
+        ("auth: {h", "errors: {code: ['a..b']}\nauth: {h", "is no path"),
+        ('/{id}"}', '/{id}", accept: [200 gone]}', "an answer 200 gone is no refusal"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(before: str, after: str, what: str) -> None:
