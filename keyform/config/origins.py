@@ -68,13 +68,22 @@ class OriginRules:
         elif ON_KEY in profile.origins_on:
             return True
         else:
-            name = key.fields.get("project")
             summary = f"{self._label} take their allowed origins from their project"
-            detail = f"Move them to `projects.{name or 'NAME'}.{FIELD}`."
-            if name is None:
-                detail += " Then name the project in the key's `project`."
+            detail = self._on_project(key.fields.get("project"))
         key.error("misplaced-origins", (FIELD,), summary, self._by(detail), on_name=True)
         return False
+
+    def _on_project(self, name: str | None) -> str:
+        """Where the origins of a key stand, if not on the key. ``name``: the project that it names."""
+        if "project" not in self._profile.fields:  # its keys are in none; the service has one list for all
+            only = self._profile.only_project
+            id_ = f" with `id: {only}`" if only else ""
+            return (
+                f"Move them to the `{FIELD}` of a project{id_} under `projects`. They hold for all keys of "
+                "the service; a key names no project."
+            )
+        detail = f"Move them to `projects.{name or 'NAME'}.{FIELD}`."
+        return detail if name else f"{detail} Then name the project in the key's `project`."
 
     def _by(self, detail: str) -> str:
         """What to do, and the rule that asks for it."""

@@ -20,6 +20,7 @@ from keyform.engine.plan import (
 )
 from keyform.engine.sight import Options, ServiceView, Sight
 from keyform.engine.whereabouts import same_service
+from keyform.engine.written import key_in_yaml
 from keyform.model import Place
 from keyform.state import Generation
 
@@ -153,7 +154,7 @@ def _unrevocable(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnost
             view = sight.services.get(service or "")
             if view is None or view.profile.revokes:
                 continue
-            name = change.address.removeprefix("keys.")
+            name = key_in_yaml(change.address)
             rule = view.profile.cite("revoke")
             yield error(
                 "not-revocable",

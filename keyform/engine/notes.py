@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from keyform.diagnostics import Diagnostic, note, warning
+from keyform.engine.access import origins_lost
 from keyform.engine.adoption import never_had
 from keyform.engine.diff import EVERYTHING
 from keyform.engine.doubts import about_doubt
@@ -211,14 +212,3 @@ def _made_too(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]
                 "Declare that key too, and its secret is stored; declared later, it is rotated first. "
                 + view.profile.cite("create"),
             )
-
-
-def origins_lost(change: Change) -> list[str]:
-    """The origins that a change of an allowlist takes away."""
-    return [
-        str(origin)
-        for difference in change.diff
-        if difference.path == "allowed_origins"
-        for origin in difference.before or ()
-        if origin not in (difference.after or ())
-    ]

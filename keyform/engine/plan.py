@@ -10,6 +10,7 @@ from typing import Any
 
 from keyform.diagnostics import Diagnostic
 from keyform.encoding import rotation_from_json, rotation_to_json, spec_from_json, spec_to_json
+from keyform.engine.access import origins_lost
 from keyform.model import KeySpec, Place, Rotation, digest, instant
 from keyform.state import place_from_json, place_to_json
 
@@ -306,8 +307,9 @@ class Plan:
 
     @property
     def summary(self) -> dict[str, int]:
-        """Counts by action, ``drift`` and ``unchanged``; ``by_hand`` where a person is needed, and by what
-        becomes of what the keys can do where something does."""
+        """Counts by action, ``drift`` and ``unchanged``; ``by_hand`` where a person is needed,
+        ``origins_lost`` where origins lose access, and by what becomes of what the keys can do where
+        something does."""
         counts = Counter(change.action for change in self.changes)
         out = {action: counts[action] for action in ACTIONS}
         out["drift"] = sum(change.drift for change in self.changes)
@@ -316,6 +318,8 @@ class Plan:
             out[ROLLBACK] = counts[ROLLBACK]
         if by_hand := sum(change.by_hand for change in self.changes):
             out["by_hand"] = by_hand
+        if lost := sum(len(origins_lost(change)) for change in self.changes):
+            out["origins_lost"] = lost
         ways = Counter(change.privilege for change in self.changes)
         return out | {way: ways[way] for way in (WIDENS, NARROWS, MOVES) if ways[way]}
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Iterator
 
 from keyform.diagnostics import Diagnostic, note
 from keyform.engine.sight import Sight
+from keyform.engine.written import key_in_yaml
 from keyform.model import DesiredKey, KeySpec
 from keyform.state import KeyRecord
 
@@ -44,12 +44,7 @@ class Lookalikes:
 
 def moved_entry(before: str, after: str) -> str:
     """The `moved` entry for a rename, as a user writes it."""
-    return f"`moved: [{{from: {_written(before)}, to: {_written(after)}}}]`"
-
-
-def _written(address: str) -> str:
-    name = address.removeprefix("keys.")
-    return json.dumps(name, ensure_ascii=False) if "[" in name else name
+    return f"`moved: [{{from: {key_in_yaml(before)}, to: {key_in_yaml(after)}}}]`"
 
 
 def _traits(service: str, spec: KeySpec, places: tuple[Hashable, ...]) -> Iterator[Hashable]:

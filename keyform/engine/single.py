@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from keyform.diagnostics import Diagnostic, error
 from keyform.engine.sight import ServiceView
+from keyform.engine.written import in_yaml, key_in_yaml
 from keyform.model import DesiredKey, LiveKey
 from keyform.state import KeyRecord
 
@@ -34,8 +35,8 @@ def taken(want: DesiredKey, view: ServiceView, before: str | None = None) -> Dia
     holder = view.holder(want.spec.kind)
     if holder is None:
         return None
-    name = want.address.removeprefix("keys.")
-    adopt = f"adopt it with `imports: [{{key: {name}, id: {holder.id}}}]`"
+    name = key_in_yaml(want.address)
+    adopt = f"adopt it with `imports: [{{key: {name}, id: {in_yaml(holder.id)}}}]`"
     then = "put its secret into the store, or let the first rotation do it."
     rule = view.profile.cite("kind")
     if before is not None:

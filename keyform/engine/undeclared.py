@@ -24,6 +24,7 @@ from keyform.engine.plan import (
 from keyform.engine.renames import moved_entry
 from keyform.engine.sight import ServiceView, presence, seen_digest
 from keyform.engine.succession import end
+from keyform.engine.written import key_in_yaml
 from keyform.model import DesiredKey, DesiredProject, LiveProject, Rotation, format_duration, instant
 from keyform.profile import ON_PROJECT
 from keyform.state import Generation, KeyRecord, ProjectRecord
@@ -44,7 +45,7 @@ def plan_removed(
         )
     current = record.current
     if view is None:
-        name = record.address.removeprefix("keys.")
+        name = key_in_yaml(record.address)
         forget = f", or forget the key with `removed: [{{key: {name}, revoke: false}}]`"
         return service_gone(record.address, current, forget)
     found = presence(view, current, now)

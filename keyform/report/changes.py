@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from keyform.engine.diff import EVERYTHING
-from keyform.engine.notes import origins_lost
 from keyform.engine.plan import (
     CREATE,
     DROP,
@@ -215,12 +214,15 @@ def nothing_to_do(plan: Plan) -> str:
 
 def summary_line(plan: Plan) -> str:
     """``Plan: 2 to create, 1 to update; 5 unchanged.``"""
-    if plan.empty:
-        return nothing_to_do(plan)
+    return nothing_to_do(plan) if plan.empty else f"Plan: {tally(plan)}"
+
+
+def tally(plan: Plan) -> str:
+    """What a plan with changes comes to, like ``2 to create; 1 origin loses access; 5 unchanged.``"""
     rest = f"; {plan.unchanged} unchanged" if plan.unchanged else ""
-    lost = sum(len(origins_lost(change)) for change in plan.changes)
+    lost = plan.summary.get("origins_lost", 0)
     access = f"; {lost} {'origin loses' if lost == 1 else 'origins lose'} access" if lost else ""
-    return f"Plan: {counted(plan.summary)}{access}{rest}.{people(plan)}"
+    return f"{counted(plan.summary)}{access}{rest}.{people(plan)}"
 
 
 def people(plan: Plan) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from keyform.diagnostics import Diagnostic
 from keyform.engine.plan import Change, Plan
-from keyform.report.changes import DONE, counted, groups, heading, nothing_to_do, people, rows
+from keyform.report.changes import DONE, groups, heading, nothing_to_do, rows, tally
 from keyform.report.diagnostics import diagnostics_text
 from keyform.report.privilege import by_privilege, gains, privilege_counts, privilege_line
 from keyform.report.safe import code_span, fenced
@@ -49,8 +49,7 @@ def _headline(plan: Plan) -> str:
         return f"This plan cannot be applied: {errors} {'error' if errors == 1 else 'errors'}."
     if plan.empty:
         return nothing_to_do(plan)
-    rest = f"; {plan.unchanged} unchanged" if plan.unchanged else ""
-    return f"{counted(plan.summary)}{rest}.{people(plan)}"
+    return tally(plan)
 
 
 def _section(action: str, changes: list[Change], room: int) -> list[str]:

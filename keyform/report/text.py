@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keyform.engine.notes import origins_lost
+from keyform.engine.access import origins_lost
 from keyform.engine.plan import REFRESH, REVOKE, Change, Plan
 from keyform.report.changes import Row, groups, heading, legend, rows, summary_line, unmanaged_lines
 from keyform.report.privilege import COLOURS, privilege_counts, privilege_line

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from keyform.model import instant
+from keyform.report.markdown import plan_markdown
 from keyform.report.style import Style
 from keyform.report.text import plan_text
 from keyform.services.profiles import load_profile
@@ -227,6 +228,8 @@ def test_the_origins_are_an_exact_set_and_a_removal_is_as_loud_as_a_revocation(
     text = plan_text(plan, Style(colour=True))
     assert "\x1b[31" in next(line for line in text.splitlines() if "projects.web" in line)
     assert "1 origin loses access" in text
+    assert "**1 to update; 1 origin loses access" in plan_markdown(plan, "sha256:x")
+    assert plan.as_json()["summary"]["origins_lost"] == 1
     # Somebody adds one by hand: apply takes it away again, and says so.
     it.apply(key("kind: pk, project: web", WWW))
     assert (track(SITE), track(WWW)[0]) == ((403, "origin_not_allowed"), 202)

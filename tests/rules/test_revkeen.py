@@ -77,7 +77,12 @@ RULES = {
     "origins stand on the storefront": Rule(
         key("scopes: ['customers:read'], allowed_origins: ['https://a.example']"),
         "misplaced-origins",
-        ("from their project", "for the whole account"),
+        (
+            "from their project",
+            "a project with `id: storefront`",
+            "a key names no project",
+            "for the whole account",
+        ),
         ORIGINS,
         {"scopes": READ, "allowed_origins": ["https://a.example"]},
         (422, "field_not_supported"),

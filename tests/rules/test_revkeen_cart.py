@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -262,6 +263,20 @@ def test_one_that_exists_already_is_adopted_and_never_asked_for_again(rules: Cal
     assert [change.action for change in outcome.plan.changes] == ["rotate"]
     assert works(it, stored(it, "keys.back"))
     assert works(it, made["api_key"])
+
+
+def test_the_advice_to_adopt_can_be_pasted(rules: Callable[..., Rules]) -> None:
+    it = rules("revkeen-cart")
+    it.vendor.call("POST", f"{BASE}/ensure", {})
+    it.clock.move(days=3)
+    each = "for_each: [publishable, secret], kind: '${each.key}', secret: 'cart/${each.key}'"
+    declared = f"keys: {{cart: {{service: it, {each}}}}}\n"
+    told = [d.detail for d in it.plan(declared).diagnostics if d.code == "exists-already"]
+    pasted = [re.search(r"`imports: \[(\{.*?\})\]`", detail) for detail in told]
+    entries = [found[1] for found in pasted if found]
+    assert len(entries) == 2
+    plan = it.plan(f"imports: [{', '.join(entries)}]\n{declared}")
+    assert [change.action for change in plan.changes] == ["import", "import"]
 
 
 def test_the_key_that_was_made_too_is_told_and_rotated_once_it_is_declared(
