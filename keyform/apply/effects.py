@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from keyform.apply.assist import turn
+from keyform.apply.copies import Copy
+from keyform.apply.copying import copy_secret
 from keyform.apply.erase import erase_secret, forget_versions, twins
 from keyform.apply.intents import Intent
 from keyform.apply.journal import JournalWriter
 from keyform.apply.mint import NO_SKEW, Owned, mint
-from keyform.apply.places import copy_secret, labels_of
+from keyform.apply.places import labels_of
 from keyform.apply.promote import promote
 from keyform.apply.seen import Seen, empty_of, unread_of, written_by
 from keyform.apply.workspace import Workspace
@@ -98,7 +100,7 @@ class Effects:
             unread = unread_of(self._ws, places, self._seen)
             empty = empty_of(self._ws, places, generation, self._seen)
             if unread or empty:
-                self._journal.copying(index, unread, empty)
+                self._journal.copying(index, Copy(step.address, unread, empty))
 
     def _effect(self, step: Step) -> tuple[Event, tuple[Diagnostic, ...]]:
         """Bring one step about. Every branch may be repeated after a crash without harm."""
@@ -113,13 +115,15 @@ class Effects:
                 shown = view is not None and view.profile.lists and not (gone or step.gone)
                 at = self._ws.clock.now() if shown else None
                 event = Event(ev.REVOKED, step.address, step.service, key_id=step.key_id, at=at)
-                left = self._erase(step, gone)
+                _, left = self._erase(step, gone)
                 forget_versions(self._ws, self._generations.get((step.service or "", step.key_id or "")))
                 return event, left
             case pl.ERASE:
-                return Event(ev.ERASED, step.address, places=step.places), self._erase(step)
+                versions, left = self._erase(step)
+                return Event(ev.ERASED, step.address, places=step.places, versions=versions), left
             case pl.DROP:
-                return Event(ev.FORGOTTEN, step.address), self._erase(step, gone=True)
+                _, left = self._erase(step, gone=True)
+                return Event(ev.FORGOTTEN, step.address), left
             case pl.ADOPT:
                 live = self._live(step)
                 generation = Generation(
@@ -221,11 +225,13 @@ class Effects:
         live = view.keys.get(step.key_id or "")
         return live is None or live.status == REVOKED
 
-    def _erase(self, step: Step, gone: bool = False) -> tuple[Diagnostic, ...]:
+    def _erase(self, step: Step, gone: bool = False) -> tuple[Versions, tuple[Diagnostic, ...]]:
         """Erase the step's places. A store that fails stops the step, so that the next apply tries again;
-        but the value of a key that was ``gone`` before is not worth stopping for ever."""
+        but the value of a key that was ``gone`` before is not worth stopping for ever. Returns the versions
+        of what had to be written again, and what was left."""
         generation = self._generations.get((step.service or "", step.key_id or ""))
         left: list[Diagnostic] = []
+        versions: Versions = ()
         lives_at = self._places.get(step.address, ()) if step.op == pl.ERASE else ()
         for place in step.places:
             if (step.address, place) in self._twins or not self._holders.get(place, set()) <= {step.address}:
@@ -233,6 +239,7 @@ class Effects:
             try:
                 kept = erase_secret(self._ws, place, generation, step.address, lives_at)
                 twin, why = (kept.twin, kept.why) if kept else (None, None)
+                versions += kept.versions if kept else ()
             except StoreError as problem:
                 if not gone:
                     raise
@@ -249,7 +256,7 @@ class Effects:
                         address=step.address,
                     )
                 )
-        return tuple(left)
+        return versions, tuple(left)
 
     def _origins_event(self, step: Step) -> Event:
         return Event(ev.ORIGINS, step.address, step.service, project=step.project, origins=step.origins)

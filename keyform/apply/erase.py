@@ -7,49 +7,51 @@ erased; what the places hold after the erasure tells the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from keyform.apply.places import labels_of
+from keyform.apply.places import Written, known_versions, labels_of
 from keyform.apply.seen import Seen, is_of_write
 from keyform.apply.workspace import Workspace
 from keyform.errors import StoreError, Taken
 from keyform.model import Place, Secret, fingerprint_matches
 from keyform.ports import Held
-from keyform.state import Generation
+from keyform.state import Generation, Versions
 
 _FOREIGN = "it does not hold what keyform wrote there"
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A place that was not erased. ``twin`` is the place where the secret lives on if the two are one."""
+    """A place that was not erased. ``twin`` is the place where the secret lives on if the two are one, and
+    ``versions`` those of the write that brought it back there."""
 
     why: str
     twin: Place | None = None
+    versions: Versions = ()
 
 
 def twins(
     ws: Workspace, old: Iterable[Place], new: Iterable[Place], generation: Generation, seen: Seen
 ) -> dict[Place, Place]:
     """Those of the ``old`` places that may be one with a ``new`` one, which a copy is about to be written to:
-    the new one holds the secret already, no interrupted copy brought it there, and the store does not tell
-    the two apart by their versions. Raises ``StoreError``."""
-    fingerprint = generation.fingerprint or ""
-    full = [
-        place
-        for place in new
-        if isinstance(found := seen[place].found, Secret)
-        and fingerprint_matches(found, fingerprint)
-        and not seen[place].begun
-    ]
+    the new one holds the secret already (or what the store says is it), no interrupted copy brought it there,
+    and the store does not tell the two apart by their versions. Raises ``StoreError``."""
+    full = [place for place in new if not seen[place].begun and _is_full(place, seen, generation)]
     out = {}
     for place in old:
         twin = next((other for other in full if not _apart(ws, place, other)), None)
         if twin is not None:
             out[place] = twin
     return out
+
+
+def _is_full(place: Place, seen: Seen, generation: Generation) -> bool:
+    found = seen[place].found
+    if isinstance(found, Held):
+        return is_of_write(found, place, generation)
+    return found is not None and fingerprint_matches(found, generation.fingerprint or "")
 
 
 def _apart(ws: Workspace, one: Place, other: Place) -> bool:
@@ -89,48 +91,70 @@ def erase_secret(
         return None
     if not ours or generation is None:
         return Left(_FOREIGN)
-    kept = _kept(ws, lives_at, generation)
+    kept = watch(ws, lives_at, generation, address)
     ws.backend.check_lock()
+    secret = found if isinstance(found, Secret) else None
     try:
         store.delete(place, found)
     except Taken:
         return Left(_FOREIGN)
     except StoreError:
         with suppress(StoreError):  # what is told is why it could not be erased
-            _bring_back(ws, kept, generation, address)
+            kept.mend(secret)
         raise
-    twin = _bring_back(ws, kept, generation, address)
-    return Left("the secret is still in use there", twin) if twin else None
+    mended = kept.mend(secret)
+    twin = next(iter(mended), None)
+    return Left("the secret is still in use there", twin, known_versions(mended)) if twin else None
 
 
-def _kept(ws: Workspace, places: Iterable[Place], generation: Generation) -> dict[Place, Secret]:
-    """The secret by each of the places that hold it and can be read."""
-    out = {}
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Over the places that a secret lives on in, while other places are emptied of it. ``held`` is what was
+    in each: the secret, or what is told of it where it cannot be read."""
+
+    ws: Workspace
+    labels: Mapping[str, str]
+    held: Mapping[Place, Secret | Held]
+
+    def mend(self, secret: Secret | None = None) -> Written:
+        """Write the secret again wherever there is nothing any more; those places. ``secret`` is it, if it is
+        in hand. Raises ``StoreError``, also where the last value that could be had is gone."""
+        secret = secret or next((one for one in self.held.values() if isinstance(one, Secret)), None)
+        mended: Written = {}
+        for place in self.held:
+            store = self.ws.store(place.store)
+            if store.look(place) is not None:
+                continue
+            if secret is None:
+                raise StoreError(
+                    f"{place} was emptied by what was deleted elsewhere, so the two were one place, and no "
+                    "store gives the secret back",
+                    f"The next plan makes a new key for {self.labels['address']}.",
+                )
+            mended[place] = store.put(place, secret, self.labels, None)
+            back = store.get(place) == secret if store.readable else store.look(place) is not None
+            if not back:
+                raise StoreError(
+                    f"{place} was emptied, and does not read back the secret that was written there again",
+                    f"The next plan says what becomes of {self.labels['address']}. Run `keyform doctor`.",
+                )
+        return mended
+
+
+def watch(ws: Workspace, places: Iterable[Place], generation: Generation, address: str) -> Watch:
+    """Look at those of the places that hold the secret of a generation or, where that cannot be read, hold
+    anything. Raises ``StoreError``."""
+    held: dict[Place, Secret | Held] = {}
     for place in places:
-        if place.store in ws.config.stores and ws.store(place.store).readable:
-            value = ws.store(place.store).get(place)
-            if value is not None and fingerprint_matches(value, generation.fingerprint or ""):
-                out[place] = value
-    return out
-
-
-def _bring_back(
-    ws: Workspace, kept: dict[Place, Secret], generation: Generation, address: str
-) -> Place | None:
-    """Write the secret again where it was until another place was emptied; such a place, if there is one."""
-    twin = None
-    for place, secret in kept.items():
-        store = ws.store(place.store)
-        if store.get(place) is not None:
+        if place.store not in ws.config.stores:
             continue
-        twin = place
-        store.put(place, secret, labels_of(address, generation.id, generation.number), None)
-        if store.get(place) != secret:
-            raise StoreError(
-                f"{place} was emptied, and does not read back the secret that was written there again",
-                f"The next plan says what becomes of {address}. Run `keyform doctor`.",
-            )
-    return twin
+        store = ws.store(place.store)
+        found: Secret | Held | None = store.get(place) if store.readable else store.look(place)
+        if isinstance(found, Held) or (
+            found is not None and fingerprint_matches(found, generation.fingerprint or "")
+        ):
+            held[place] = found
+    return Watch(ws, labels_of(address, generation.id, generation.number), held)
 
 
 def forget_versions(ws: Workspace, generation: Generation | None) -> None:

@@ -13,14 +13,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from keyform.apply.intents import Intent, Receipt, Sent, Unread, unread_from_json, unread_to_json
+from keyform.apply.copies import Copy
+from keyform.apply.intents import Intent, Receipt, Sent
 from keyform.doubt import Doubt
 from keyform.engine.events import Event, fold
 from keyform.engine.whereabouts import Whereabouts
 from keyform.errors import StateError
 from keyform.model import Place
 from keyform.ports import Journal
-from keyform.state import State, place_from_json, place_to_json
+from keyform.state import State
 
 VERSION = 1
 
@@ -74,11 +75,9 @@ class JournalWriter:
         """The service answered with a key."""
         self._write({"record": "receipt", "marker": marker, **receipt.as_json()})
 
-    def copying(self, index: int, unread: Unread, empty: Iterable[Place]) -> None:
-        """Step ``index`` is about to copy a secret to places whose values cannot be read back, and to those
-        that can be read and are still ``empty`` of it."""
-        record: dict[str, Any] = {"record": "copying", "index": index, "unread": unread_to_json(unread)}
-        self._write({**record, "empty": [place_to_json(place) for place in empty]})
+    def copying(self, index: int, copy: Copy) -> None:
+        """Step ``index`` is about to copy a secret."""
+        self._write({"record": "copying", "index": index, **copy.as_json()})
 
     def void(self, *markers: str) -> None:
         """The intents came to nothing: no live key carries their markers."""
@@ -117,8 +116,7 @@ class Section:
     done: tuple[int, ...] = ()
     events: tuple[tuple[int, Event], ...] = ()
     where: Whereabouts = field(default_factory=Whereabouts)
-    copying: Mapping[int, Unread] = field(default_factory=dict)
-    empty: frozenset[Place] = frozenset()
+    copying: Mapping[int, Copy] = field(default_factory=dict)
     doubts: tuple[Doubt, ...] = ()
 
     def completed(self) -> tuple[int, ...]:
@@ -137,19 +135,19 @@ class Replay:
         """The section of a run; an empty one where it has none."""
         return next((s for s in self.sections if s.run == run), Section(run, "", None))
 
-    def half_copied(self) -> Unread:
-        """Places that cannot be read and that a copy may have reached of which no event tells."""
+    def half_copied(self) -> tuple[Copy, ...]:
+        """The copies of which no event tells."""
         return tuple(
-            entry
+            copy
             for section in self.sections
-            for index, unread in section.copying.items()
+            for index, copy in section.copying.items()
             if all(index != done for done, _ in section.events)
-            for entry in unread
         )
 
     def begun(self) -> frozenset[Place]:
         """Places without the secret that a copy was about to bring it to: what is there now came by it."""
-        return frozenset(place for section in self.sections for place in section.empty)
+        copies = (copy for section in self.sections for copy in section.copying.values())
+        return frozenset(place for copy in copies for place in copy.empty)
 
     def is_of(self, plan: str) -> bool:
         """Whether it is the journal of the plan with this digest and of no other: only then do the numbers of
@@ -243,11 +241,8 @@ def _replay(
             receipt = Receipt.from_json(record)
             intents[record["marker"]] = replace(intents[record["marker"]], receipt=receipt)
         case "copying":
-            heads[-1] = replace(
-                heads[-1],
-                copying={**heads[-1].copying, record["index"]: unread_from_json(record["unread"])},
-                empty=heads[-1].empty | {place_from_json(place) for place in record.get("empty", ())},
-            )
+            copying = {**heads[-1].copying, record["index"]: Copy.from_json(record)}
+            heads[-1] = replace(heads[-1], copying=copying)
         case "void":
             intents.pop(record["marker"], None)
         case "doubt":

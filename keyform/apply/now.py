@@ -96,7 +96,7 @@ def _known(ws: Workspace) -> _Known:
         return _Known(state, elsewhere=moved, told=told)
     state = replay.folded_into(state)
     unsettled = frozenset(place for intent in replay.open for place in intent.step.places)
-    unsettled |= {place for place, _ in replay.half_copied()}
+    unsettled |= {place for copy in replay.half_copied() for place in copy.places}
     interrupted = warning(
         "recovery-pending",
         "an earlier apply was interrupted; the next apply first finishes what it left",

@@ -1,4 +1,4 @@
-"""Secrets in their places: writing with read-back, finding and moving them."""
+"""Secrets in their places: writing with read-back, finding them, and taking back what was written."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def put_secret(
     for place in sorted(places, key=lambda place: not ws.store(place.store).readable):
         store = ws.store(place.store)
         ws.backend.check_lock()  # whoever broke it may have written there since
-        if written and store.readable and seen[place].found != secret and store.get(place) == secret:
+        if written and _is_there_already(ws, place, seen[place].found, secret, labels, written):
             raise StoreError(
                 f"{place} and {next(iter(written))} are one place: what is written to one is in the other",
                 "Leave one of the two out of `secret`.",
@@ -68,6 +68,24 @@ def put_secret(
                 f"{place} does not read back what was written to it",
                 "Somebody else may write there too, or the store is failing. Run `keyform doctor`.",
             )
+
+
+def _is_there_already(
+    ws: Workspace,
+    place: Place,
+    before: Secret | Held | None,
+    secret: Secret,
+    labels: Mapping[str, str],
+    written: Written,
+) -> bool:
+    """Whether what was written elsewhere has come to be in this place too."""
+    store = ws.store(place.store)
+    if store.readable:
+        return before != secret and store.get(place) == secret
+    held = store.look(place)
+    if held is None or (isinstance(before, Held) and before.version == held.version):
+        return False
+    return held.version in written.values() or dict(held.labels) == labels
 
 
 def _as_written(ws: Workspace, place: Place, secret: Secret, labels: Mapping[str, str]) -> Held | None:
@@ -137,9 +155,9 @@ def take_back(
         before = seen.get(place, Before(None, ANYTHING))
         try:
             if ws.store(place.store).readable:
-                _take_back_value(ws, place, fingerprint, before, labels)
+                take_back_value(ws, place, fingerprint, before.found, labels)
             elif place in written:
-                _take_back_unread(ws, place, before, written[place], restore)
+                take_back_unread(ws, place, before, written[place], restore=restore)
         except StoreError as problem:
             if isinstance(before.found, Secret):
                 mask_error(problem, (before.found,))
@@ -150,29 +168,31 @@ def take_back(
         raise StoreError(tuple(problems))
 
 
-def _take_back_value(
-    ws: Workspace, place: Place, fingerprint: str, before: Before, labels: Mapping[str, str]
+def take_back_value(
+    ws: Workspace, place: Place, fingerprint: str, before: Secret | Held | None, labels: Mapping[str, str]
 ) -> None:
+    """Where the value with this fingerprint is, bring back the one of before, or leave nothing. Raises
+    ``StoreError``."""
     store = ws.store(place.store)
     value = store.get(place)
     if value is None or not fingerprint_matches(value, fingerprint):
         return
     ws.backend.check_lock()
     with suppress(Taken):  # somebody has written there since, and what was written is gone
-        if isinstance(before.found, Secret):
+        if isinstance(before, Secret):
             undone = store.look(place)
-            store.put(place, before.found, labels, value)
+            store.put(place, before, labels, value)
             if undone is not None and undone.version is not None:
                 store.forget(place, undone.version)
         else:
             store.delete(place, value)
 
 
-def _take_back_unread(
-    ws: Workspace, place: Place, before: Before, version: str | None, restore: bool
+def take_back_unread(
+    ws: Workspace, place: Place, before: Before, version: str | None, *, restore: bool
 ) -> None:
     """Where no value can be read: what is there counts as written by the run if it is of the write's version
-    or, where that is not known, if it is something else than was seen before."""
+    or, where that is not known, if it is something else than was seen before. Raises ``StoreError``."""
     store = ws.store(place.store)
     held = store.look(place)
     if held is None or (version is not None and held.version != version):
@@ -225,47 +245,6 @@ def finish_secret(
         except Taken:
             return None
     return known_versions(held)
-
-
-def copy_secret(
-    ws: Workspace,
-    sources: tuple[Place, ...],
-    places: tuple[Place, ...],
-    generation: Generation,
-    labels: Mapping[str, str],
-    seen: Seen,
-) -> Versions:
-    """Bring a secret to its new places, and leave the old as they are. Repeating it is harmless. Raises
-    ``StoreError`` when no old or new place holds the secret."""
-    missing = sorted({source.store for source in sources} - set(ws.config.stores))
-    if missing:
-        raise StoreError(
-            f"the secret cannot be moved out of {', '.join(missing)}, which is no longer declared",
-            "Declare the store again until the secret has moved.",
-        )
-    secret = recorded_secret(ws, (*places, *sources), generation)
-    if secret is None:
-        raise StoreError(
-            f"the secret cannot be moved: {', '.join(map(str, sources))} does not hold what keyform "
-            f"wrote there",
-            "Put `secret` back as it was, or replace the key so that a new secret is stored.",
-        )
-    written: Written = {}
-    try:
-        put_secret(ws, places, secret, labels, seen, written)
-    except StoreError:
-        with suppress(StoreError):  # what is told is why it could not be copied
-            take_back_unread(ws, {place: before.found for place, before in seen.items()}, written)
-        raise
-    return known_versions(written)
-
-
-def take_back_unread(ws: Workspace, before: Mapping[Place, Secret | Held | None], written: Written) -> None:
-    """Take copies out of those places that cannot be read and where they may have arrived: nothing else could
-    tell later whose value that is. Raises ``StoreError``."""
-    for place, version in written.items():
-        if place.store in ws.config.stores and not ws.store(place.store).readable:
-            _take_back_unread(ws, place, Before(before[place], ANYTHING), version, restore=False)
 
 
 def probe_stores(ws: Workspace, names: Iterable[str]) -> None:

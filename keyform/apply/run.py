@@ -9,13 +9,14 @@ from dataclasses import dataclass, field, replace
 
 from keyform.apply.assist import expect
 from keyform.apply.check import check_fit, check_saved_plan, check_unmoved
+from keyform.apply.copying import take_back_copies
 from keyform.apply.doubts import ask_about_doubts
 from keyform.apply.execute import Executor, Report, Results
 from keyform.apply.journal import JournalWriter, Replay, read_journal
 from keyform.apply.mint import new_intent
 from keyform.apply.now import elsewhere, read_recorded
 from keyform.apply.order import Chain, Waiting, chains
-from keyform.apply.places import probe_stores, take_back_unread
+from keyform.apply.places import probe_stores
 from keyform.apply.read import look, whereabouts
 from keyform.apply.recover import Resolved, resolve
 from keyform.apply.seen import see_places, with_begun
@@ -169,8 +170,7 @@ def _recover(ws: Workspace, state: State, version: str | None, replay: Replay, o
             raise KeyformError(_told_by(resolved.problems))
         after = fold(after, (event for _, event in resolved.events)).doubting(resolved.doubts)
         completed += [index for index, _ in resolved.events]
-    copied = dict(replay.half_copied())
-    take_back_unread(ws, copied, dict.fromkeys(copied))
+    take_back_copies(ws, replay.half_copied(), after)
     if after != state:
         # By the section that came last, a later look knows that all of them are in the state.
         run = journal.run if replay.open else replay.sections[-1].run

@@ -45,9 +45,10 @@ class Event:
     ``otherwise``, which the service granted otherwise. ``recorded``: the record has ``terms``. ``relocated``:
     its secret is at ``places``, in ``versions`` as far as it was written there, and at the old ones no longer
     needed; old ones that may be the same under another name (``twins``) are forgotten. ``erased``: it is no
-    longer at ``places``, which were such old ones. ``revoked``: the generation ``key_id`` of ``service`` is
-    no more, as the service said ``at`` that moment where its listing can show it. ``forgotten``: the address
-    has left the state. ``renamed``: it was ``before``. ``origins``: ``project`` allows exactly ``origins``.
+    longer at ``places``, which were such old ones; where that emptied others, it is there in ``versions``.
+    ``revoked``: the generation ``key_id`` of ``service`` is no more, as the service said ``at`` that moment
+    where its listing can show it. ``forgotten``: the address has left the state. ``renamed``: it was
+    ``before``. ``origins``: ``project`` allows exactly ``origins``.
     ``project_forgotten``: the project has left the state. ``readdressed``: the service or store of that
     address is at ``where``. ``promoted``: the deposed ``key_id`` is current again, ``at`` that moment, its
     secret at ``places`` in ``versions``; the one that was is deposed until ``revoke_at``.
@@ -86,6 +87,8 @@ class Event:
             out["terms"] = self.terms.as_json()
         if self.places:
             out["secret"] = stored_to_json(self.places, self.versions)
+        if rewritten := tuple(place for place, _ in self.versions if place not in self.places):
+            out["rewritten"] = stored_to_json(rewritten, self.versions)
         if self.twins:
             out["twins"] = [place_to_json(place) for place in self.twins]
         if self.revoke_at is not None:
@@ -121,7 +124,7 @@ class Event:
             data.get("project"),
             tuple(data.get("origins", ())),
             data.get("where"),
-            versions_from_json(data.get("secret", ())),
+            versions_from_json((*data.get("secret", ()), *data.get("rewritten", ()))),
             tuple(place_from_json(place) for place in data.get("twins", ())),
             parse_instant(at) if at else None,
             data.get("now", False),
@@ -241,7 +244,8 @@ def _fold_one(keys: dict[str, KeyRecord], projects: dict[str, ProjectRecord], ev
             keys[event.address] = _promoted(record, event)
         case "erased" if record:
             left = tuple(place for place in record.current.leftovers if place not in event.places)
-            keys[event.address] = replace(record, current=replace(record.current, leftovers=left))
+            current = replace(record.current, leftovers=left).stored_as(event.versions)
+            keys[event.address] = replace(record, current=current)
         case "revoked" if record:
             ended = (event.service, event.key_id)
             lives = tuple(g for g in record.deposed if (g.service, g.id) != ended)
