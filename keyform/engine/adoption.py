@@ -9,6 +9,7 @@ from datetime import datetime
 from keyform.diagnostics import Diagnostic, error, note, warning
 from keyform.engine.declared import Verdict
 from keyform.engine.diff import changed_fields, explain, sentence
+from keyform.engine.granted import same_end
 from keyform.engine.plan import ADOPT, ALTER, DROP, END, IMPORT, MINT, Change, Step
 from keyform.engine.sight import ServiceView, Sight, as_adopted, seen_digest, terms_of
 from keyform.model import REVOKED, DesiredKey, LiveKey
@@ -37,6 +38,8 @@ def plan_import(
         start = live.created_at or now
         ends = start + want.expires_in
         spec = replace(spec, expires_at=ends if ends > now else now + want.expires_in)
+    if same_end(live.spec.expires_at, spec.expires_at, view.profile):
+        spec = replace(spec, expires_at=live.spec.expires_at)
     have = as_adopted(live.spec, spec, view.profile)
     changed = changed_fields(have, spec)
     fixed = changed - view.profile.mutable

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from keyform.engine.granted import same_end
 from keyform.model import (
     DAILY,
     DISABLED,
@@ -13,12 +14,15 @@ from keyform.model import (
     LATEST,
     MONTHLY,
     REVOKED,
+    SPEC_FIELDS,
     Credits,
+    KeySpec,
     LiveKey,
     LiveProject,
+    format_duration,
     instant,
 )
-from keyform.profile import Profile
+from keyform.profile import FORBIDDEN, ON_PROJECT, REQUIRED, Profile
 from keyform.report.safe import visible
 
 _LONGEST_NAME = 60
@@ -69,10 +73,11 @@ def generated_yaml(
         if problem:
             left_out.append(f"#   {visible(key.id)} ({visible(key.spec.name)}): {problem}")
             continue
-        project = key.spec.project
+        project = key.spec.project if "project" in profile.fields else None
         if project is not None and project not in known:
             known[project] = names.new(project)
-            new_projects += _project(known[project], service, project, origins.get(project, ()))
+            listed = origins.get(project, ()) if ON_PROJECT in profile.origins_on else None
+            new_projects += _project(known[project], service, project, listed)
         name = names.new(key.spec.name or key.spec.kind or "key")
         blocks.append("\n".join(_key(name, service, profile, key, known)))
         imports.append(f"  - {{key: {name}, id: {scalar(key.id)}}}")
@@ -104,20 +109,20 @@ def _document(
         yield from ("", "# Left out, because no configuration can declare them as they are:", *left_out)
 
 
-def _project(name: str, service: str, project: str, origins: tuple[str, ...]) -> list[str]:
+def _project(name: str, service: str, project: str, origins: tuple[str, ...] | None) -> list[str]:
     out = [f"  {name}:", f"    service: {scalar(service)}"]
     if project != name:
         out.append(f"    id: {scalar(project)}")
-    return [*out, f"    allowed_origins: {_flow(origins)}"]
+    return out if origins is None else [*out, f"    allowed_origins: {_flow(origins)}"]
 
 
 def _key(
     name: str, service: str, profile: Profile, key: LiveKey, projects: Mapping[str, str]
 ) -> Iterator[str]:
-    spec = key.spec
+    spec, ends = _declared(key.spec, profile), key.spec.expires_at
     yield f"  {name}:"
     yield f"    service: {scalar(service)}"
-    if spec.kind is not None and profile.kinds:
+    if spec.kind is not None and profile.kinds and "kind" in profile.fields:
         yield f"    kind: {scalar(spec.kind)}"
     if spec.environment is not None:
         yield f"    environment: {scalar(spec.environment)}"
@@ -131,8 +136,12 @@ def _key(
         yield f"    scopes: {_flow(spec.scopes)}"
     if spec.allowed_origins:
         yield f"    allowed_origins: {_flow(spec.allowed_origins)}"
-    if spec.expires_at is not None:
-        yield f"    expires_at: {scalar(instant(spec.expires_at))}"
+    if ends is not None and not _SPANS & profile.fields:
+        yield f"    # The service says that it expires {instant(ends)}; that cannot be declared."
+    elif ends is not None and "expires_at" in profile.fields:
+        yield f"    expires_at: {scalar(instant(ends))}"
+    elif ends is not None:
+        yield f"    expires_in: {_span(key, profile)}"
     elif "expires_in" in profile.fields and profile.expiry.settable:
         yield "    expires_in: never"
     if spec.rate_limit is not None:
@@ -149,19 +158,48 @@ def _credits(credits: Credits) -> str:
     refill = credits.refill
     if refill is None:
         return f"{{remaining: {credits.remaining}}}"
-    day = "" if refill.refill_day is None else f", refill_day: {refill.refill_day}"
+    day = f", refill_day: {refill.refill_day}" if refill.refill_day and refill.interval == MONTHLY else ""
     again = f"{{amount: {refill.amount}, interval: {refill.interval}{day}}}"
     return f"{{remaining: {credits.remaining}, refill: {again}}}"
 
 
+_SPANS = frozenset({"expires_in", "expires_at"})
+
+
+def _declared(spec: KeySpec, profile: Profile) -> KeySpec:
+    """What of a live key can be declared: what its service shows besides is not keyform's to say."""
+    known = profile.fields & profile.shown | {"expires_at"}
+    kept = {name: getattr(spec, name) for name in known & frozenset(SPEC_FIELDS)}
+    return KeySpec(**{"kind": profile.default_kind, **kept})
+
+
+def _span(key: LiveKey, profile: Profile) -> str | None:
+    """How long the key lives, as it can be declared; None where it cannot."""
+    if key.spec.expires_at is None or key.created_at is None:
+        return None
+    lives = key.spec.expires_at - key.created_at
+    whole = timedelta(seconds=round(lives.total_seconds()))
+    spans = profile.expiry.windows or (*map(timedelta, (whole.days, whole.days + 1)), whole)
+    near = (span for span in spans if span and same_end(key.spec.expires_at, key.created_at + span, profile))
+    span = next(near, None)
+    return format_duration(span) if span is not None else None
+
+
 def _undeclarable(key: LiveKey, profile: Profile, now: datetime) -> str:
-    spec = key.spec
+    spec = _declared(key.spec, profile)
     if key.status == EXPIRED or (spec.expires_at is not None and spec.expires_at <= now):
         return "it has expired"
     if key.status == DISABLED:
         return "it is disabled"
     if spec.expires_at is not None and spec.expires_at >= LATEST:
         return "it expires after the times that a configuration can hold"
+    spans = _SPANS & profile.fields
+    if spec.expires_at is not None and spans == {"expires_in"} and _span(key, profile) is None:
+        return f"it expires {instant(spec.expires_at)}, which is none of the spans that can be declared"
+    if profile.environments and spec.environment not in (None, *profile.environments):
+        return f"environment {visible(str(spec.environment))} is unknown"
+    if (longest := profile.limits.get("name")) is not None and len(spec.name) > longest:
+        return f"its name is longer than the {longest} characters that can be declared"
     if profile.kinds and spec.kind not in profile.kinds:
         return f"kind {visible(str(spec.kind))} is unknown"
     refill = spec.credits.refill if spec.credits else None
@@ -175,6 +213,10 @@ def _undeclarable(key: LiveKey, profile: Profile, now: datetime) -> str:
     if any(map(_has_control, words)):
         return "it holds control characters"
     kind = profile.kinds.get(spec.kind or "")
+    if kind is not None and kind.project == REQUIRED and spec.project is None:
+        return f"{visible(profile.keys_of(kind))} need a project, and it has none"
+    if kind is not None and kind.project == FORBIDDEN and spec.project is not None:
+        return f"{visible(profile.keys_of(kind))} take no project, and it has {visible(spec.project)}"
     allowed = kind.scopes if kind and kind.scopes is not None else profile.scopes
     strange = [scope for scope in spec.scopes if allowed is not None and scope not in allowed]
     if strange:

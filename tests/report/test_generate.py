@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 import yaml
 
-from keyform.model import KeySpec, LiveKey, LiveProject, RateLimit
+from keyform.model import SPEC_FIELDS, KeySpec, LiveKey, LiveProject, RateLimit
 from keyform.profile import Kind, Profile
 from keyform.report.generate import generated_yaml, scalar
 
@@ -25,7 +25,9 @@ PROFILE = Profile(
     "t",
     "T",
     kinds={"secret": Kind("secret", scopes=("a", "b"))},
-    fields=frozenset({"kind", "expires_in", "expires_at", "metadata"}),
+    fields=frozenset({*SPEC_FIELDS, "expires_in"}),
+    shown=frozenset(SPEC_FIELDS),
+    origins_on=frozenset({"key", "project"}),
 )
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 
