@@ -40,6 +40,8 @@ FULL = Generation(
     fingerprint=fingerprint(Secret(TEXT)),
     marker="lineage/marker",
     revoke_at=CREATED + timedelta(hours=72),
+    replaced_at=CREATED + timedelta(hours=24),
+    revoke_now=True,
 )
 STATE = State(
     lineage="0b9f7a8e-4d1b-4f7b-8a63-2f8d7c1f3e11",
@@ -55,7 +57,13 @@ STATE = State(
             owner="payments-team",
             tags=("pci", "eu"),
             protect=True,
-            rotation=Rotation(timedelta(days=60), overlap=timedelta(hours=72)),
+            rotation=Rotation(
+                timedelta(days=60),
+                overlap=timedelta(hours=72),
+                revoke_when_unused_for=timedelta(days=1),
+                revoke_within=timedelta(days=14),
+            ),
+            rolled_back_at=CREATED + timedelta(hours=25),
         ),
     },
     projects={"projects.web": ProjectRecord("projects.web", "sandbox", "web", ("https://a.example",))},
