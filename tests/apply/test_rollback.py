@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.conftest import Figures
 from tests.promises.matrix import Steps, in_child, wrapping
 from tests.promises.matrix import die as die_there
 from tests.world import World, inspect
+from tests.write_only import write_only
 
 BACK = Options(rollback=("keys.a",), rollback_reason="the new one broke checkout")
 ROTATE = Options(rotate=("keys.a",))
@@ -321,33 +323,46 @@ def test_a_value_of_somebody_else_is_not_overwritten(rotated: World) -> None:
     assert works(rotated)
 
 
-@pytest.mark.parametrize("after_the_rotation", [KEY, MOVED], ids=["one place", "moved to two"])
+IN_TWO = declare(
+    "b",
+    a=f"secret: [a, {{store: second, path: a2}}], {POLICY}",
+    rest="stores: {local: {type: age}, second: {type: age, path: .keyform/second}}\ndefaults: {store: local}",
+)
+SCENARIOS = {
+    "one place": (KEY, KEY, ()),
+    "moved to two": (KEY, MOVED, ()),
+    "two stores": (IN_TWO, IN_TWO, ()),
+    "one of two cannot be read": (IN_TWO, IN_TWO, ("second",)),
+}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
 def test_a_crash_at_any_point_is_finished_or_undone_by_the_next_apply(
-    tmp_path: Path, figures: Figures, after_the_rotation: str
+    tmp_path: Path, figures: Figures, name: str
 ) -> None:
-    prepared = World(tmp_path / "prepared")
+    before, after_it, unread = SCENARIOS[name]
+    around = write_only(*unread)
+    prepared = World(tmp_path / "prepared", wrap=Wrapping(store=around))
     prepared.folder.mkdir()
-    prepared.write(KEY).apply()
-    prepared.write(after_the_rotation).apply(ROTATE)
-    moved = after_the_rotation == MOVED
+    prepared.write(before).apply()
+    prepared.write(after_it).apply(ROTATE)
     points, rolled_back = 0, 0
     while True:
         for after in (False, True):
             folder = tmp_path / f"w{points}-{after}"
-            world = World(shutil.copytree(prepared.folder, folder), prepared.clock)
-            steps = Steps(points + 1, after, die_there)
-            code = in_child(lambda world=world, steps=steps: run_back(world, wrapping(steps)))
+            world = World(shutil.copytree(prepared.folder, folder), prepared.clock, prepared.wrap)
+            steps = wrapping(Steps(points + 1, after, die_there), around)
+            code = in_child(lambda world=world, steps=steps: run_back(world, steps))
             if code == 0:
-                figures(
-                    f"rollback crash points, moved: {moved}", f"{2 * points} points, {rolled_back} finished"
-                )
+                figures(f"rollback, {name}", f"{2 * points} crashes, {rolled_back} finished, 0 failures")
                 assert points > 5
                 assert 0 < rolled_back < 2 * points
                 return
             assert code == 77
             assert not world.apply().failed, points
             found, undone = inspect(world), numbers(world) == [1, 2]
-            kept = ("left in the store: local:a",) if undone and moved else ()  # there it is in its overlap
+            # Where it was before, the older one is in its overlap.
+            kept = ("left in the store: local:a",) if undone and before != after_it else ()
             wrong = (found.lost, found.doubled, found.other)
             assert (found.stray, wrong) == (kept, ((), (), ())), (points, after)
             assert world.plan().changes == (), (points, after)
@@ -381,3 +396,30 @@ def test_a_saved_plan_that_was_killed_goes_on(rotated: World) -> None:
     assert crash(rotated, requests(lambda request, send: die()), plan) == 77
     assert rotated.apply(plan=plan).done == 1
     assert numbers(rotated) == [2, 1]
+
+
+def test_a_recovery_that_is_killed_too_is_finished_by_the_one_after(tmp_path: Path, figures: Figures) -> None:
+    killed = World(tmp_path / "killed")
+    killed.folder.mkdir()
+    killed.write(IN_TWO).apply()
+    killed.apply(ROTATE)
+    assert in_child(lambda: killed.apply(BACK, wrap=stores(put=nth(2, die)))) == 77  # one place has it
+    for at in itertools.count(1):
+        world = World(shutil.copytree(killed.folder, tmp_path / f"again-{at}"), killed.clock)
+        steps = wrapping(Steps(at, at % 2 == 0, die_there))
+        if in_child(lambda world=world, steps=steps: world.apply(wrap=steps)) == 0:
+            figures("rollback, its recovery killed", f"{at - 1} crashes, 0 failures")
+            assert at > 3
+            return
+        assert not world.apply().failed
+        assert (numbers(world), works_in_both(world)) == ([2, 1], True), at
+        assert not inspect(world)
+        assert journal_is_empty(world)
+
+
+def works_in_both(world: World) -> bool:
+    current = world.state().keys["keys.a"].current
+    with world.open() as ws:
+        held = [ws.store(place.store).get(place) for place in current.places]
+    live = world.live()[current.id]
+    return len(held) == 2 and all(secret is not None and world.works(secret, live) for secret in held)
