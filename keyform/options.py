@@ -4,7 +4,7 @@ configuration and for whoever opens a service."""
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from keyform.diagnostics import did_you_mean
@@ -55,7 +55,8 @@ def option_faults(
             yield OptionFault("missing-field", name, summary, f"Add {_meaning(name, rule)}")
         elif name in given:
             thing = f"`{name}` of service `{service}`"
-            yield from _value_faults(thing, name, rule, value)
+            for fault in _value_faults(thing, name, rule, value):
+                yield replace(fault, detail=f"{fault.detail} {profile.cite(name)}".strip())
             shape = profile.texts.get(f"options.{name}")
             if shape is not None and isinstance(value, str) and (why := shape.broken_by(value)):
                 detail = f"Write it as {profile.title} takes it. {profile.cite('options')}".strip()

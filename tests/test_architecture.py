@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "dashboard": set(),
     "patterns": set(),
     "profile": {"model", "dashboard", "patterns"},
+    "contract": {"profile"},
     "key_text": {"model", "patterns", "profile"},
     "options": {"model", "diagnostics", "profile"},
     "ports": {"model", "diagnostics", "profile"},
@@ -36,7 +37,8 @@ MAY_IMPORT = {
     },
     "documents": {"model", "diagnostics"},
     "config": {
-        "acceptance", "documents", "model", "diagnostics", "errors", "profile", "options", "schemas_location",
+        "acceptance", "contract", "documents", "model", "diagnostics", "errors", "profile", "options",
+        "schemas_location",
     },
     "services": {
         "", "dashboard", "documents", "model", "diagnostics", "errors", "key_text", "masking", "patterns",
@@ -50,7 +52,9 @@ MAY_IMPORT = {
         "doubt", "encoding", "model", "diagnostics", "errors", "key_text", "masking", "profile", "ports",
         "state", "engine", "config", "registry", "services",
     },
-    "report": {"doubt", "encoding", "model", "diagnostics", "profile", "ports", "state", "engine"},
+    "report": {
+        "contract", "doubt", "encoding", "model", "diagnostics", "profile", "ports", "state", "engine",
+    },
     "reference": set(),
 }  # fmt: skip
 """For each part of the package, the others that it may import; ``cli`` may import all of them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from keyform.config.declared import Declared
 from keyform.config.values import Bad, origin
+from keyform.contract import cite_limit, limits_of
 from keyform.diagnostics import listed
 from keyform.model import DesiredProject
 from keyform.profile import FORBIDDEN, ON_KEY, ON_PROJECT, REQUIRED, Kind, Profile
@@ -91,10 +92,12 @@ class OriginRules:
 
     def _origins(self, item: Declared) -> tuple[str, ...]:
         given = item.fields[FIELD]
-        most = self._profile.limits.get(FIELD, len(given))
+        most = limits_of(self._profile).get(FIELD, len(given))
         if len(given) > most:
             summary = f"`{FIELD}` has {len(given):,} entries; {self._label} take at most {most:,}"
-            item.error("too-long", (FIELD,), summary, "Shorten it.")
+            item.error(
+                "too-long", (FIELD,), summary, f"Shorten it. {cite_limit(self._profile, FIELD)}".strip()
+            )
         result = set()
         for index, text in enumerate(given):
             clean = self._clean.get(text)

@@ -9,6 +9,7 @@ from keyform.config.configuration import ServiceConfig
 from keyform.config.declared import Declared
 from keyform.config.origins import OriginRules
 from keyform.config.scopes import ScopeRules
+from keyform.contract import cite_limit, limits_of
 from keyform.diagnostics import did_you_mean, listed
 from keyform.documents.problems import Problems
 from keyform.model import MONTHLY, SPEC_FIELDS, Credits, Refill, SourceRef, format_duration, instant
@@ -28,6 +29,7 @@ class ServiceRules:
         self._plan = service.options.get("plan")
         self.profile = service.profile.under(service.mode)
         self._not_by_contract = service.profile.fields - self.profile.fields
+        self._limits = limits_of(self.profile)
         self.label = f"{self.profile.short_name} keys"
         self.scopes = ScopeRules(self.profile)
         self.origins = OriginRules(self.profile)
@@ -236,12 +238,12 @@ class ServiceRules:
 
     def size(self, key: Declared, limit: str, value: Any, *path: str) -> None:
         """Whether a text is short enough, or a list or mapping small enough, for the service."""
-        most = self.profile.limits.get(limit)
+        most = self._limits.get(limit)
         if most is not None and len(value) > most:
             what = "characters" if isinstance(value, str) else "entries"
             key.error(
                 "too-long",
                 path,
                 f"`{path[0]}` has {len(value):,} {what}; {self.label} take at most {most:,}",
-                self._by("Shorten it.", path[0]),
+                f"Shorten it. {cite_limit(self.profile, limit)}".strip(),
             )

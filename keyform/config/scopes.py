@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from keyform.config.declared import Declared
 from keyform.config.values import has_control
+from keyform.contract import cite_limit, limits_of
 from keyform.diagnostics import did_you_mean, listed
 from keyform.profile import Kind, Profile
 
@@ -39,7 +40,7 @@ class ScopeRules:
 
     def _few(self, key: Declared, given: list[str], group: str, prefix: str) -> bool:
         """Whether there are no more scopes of a group (empty: those of none) than the service takes."""
-        most = self._profile.limits.get(f"scopes.{group}" if group else "scopes")
+        most = limits_of(self._profile).get(f"scopes.{group}" if group else "scopes")
         count = sum(self._group_of(scope) == (group, prefix) for scope in given)
         if most is None or count <= most:
             return True
@@ -48,7 +49,7 @@ class ScopeRules:
             "too-long",
             ("scopes",),
             f"`scopes` has {count:,} {entries}; {self._label} take at most {most:,}",
-            f"Shorten it. {self._profile.cite('scopes')}".strip(),
+            f"Shorten it. {cite_limit(self._profile, 'scopes')}".strip(),
         )
         return False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from keyform.contract import limits_of
 from keyform.model import format_duration, instant
 from keyform.profile import ASSISTED, CONTRACT, DOCUMENTED, Profile
 from keyform.report.safe import visible
@@ -19,7 +20,7 @@ def profiles_text(profiles: Sequence[Profile], style: Style) -> str:
     lines = [
         (
             profile.type,
-            *(_SHORT.get(profile.operations.get(name, ""), "-") for name in _COLUMNS),
+            *(_SHORT.get(_backing(profile, name), "-") for name in _COLUMNS),
             ", ".join(profile.kinds) or "one kind",
         )
         for profile in profiles
@@ -33,6 +34,11 @@ def profiles_text(profiles: Sequence[Profile], style: Style) -> str:
     return table(header, lines, style) + "\n" + "\n".join(legend) + "\n"
 
 
+def _backing(profile: Profile, name: str) -> str:
+    """How an operation is backed; or nothing. Projects without origins have none to set."""
+    return "" if name == "set_origins" and not profile.origins_on else profile.operations.get(name, "")
+
+
 def profile_text(profile: Profile, style: Style) -> str:
     """One type in full: kinds, scopes, fields, operations, and each rule with its source."""
     out = [style.paint(f"{visible(profile.type)}: {visible(profile.title)}", "bold")]
@@ -44,7 +50,7 @@ def profile_text(profile: Profile, style: Style) -> str:
                 kind.prefix,
                 "any" if kind.scopes is None else str(len(kind.scopes)),
                 kind.origins,
-                kind.project,
+                kind.project if "project" in profile.fields else "none",
                 kind.description,
             )
             for kind in profile.kinds.values()
@@ -159,13 +165,15 @@ def _powers(profile: Profile, style: Style) -> list[str]:
 
 def _limits(profile: Profile) -> list[str]:
     """Sizes, plans and delays."""
-    sizes = [f"{name.replace('_', ' ')} {most:,}" for name, most in sorted(profile.limits.items())]
+    sizes = [f"{name.replace('_', ' ')} {most:,}" for name, most in sorted(limits_of(profile).items())]
     longest = [
         f"{what.removeprefix('options.').replace('_', ' ')} {rule.longest:,}"
         for what, rule in sorted(profile.texts.items())
         if rule.longest is not None
     ]
-    plans = [f"{kind.name} keys need the {kind.gate} plan" for kind in profile.kinds.values() if kind.gate]
+    plans = [
+        f"{profile.keys_of(kind)} need the {kind.gate} plan" for kind in profile.kinds.values() if kind.gate
+    ]
     delays = [
         f"{what} {format_duration(span)}"
         for what, span in (

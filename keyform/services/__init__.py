@@ -218,4 +218,8 @@ def _authority(
             f"service {name!r} has an endpoint but no credential",
             'Add credential: "${env:NAME}" with the name of the variable that holds it.',
         )
-    return Static(header, value, credential)
+    renewing = "Put a new one where the service's `credential` comes from."
+    if login is not None:
+        fields = " and ".join(f"`{option}`" for option in needed)
+        renewing += f" With {fields} keyform fetches one itself, and again when it ends."
+    return Static(name, header, value, credential, clock, renewing)

@@ -139,7 +139,7 @@ def open_assisted(
     http = Http(
         name,
         profile.base_url,
-        authority or Static("Authorization", "", None),
+        authority or Static(name, "Authorization", "", None, clock),
         clock,
         wrap(transport) if wrap is not None else transport,
         error_reader(by_hand),

@@ -255,7 +255,8 @@ class Http:
             status,
             reason,
             message,
-            next_step=call.next_steps.get(status),
+            next_step=call.next_steps.get(status)
+            or (self._authority.advice if status == 401 and call.managed else None),
             again=patient and status == 429,
             # The budget makes every thread wait; only a call outside of it waits here.
             pause=0.0 if call.managed else pause,

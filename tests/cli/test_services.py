@@ -25,6 +25,7 @@ def test_the_table_says_how_each_operation_is_backed(keyform: Keyform) -> None:
     assert lines["climeter"][1:7] == ["-", "D", "-", "D", "D", "-"]
     assert lines["revkeen"][1:7] == ["C", "C", "-", "C", "D", "D"]
     assert lines["millimetric"][1:7] == ["C", "C", "-", "C", "C", "C"]
+    assert lines["devtune"][1:7] == ["C", "C", "C", "C", "C", "-"], "its projects have no origins"
 
 
 @pytest.mark.parametrize("name", known_types())
@@ -46,6 +47,16 @@ def test_how_long_and_how_many_things_may_be_is_told(keyform: Keyform) -> None:
     assert "Expiry: any, until 2100-01-01T00:00:00Z." in told
     assert "At most: metadata 99; name 255; scopes 1,000; scopes.roles 100." in told
     assert "Longest: api id 255; prefix 16; scope 128; scopes.roles 128." in told
+
+
+def test_what_a_type_does_not_have_is_not_told(keyform: Keyform) -> None:
+    told = " ".join(keyform("services", "revenium").out.split())
+    assert "write rev_sk_ 0 forbidden none full access" in told
+    told = " ".join(keyform("services", "devtune").out.split())
+    assert "Plans: devtune keys need the Plus plan." in told
+    assert "At most: name 200; scopes 100." in told
+    told = " ".join(keyform("services", "climeter").out.split())
+    assert "Nothing says how long a name may be; keyform takes 200 characters at most." in told
 
 
 def test_what_lets_a_key_do_more_is_told(keyform: Keyform) -> None:

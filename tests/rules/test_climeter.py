@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -13,7 +16,7 @@ import pytest
 from keyform.apply import Wrapping
 from keyform.cli.main import run
 from keyform.engine.sight import Options
-from keyform.model import Place, Secret
+from keyform.model import Place, Secret, instant
 from keyform.ports import ANYTHING, Over, Store
 from keyform.reference.dialects.climeter import CATALOGUE
 from keyform.services.profiles import load_profile
@@ -36,6 +39,14 @@ def key(fields: str) -> str:
 
 
 RULES = {
+    "a long name": Rule(
+        key(f"scopes: ['events:write'], name: {'n' * 201}"),
+        "too-long",
+        ("take at most 200", "Nothing says how long a name may be"),
+        "no public statement was found",
+        {"scopes": ["events:write"], "name": "n" * 201},
+        (422, "invalid_request"),
+    ),
     "seven scopes": Rule(
         key("scopes: ['events:delete']"),
         "unknown-scope",
@@ -274,3 +285,74 @@ def test_a_wrong_password_is_told_by_doctor_and_by_the_plan(
         assert code == 1, told
         assert "Check the service's login: the name or the password is wrong." in told
         assert "not-the-password" not in told
+
+
+def jwt(ends: datetime | None) -> str:
+    claims = {"sub": "someone", **({"exp": int(ends.timestamp())} if ends else {})}
+    parts = ({"alg": "HS256", "typ": "JWT"}, claims)
+    made = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts]
+    return ".".join((*made, "c2lnbmF0dXJl"))
+
+
+@pytest.mark.parametrize("verb", ["plan", "doctor"])
+def test_a_token_that_has_ended_is_told_before_a_change(
+    rules: Callable[..., Rules],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    verb: str,
+) -> None:
+    it = rules("climeter")
+    at = 'endpoint: "http://localhost:1", credential: "${env:TOKEN}"'
+    it.world.write(f"version: 1\nservices:\n  it: {{type: climeter, {at}}}\n{READER}")
+    now = it.clock.now()
+
+    def keyform() -> tuple[int, str]:
+        code = run(["-C", str(it.world.folder), verb], clock=it.clock, wrap=it.world.wrap)
+        told = capsys.readouterr()
+        return code, " ".join((told.out + told.err).split())
+
+    for sound in (jwt(now + timedelta(minutes=5)), jwt(None), "no.token.atall", "clmtr_key"):
+        monkeypatch.setenv("TOKEN", sound)
+        assert keyform()[0] == 0
+    monkeypatch.setenv("TOKEN", jwt(now - timedelta(hours=2)))
+    code, told = keyform()
+    assert code == 1, told
+    assert f"its credential is a token that ended {instant(now - timedelta(hours=2))}" in told
+    assert "With `email` and `password` keyform fetches one itself" in told
+
+
+def test_an_ended_token_beside_a_login_is_never_sent(
+    rules: Callable[..., Rules], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = rules("climeter")
+    monkeypatch.setenv("TOKEN", jwt(it.clock.now() - timedelta(hours=2)))
+    shown: list[str] = []
+
+    class Watching(StaysOpen):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            shown.append(request.headers.get("Authorization", ""))
+            return super().handle_request(request)
+
+    it.world.wrap = Wrapping(transport=lambda _: Watching(it.vendor.application))
+    it.declare(READER, 'credential: "${env:TOKEN}"')
+    assert not it.world.apply().failed
+    assert not [header for header in shown if os.environ["TOKEN"] in header]
+
+
+def test_a_token_of_the_login_that_is_refused_for_good_is_told_as_such(
+    rules: Callable[..., Rules],
+) -> None:
+    it = rules("climeter")
+
+    class Closed(StaysOpen):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            if request.url.path == "/v1/auth/login":
+                return super().handle_request(request)
+            return httpx.Response(401, json={"error": {"code": "invalid_token", "message": "no"}})
+
+    it.world.wrap = Wrapping(transport=lambda _: Closed(it.vendor.application))
+    outcome = it.declare(READER).apply()
+    assert outcome.failed
+    words = str(it.world.told)
+    assert "`credential`" not in words
+    assert "The login was accepted, and the token that it gave is refused" in words

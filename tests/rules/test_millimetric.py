@@ -99,6 +99,22 @@ RULES = {
         sent("sk", environment="staging"),
         (422, "invalid_request"),
     ),
+    "not even test keys": Rule(
+        key("kind: sk, project: web, environment: test"),
+        "unknown-environment",
+        ("no environment `test`",),
+        DOCS,
+        sent("sk", environment="test"),
+        (422, "invalid_request"),
+    ),
+    "a name that the contract cannot carry": Rule(
+        key(f"kind: sk, project: web, name: {'n' * 201}"),
+        "too-long",
+        ("has 201 characters", "take at most 200"),
+        "keyform's key-service contract",
+        sent("sk", name="n" * 201),
+        (422, "invalid_request"),
+    ),
     **{
         f"no {field}": Rule(
             key(f"kind: sk, project: web, {field}: {declared}"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 
 from keyform.apply import Wrapping
@@ -351,6 +352,25 @@ def test_a_missing_permission_is_not_taken_for_a_key_that_is_gone(
     file.write_text(file.read_text().replace("${env:NARROW}", "${env:ROOT}"))
     assert it.world.stored("keys.k") == secret
     assert shown(it)["keyId"] == key_id
+
+
+def test_a_404_to_a_deletion_of_a_listed_key_names_the_right_of_the_root_key(
+    rules: Callable[..., Rules],
+) -> None:
+    it = rules("unkey")
+    it.apply(key("name: a"))
+
+    class Masking(StaysOpen):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            if request.url.path == "/v2/keys.deleteKey":
+                return httpx.Response(404, json={"error": {"title": "Not Found", "detail": "no such key"}})
+            return super().handle_request(request)
+
+    it.world.wrap = Wrapping(transport=lambda _: Masking(it.vendor.application))
+    (failed,) = it.declare("keys: {}\n").apply().failed
+    assert "404" in failed.summary
+    assert "root key may lack delete_key" in failed.detail
+    assert "endpoint" not in failed.detail
 
 
 @pytest.mark.parametrize("named", ["api_keyform", "api_nowhere"])

@@ -8,11 +8,11 @@ plans (Pro for MCP, Business for ak), the error envelope and its codes, and who 
 /v1/forget, /mcp and /mcp/account.
 
 Its page calls sk both "ingest + read" and "ingest"; here an sk key only ingests, as the table of scopes and
-the rule on 403 insufficient_scope say. Unknown, and chosen here: the environment `test`; the status of
-invalid requests (422); the code of a plan that is too small (403 plan_required); the code for an ak key
-outside /mcp/account (403 key_kind_not_allowed); where messages and retry_after_s stand (in details); that
-revoked keys stay listed; that a pk is refused at creation (422 origins_required) in a project without
-origins. Metadata and Idempotency-Key are the contract's.
+the rule on 403 insufficient_scope say. Unknown, and chosen here: that there is no environment but `live`;
+the status of invalid requests (422); the code of a plan that is too small (403 plan_required); the code for
+an ak key outside /mcp/account (403 key_kind_not_allowed); where messages and retry_after_s stand (in
+details); that revoked keys stay listed; that a pk is refused at creation (422 origins_required) in a
+project without origins. Metadata and Idempotency-Key are the contract's.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CATALOGUE = Catalogue(
         "rk": Kind("rk", _READ, needs_project=True),
         "ak": Kind("ak", _READ, in_project=False),
     },
-    environments=frozenset({"live", "test"}),
+    environments=frozenset({"live"}),
     scopes=_INGEST | _READ,
     fields=frozenset({"kind", "environment", "project", "name", "scopes", "metadata"}),
     mutable=frozenset(),
