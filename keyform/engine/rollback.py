@@ -7,12 +7,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from keyform.diagnostics import Diagnostic, error, note
-from keyform.engine.diff import changed_fields
+from keyform.engine.diff import changed_fields, explain
 from keyform.engine.due import held_back_until, next_rotation
 from keyform.engine.holding import Holdings
 from keyform.engine.plan import PROMOTE, ROLLBACK, Change, FieldDiff, Step
 from keyform.engine.sight import ServiceView, presence, seen_digest
-from keyform.model import DesiredKey, LiveKey, Place, format_duration, instant
+from keyform.model import DesiredKey, KeySpec, LiveKey, Place, format_duration, instant
 from keyform.state import Generation, KeyRecord
 
 
@@ -39,17 +39,25 @@ def plan_rollback(
             f"`keyform rotate {want.address}` makes a new key instead.",
         )
     overlap = want.rotation.overlap if want.rotation else timedelta(0)
+    live = presence(view, old, now).live
+    spec = live.spec if live is not None else old.spec
     why = f"asked for: {reason}" if reason else "asked for"
+    other = sorted(changed_fields(spec, _declared(want, spec)))
+    until = f"; not as declared until the next apply: {', '.join(other)}" if other else ""
+    changed = changed_fields(current.spec, spec) - {"expires_at"}
     return Change(
         want.address,
         ROLLBACK,
         f"{why}; generation {old.number} is current again, with its secret from {given.places[0]}; "
-        f"{current.id} lives on for {format_duration(overlap)} beside it",
+        f"{current.id} lives on for {format_duration(overlap)} beside it{until}",
         old.service,
         old.id,
         old.number,
-        (FieldDiff("generation", current.number, old.number),),
-        seen=seen_digest(presence(view, old, now).live),
+        (
+            FieldDiff("generation", current.number, old.number),
+            *explain(current.spec, spec, changed, view.profile),
+        ),
+        seen=seen_digest(live),
         held=stores.digest_of(old),
         steps=(
             Step(
@@ -126,10 +134,7 @@ def _unfit(
         return _refused(record, f"the overlap of {this} is over{over}", rotate)
     if old.fingerprint is None:
         return _refused(record, f"keyform never had the secret of {this}", rotate)
-    wanted = want.spec
-    if want.expires_in is not None:  # each generation has an end of its own
-        wanted = replace(wanted, expires_at=live.spec.expires_at)
-    fixed = sorted(changed_fields(live.spec, wanted) - view.profile.mutable)
+    fixed = sorted(changed_fields(live.spec, _declared(want, live.spec)) - view.profile.mutable)
     if old.service != want.service or fixed:
         other = ", ".join(fixed) if old.service == want.service else f"service ({old.service})"
         return _refused(
@@ -138,6 +143,11 @@ def _unfit(
             "Undo the edit that replaced it first, and roll back then.",
         )
     return None
+
+
+def _declared(want: DesiredKey, live: KeySpec) -> KeySpec:
+    """What is declared, with the end that the generation has, where each has one of its own."""
+    return want.spec if want.expires_in is None else replace(want.spec, expires_at=live.expires_at)
 
 
 def _refused(record: KeyRecord, why: str, what: str) -> Diagnostic:

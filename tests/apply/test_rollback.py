@@ -279,6 +279,21 @@ def test_a_saved_plan_says_when_it_came_too_late(rotated: World) -> None:
         rotated.apply(plan=plan)
 
 
+def test_what_only_an_update_would_change_is_shown_and_put_right_by_the_next_apply(world: World) -> None:
+    wide = declare(a=f"secret: a, scopes: ['events:read', 'events:write'], {POLICY}")
+    world.write(wide).apply()
+    world.apply(ROTATE)
+    world.write(wide.replace(", 'events:write'", "")).apply()
+    plan = world.plan(BACK)
+    (change,) = plan.changes
+    assert [d.path for d in change.diff] == ["generation", "scopes"]
+    assert change.reason.endswith("; not as declared until the next apply: scopes")
+    assert change.privilege == "widens"
+    assert world.apply(BACK).done == 1
+    assert [c.action for c in world.apply().plan.changes] == ["update"]
+    assert world.plan().changes == ()
+
+
 def test_unknown_undeclared_and_unminted_keys(world: World) -> None:
     world.write(KEY).apply()
     unknown = world.plan(Options(rollback=("keys.z",)))
