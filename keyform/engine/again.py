@@ -27,7 +27,7 @@ def still_there(sight: Sight) -> Iterator[tuple[Ended, ServiceView, LiveKey]]:
 def plan_again(sight: Sight) -> Iterator[Change]:
     """Revoke once more what was revoked and is still there. What a listing may be late to show waits."""
     for one, view, key in still_there(sight):
-        if one.at + view.profile.list_lag > sight.now:
+        if one.at + max(view.profile.list_lag, view.profile.revocation_lag) > sight.now:
             continue
         yield Change(
             one.address,

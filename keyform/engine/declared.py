@@ -121,6 +121,9 @@ def _plan_known(
     if not found.known:
         return UNCHANGED if asked is None else Verdict(None, (_unseen(want, current.id, view),))
     wanted, too_short = resolve_expiry(want, record, found.live.spec.expires_at, view.profile, now)
+    # Somebody switched a disabled key off, and no end that it should have had brings about a new one.
+    if found.disabled and want.expires_in == record.expires_in:
+        too_short = None
     if found.expired or too_short:
         ends = found.live.spec.expires_at
         when = f" on {instant(ends)}" if ends else ""

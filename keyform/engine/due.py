@@ -28,7 +28,8 @@ def resolve_expiry(
     counted = record.current.created_at + want.expires_in
     if want.expires_in == record.expires_in:
         ends = record.current.spec.expires_at
-        if ends is None or ends - now > want.expires_in + _LONGER:
+        longer = ends is not None and ends - now > want.expires_in + _LONGER
+        if ends is None or (longer and record.rolled_back_at is None):
             ends = counted  # the service granted what is recorded, and nobody asked for it
         if same_end(shown, ends, profile, counted):
             return replace(want.spec, expires_at=shown), None

@@ -70,12 +70,13 @@ def _lines(state: State) -> Iterator[Sequence[str]]:
     for address, record in sorted(state.keys.items()):
         for generation in (record.current, *record.deposed):
             ends = generation.spec.expires_at
+            asked = " (asked for, not granted)" if "expires_at" in generation.otherwise else ""
             until = f" (old, until {instant(generation.revoke_at)})" if generation.revoke_at else ""
             yield (
                 address + until,
                 generation.service,
                 generation.id,
-                instant(ends) if ends else "never",
+                (instant(ends) if ends else "never") + asked,
                 "never seen; the first rotation captures it"
                 if generation.secret_unseen
                 else ", ".join(map(str, generation.places)),
@@ -109,6 +110,8 @@ def _generation(generation: Generation) -> list[tuple[str, object]]:
         ("secret", [_place(generation, place) for place in generation.places]),
         ("fingerprint", generation.fingerprint or _without(generation)),
     ]
+    if generation.otherwise:
+        out.append(("granted otherwise", list(generation.otherwise)))
     if generation.revoke_at:
         at_once = " (at once: somebody asked)" if generation.revoke_now else ""
         out.append(("revoke_at", instant(generation.revoke_at) + at_once))

@@ -14,6 +14,8 @@ import pytest
 
 from keyform.apply import Workspace, Wrapping
 from keyform.model import Place
+from keyform.report.state import record_text, state_text
+from keyform.report.style import Style
 from tests.apply.outside import (
     backend,
     codes,
@@ -69,7 +71,10 @@ def test_an_end_that_was_not_granted_is_told_and_comes_with_the_next_apply(world
         f"keys.a: sandbox granted expires_at {had} where 2026-12-20T12:00:00Z was asked for"
     )
     assert "declare what it grants" in told["detail"]
-    assert world.state().keys["keys.a"].current.spec.expires_at == world.clock.now() + 30 * DAY
+    record = world.state().keys["keys.a"]
+    assert record.current.spec.expires_at == world.clock.now() + 30 * DAY
+    assert "2026-12-20T12:00:00Z (asked for, not granted)" in state_text(world.state(), "s", Style(width=200))
+    assert "granted otherwise" in record_text(record, Style())
     (change,) = world.plan().changes
     assert (change.action, change.drift) == ("update", True)
     assert "sandbox granted expires_at otherwise than keyform last asked for" in change.reason

@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 
 from keyform.engine.sight import seen_digest
-from keyform.model import EXPIRED, REVOKED, SPEC_FIELDS, Credits, LiveKey, RateLimit, Refill, Rotation
+from keyform.model import (
+    DISABLED,
+    EXPIRED,
+    REVOKED,
+    SPEC_FIELDS,
+    Credits,
+    LiveKey,
+    RateLimit,
+    Refill,
+    Rotation,
+)
 from tests.engine.scene import (
     BORN,
     DAY,
@@ -568,3 +578,18 @@ def test_what_was_granted_otherwise_is_told_as_the_services_doing() -> None:
     live = live_of(current, spec=replace(SPEC, scopes=("read", "write")))
     change = Scene((wanted(),), (record(current=current),), {"toy": (live,)}).only()
     assert "toy granted scopes otherwise than keyform last asked for" in change.reason
+
+
+def test_a_disabled_key_is_not_followed_by_another_because_its_end_was_not_granted() -> None:
+    current = generation(spec=replace(SPEC, expires_at=NOW - DAY))
+    live = live_of(current, spec=replace(SPEC, expires_at=None), status=DISABLED)
+    change = Scene(
+        (wanted(expires_in=9 * DAY),), (record(current=current, expires_in=9 * DAY),), {"toy": (live,)}
+    )
+    assert change.only().action == "update"
+
+
+def test_a_rollback_to_a_key_of_a_longer_span_is_left_in_peace() -> None:
+    current = generation(spec=replace(SPEC, expires_at=BORN + 90 * DAY))
+    state = record(current=current, expires_in=30 * DAY, rolled_back_at=NOW)
+    assert Scene((wanted(expires_in=30 * DAY),), (state,)).plan().empty

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from keyform.ended import Ended
 from keyform.model import REVOKED, DesiredProject, LiveProject, Removal, Rotation
 from keyform.state import ProjectRecord
 from tests.engine.scene import (
     DAY,
+    LINEAGE,
     NOW,
     PROFILE,
     SPEC,
@@ -376,3 +378,22 @@ def test_origins_that_cannot_be_set_are_an_error() -> None:
     plan = without_origins_call(project).plan()
     assert errors(plan) == ["origins-unsettable"]
     assert plan.changes == ()
+
+
+@pytest.mark.parametrize("lag", ["list_lag", "revocation_lag"])
+def test_a_revoked_key_that_is_still_listed_is_revoked_again_once_a_listing_could_tell(lag: str) -> None:
+    one = Ended("keys.b", "toy", "here", "id-b-1", 1, NOW - timedelta(minutes=4))
+    scene = Scene(
+        extra=(live_of(generation("b"), label=f"{LINEAGE}/m-b-1"),),
+        profile=replace(PROFILE, **{lag: timedelta(minutes=5)}),
+        state={"ended": (one,)},
+    )
+    assert scene.plan().empty
+    assert codes(scene.plan()) == []
+    scene.now += timedelta(minutes=1)
+    change = scene.only()
+    assert (change.address, change.action, change.key_id, ops(change)) == (
+        "keys.b", "revoke", "id-b-1", ["revoke"],
+    )  # fmt: skip
+    scene.state = {"ended": (replace(one, where="elsewhere"),)}
+    assert scene.plan().empty
