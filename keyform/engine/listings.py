@@ -38,8 +38,8 @@ def unmanaged_keys(sight: Sight) -> tuple[tuple[tuple[str, int], ...], list[Diag
                     f"{name} has live keys with this state's label that the state does not know "
                     f"({len(marked)}): {named}",
                     "They were forgotten on purpose, belong to another entry for the same service, were "
-                    "taken back by an apply whose revocation the service did not carry out, or the state is an "
-                    "older copy. Adopt them with `imports`, or revoke them at the service.",
+                    "taken back by an apply whose revocation the service did not carry out, or the state is "
+                    "an older copy. Adopt them with `imports`, or revoke them at the service.",
                 )
             )
     return tuple(counts), strays
