@@ -116,6 +116,19 @@ def test_a_rotation_that_is_asked_for_is_a_checklist_and_takes_the_new_secret(fo
     assert run(folder, "plan", "--detailed-exitcode").code == 0
 
 
+def test_a_rollback_needs_nobody(folder: Path) -> None:
+    config = CONFIG.replace("secret: rev/ingest}", "secret: rev/ingest, rotation: {overlap: 2d}}")
+    (folder / "keyform.yaml").write_text(config)
+    given = f"ingest\t{INGEST}\nprojects.web\tdone\nkeys.snippet\t{SNIPPET}\n"
+    assert run(folder, "apply", "--auto-approve", "--secrets-from", "-", given=given).code == 0
+    new = f"ingest\trev_mk_tenant1_{CANARY}C4Xy\n"
+    rotated = run(folder, "rotate", "ingest", "--auto-approve", "--secrets-from", "-", given=new)
+    assert (rotated.code, "time alone" in " ".join(rotated.err.split())) == (0, True), rotated.err
+    back = run(folder, "rollback", "ingest", "--auto-approve")
+    assert (back.code, secret_of(folder, "keys.ingest")) == (0, INGEST), back.err
+    assert run(folder, "plan", "--detailed-exitcode").code == 0
+
+
 def test_json_events_of_what_waits(folder: Path) -> None:
     ran = run(folder, "apply", "--auto-approve", "--format", "json")
     events = [json.loads(line) for line in ran.out.splitlines()]
