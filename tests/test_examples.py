@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,7 +33,9 @@ def keys_in_state(folder: Path) -> list[str]:
 
 
 def test_every_folder_is_run_by_a_test() -> None:
-    assert FOLDERS == ["adopt", "assisted", "own-profile", "quickstart", "six-services", "teams", "web-app"]
+    assert FOLDERS == [
+        "adopt", "assisted", "own-profile", "quickstart", "rotation", "six-services", "teams", "web-app"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -94,6 +99,69 @@ def test_the_story_of_adopting(folder: Path, capsys: pytest.CaptureFixture[str])
     assert keyform(folder, "apply", "--auto-approve") == 0
     assert keys_in_state(folder) == []
     assert made in world.live()
+
+
+def commands(folder: Path) -> list[list[str]]:
+    """The command lines of an example's README, in order."""
+    blocks = (folder / "README.md").read_text().split("```")[1::2]
+    return [shlex.split(line) for block in blocks for line in block.splitlines() if line.strip()]
+
+
+EXPECTED = {  # of the story of a rotation, by verb: what each of its commands has to say, in order
+    "apply": ["2 created"],
+    "calendar": ["rotates"],
+    "plan": ["2 to rotate", "No changes"],
+    "rotate": ["1 rotated", "1 rotated"],
+    "state": ["generation 1 (old)"],
+    "rollback": ["1 rolled back"],
+    "whose": ["generation 1: the one in use", "it works no more"],
+    "audit": ["othing"],
+    "destroy": ["2 revoked"],
+}
+
+
+@pytest.mark.parametrize("folder", ["rotation"], indirect=True)
+def test_the_story_of_a_rotation(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(folder, MovedClock(START))
+    left = {verb: [*words] for verb, words in EXPECTED.items()}
+    for program, *words in commands(folder):
+        if program == "age":  # the program itself may be missing here; the store reads its own files
+            secret = world.stored("keys.checkout")
+            assert secret is not None
+            (folder / "leaked.txt").write_text(secret.reveal())
+            continue
+        assert (program, words[:2]) == ("keyform", ["-C", "examples/rotation"])
+        line = words[2:]
+        if "<" in line:
+            line = line[: line.index("<")]
+            monkeypatch.setattr(
+                sys, "stdin", io.TextIOWrapper(io.BytesIO((folder / "leaked.txt").read_bytes()))
+            )
+        capsys.readouterr()
+        assert keyform(folder, *line) == 0, line
+        assert left[line[0]].pop(0) in capsys.readouterr().out
+    assert not any(left.values())
+    (folder / "leaked.txt").unlink()
+    assert world.live() == {}
+
+
+@pytest.mark.parametrize("folder", ["rotation"], indirect=True)
+def test_the_policy_of_the_rotation_example_over_half_a_year(folder: Path) -> None:
+    world = World(folder, MovedClock(START))
+    rotated: dict[str, list[int]] = {"keys.checkout": [], "keys.reports": []}
+    for day in range(190):
+        for change in world.apply().plan.changes:
+            if change.action == "rotate":
+                rotated[change.address].append(day)
+        assert world.plan().empty
+        world.clock.move(days=1)
+    assert rotated == {
+        "keys.checkout": [*range(60, 190, 60)],
+        "keys.reports": [*range(23, 190, 23)],
+    }
+    assert len(world.live()) == 2
 
 
 def answered(folder: Path, **answers: str) -> str:
