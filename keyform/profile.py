@@ -175,6 +175,7 @@ class Profile:
     ``operations``: name to backing. ``one_per_kind``: a kind has exactly one key, so its successor comes of
     the operation ``reroll`` and never of a create; ``made_together``: a create makes the keys of all kinds
     that have none. ``overlap_step``: ``reroll`` leaves the old key alive for whole steps, one at least.
+    ``reroll_deadline``: it makes a copy, beside ``create``; the end that the old key is given first.
     ``facts`` are rules with their sources, ``unknowns`` what no source says. ``base_url`` is where the
     vendor's documented calls go, and ``domains`` are the vendor's own, to which nothing is ever sent that the
     vendor does not document. ``rest`` is the profile's data on its calls, for the client. ``dashboard`` is
@@ -213,6 +214,7 @@ class Profile:
     one_per_kind: bool = False
     made_together: bool = False
     overlap_step: timedelta = timedelta(0)
+    reroll_deadline: timedelta | None = None
     facts: tuple[Fact, ...] = ()
     unknowns: tuple[str, ...] = ()
     options: Mapping[str, Option] = field(default_factory=dict)
@@ -327,12 +329,6 @@ class Profile:
     def revokes(self) -> bool:
         """Whether there is any way to revoke a key: only where a kind has one key may there be none."""
         return not self.one_per_kind or "revoke" in self.operations
-
-    def rerolled_overlap(self, overlap: timedelta) -> timedelta:
-        """For how long an old key lives on after ``reroll``: ``overlap`` in whole steps, and never less than
-        one, so that the old key works until the new one is stored."""
-        step = self.overlap_step or timedelta(seconds=1)
-        return max(-(-overlap // step), 1) * step
 
     def keys_of(self, kind: Kind) -> str:
         """What to call keys of a kind in a sentence; of the only kind there is, by the service."""

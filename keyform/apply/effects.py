@@ -11,9 +11,10 @@ from keyform.apply.copying import copy_secret
 from keyform.apply.erase import erase_secret, forget_versions, twins
 from keyform.apply.intents import Intent
 from keyform.apply.journal import JournalWriter
-from keyform.apply.mint import NO_SKEW, Owned, mint
+from keyform.apply.mint import Owned, mint
 from keyform.apply.places import labels_of
 from keyform.apply.promote import promote
+from keyform.apply.reroll import NO_SKEW
 from keyform.apply.seen import Seen, empty_of, unread_of, written_by
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, warning
@@ -81,7 +82,11 @@ class Effects:
             self._places[step.address] = step.places
             return event, ()
         if intent is not None:
-            event, warnings = mint(self._ws, self._journal, self._lineage, intent, self._owned, self._seen)
+            view = self._views.get(step.service or "")
+            before = view.keys.get(step.key_id or "") if view else None
+            event, warnings = mint(
+                self._ws, self._journal, self._lineage, intent, self._owned, self._seen, before
+            )
             if step.gone:
                 forget_versions(self._ws, self._current.get(step.address))
             if event.generation is not None:

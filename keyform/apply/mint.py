@@ -16,6 +16,7 @@ from keyform.apply.assist import undoing
 from keyform.apply.intents import Intent, Receipt, Sent
 from keyform.apply.journal import JournalWriter
 from keyform.apply.places import Written, known_versions, labels_of, put_secret, take_back
+from keyform.apply.reroll import NO_SKEW, copy_key, finish_copy, original_of, returned
 from keyform.apply.seen import Seen, unread_of
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error
@@ -23,6 +24,7 @@ from keyform.encoding import spec_from_json, spec_to_json
 from keyform.engine.events import MINTED, Event
 from keyform.engine.granted import TOLERANCE, about_granted, another_key, otherwise, recorded
 from keyform.engine.plan import Step
+from keyform.engine.reroll import lives_on
 from keyform.errors import AnswerLost, KeyformError, Pending, ServiceError
 from keyform.key_text import misfit
 from keyform.masking import gives_away, mask_diagnostics, mask_error
@@ -31,7 +33,6 @@ from keyform.ports import Minted, Service
 from keyform.state import Generation, Versions
 
 MINT_ATTEMPTS = 3
-NO_SKEW = timedelta(0)
 
 
 class Owned:
@@ -56,32 +57,35 @@ def new_intent(index: int, step: Step) -> Intent:
 
 
 def mint(
-    ws: Workspace, journal: JournalWriter, lineage: str, intent: Intent, owned: Owned, seen: Seen
+    ws: Workspace,
+    journal: JournalWriter,
+    lineage: str,
+    intent: Intent,
+    owned: Owned,
+    seen: Seen,
+    before: LiveKey | None = None,
 ) -> tuple[Event, tuple[Diagnostic, ...]]:
-    """Carry out one ``mint`` step over what was ``seen`` in its places. Returns its event, already in the
-    journal, and warnings.
+    """Carry out one ``mint`` step over what was ``seen`` in its places. ``before`` is the key that the step
+    names, as it is shown. Returns its event, already in the journal, and warnings.
 
     Raises ``KeyformError``; the key, if there was one, is revoked again then, and the intent closed. If
     even that could not be done, the intent stays open for recovery.
     """
     step = intent.step
     service = ws.service(step.service or "")
-    intent, key, secret = _create(ws, journal, service, lineage, intent, owned)
+    intent, key, secret = _create(ws, journal, service, lineage, intent, owned, before)
     written: Written | None = None
     try:
+        if intent.sent is not None and intent.original is not None:
+            journal.receipt(intent.marker, _receipt(ws, service, intent, key, secret, seen))
+            key = finish_copy(service, intent.original, key, intent.sent.spec, ws.clock.now())
         if gives_away(key, secret):
             raise ServiceError(
                 f"{step.address}: {service.name} shows the new secret among what anybody may read",
                 "Nothing of that answer was kept. Tell whoever runs the service.",
             )
         _check_minted(service, step.address, intent.sent, key, secret)
-        receipt = Receipt(
-            key.id,
-            key.spec,
-            _born(ws, service, key),
-            fingerprint(secret),
-            unread_of(ws, step.places, seen),
-        )
+        receipt = _receipt(ws, service, intent, key, secret, seen)
         journal.receipt(intent.marker, receipt)
         if service.profile.proves:
             _prove(service, secret, key)
@@ -96,15 +100,17 @@ def mint(
     return event, told_of(service, event, intent.sent, key.spec)
 
 
-def create(service: Service, step: Step, spec: KeySpec, label: str, owned: Owned) -> Minted:
+def create(service: Service, step: Step, sent: Sent, label: str, owned: Owned) -> Minted:
     """Ask for the key with this label, by the call that the step says. Raises ``AnswerLost`` too when the
     answer is about another key: that one is nobody's to touch, and the key that was asked for may exist
     beside it."""
+    overlap = step.overlap or timedelta(0)
     if step.key_id is None:
-        minted = service.create(spec, label)
+        minted = service.create(sent.spec, label)
+    elif sent.original is not None:
+        minted = copy_key(service, sent.original, sent, label, overlap)
     else:
-        overlap = service.profile.rerolled_overlap(step.overlap or timedelta(0))
-        minted = service.reroll(step.key_id, spec, overlap, label)
+        minted = service.reroll(step.key_id, sent.spec, lives_on(service.profile, overlap), label)
     what = None
     if service.profile.marks and minted.key.label != label:
         what = "does not carry the label that was sent"
@@ -161,17 +167,24 @@ def _replaces(step: Step) -> bool:
 
 
 def _create(
-    ws: Workspace, journal: JournalWriter, service: Service, lineage: str, intent: Intent, owned: Owned
+    ws: Workspace,
+    journal: JournalWriter,
+    service: Service,
+    lineage: str,
+    intent: Intent,
+    owned: Owned,
+    before: LiveKey | None,
 ) -> tuple[Intent, LiveKey, Secret]:
     """Mint until an answer with a secret arrives. A key whose answer was lost is revoked: its secret can
     no longer be had."""
     for _ in range(MINT_ATTEMPTS):
         unseen = not (service.profile.lists or service.profile.idempotent)
-        sent = Sent(_asked(ws, intent.step), ws.clock.now(), unseen)
         try:
+            original = original_of(service, intent.step, before)
+            sent = Sent(_asked(ws, intent.step), ws.clock.now(), unseen, original)
             journal.sent(intent.marker, sent)
             intent = replace(intent, sent=sent)
-            minted = create(service, intent.step, sent.spec, ownership_label(lineage, intent.marker), owned)
+            minted = create(service, intent.step, sent, ownership_label(lineage, intent.marker), owned)
         except AnswerLost:
             raise
         except KeyformError as problem:
@@ -201,6 +214,13 @@ def _asked(ws: Workspace, step: Step) -> KeySpec:
     if step.terms and step.terms.expires_in is not None:
         spec = replace(spec, expires_at=ws.clock.now() + step.terms.expires_in)
     return spec_from_json(spec_to_json(spec))
+
+
+def _receipt(
+    ws: Workspace, service: Service, intent: Intent, key: LiveKey, secret: Secret, seen: Seen
+) -> Receipt:
+    unread = unread_of(ws, intent.step.places, seen)
+    return Receipt(key.id, key.spec, _born(ws, service, key), fingerprint(secret), unread)
 
 
 def _born(ws: Workspace, service: Service, key: LiveKey) -> datetime:
@@ -259,7 +279,7 @@ def _undo(
         else (error("bug", f"{type(problem).__name__} while {intent.step.address} was being stored"),)
     )
     address = intent.step.address
-    left: list[Diagnostic] = []
+    left = [*returned(ws, intent)]
     places = intent.step.places if written is not None else ()
     before = [found for place in places if isinstance(found := seen[place].found, Secret)]
     lives = _replaces(intent.step)

@@ -10,15 +10,15 @@ claimed, a doubt is kept. Nothing else is touched.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 
 from keyform.apply.assist import settle_unseen, undoing
 from keyform.apply.intents import Intent, Receipt
 from keyform.apply.journal import JournalWriter
-from keyform.apply.mint import NO_SKEW, Owned, create, minted_event, told_of
+from keyform.apply.mint import Owned, create, minted_event, told_of
 from keyform.apply.places import Written, finish_secret, labels_of, take_back, value_at
 from keyform.apply.promote import finish_promotion
 from keyform.apply.read import view_services, whereabouts
+from keyform.apply.reroll import copies_of, made_then, recover_original, several_copies
 from keyform.apply.seen import Before
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, note, warning
@@ -39,10 +39,6 @@ from keyform.model import (
 from keyform.ports import ANSWER_TIMEOUT, ANYTHING, Service
 from keyform.profile import ASSISTED
 from keyform.state import State, Versions
-
-EARLIEST, LATEST = timedelta(minutes=-1), timedelta(minutes=30)
-"""When a key may be made, counted from when its request was written down: clocks differ a little, and a
-request may be held back by rate limits. It is what tells whose a key is that carries no label."""
 
 
 @dataclass(slots=True)
@@ -152,13 +148,19 @@ class _Recovery:
         unclaimed = []
         for intent in intents:
             carriers = list(labelled.get(ownership_label(self._lineage, intent.marker), ()))
+            if intent.original is not None:
+                carriers = list(copies_of(service, intent, carriers))
             minted = self._minted(view, intent.receipt) if intent.receipt else None
             if minted is not None and minted.status != REVOKED and minted not in carriers:
                 carriers.append(minted)
             if intent.receipt is None and (alone := self._made_alone(service, view, intent)) is not None:
                 carriers.append(alone)
             try:
-                if carriers:
+                if carriers or intent.receipt is not None or last:
+                    recover_original(service, view, intent, self._ws.clock.now())
+                if intent.original is not None and len(carriers) > 1:
+                    self._leave(intent, carriers)
+                elif carriers:
                     self._found(service, intent, carriers)
                 elif intent.receipt is not None:
                     self._gone(service, intent, intent.receipt)
@@ -186,8 +188,7 @@ class _Recovery:
         key = view.holder(intent.step.spec.kind if intent.step.spec else None)
         if key is None or (service.name, key.id) in self._owned or intent.sent is None:
             return None
-        born = key.created_at - (service.clock_skew() or NO_SKEW) if key.created_at else intent.sent.at
-        return key if EARLIEST <= born - intent.sent.at <= LATEST else None
+        return key if made_then(service, intent.sent, key) else None
 
     def _found(self, service: Service, intent: Intent, keys: list[LiveKey]) -> None:
         """One of the keys is kept, if its secret is stored; there is more than one only if somebody copied
@@ -256,11 +257,11 @@ class _Recovery:
     def _claim(self, service: Service, intent: Intent) -> bool:
         """Send the create again and revoke the key that comes of it, so that whatever is still on its way is
         recognised as a repetition. False where that cannot be had."""
-        if intent.sent is None or not service.profile.idempotent:
+        if intent.sent is None or intent.step.key_id is not None or not service.profile.idempotent:
             return False
         label = ownership_label(self._lineage, intent.marker)
         try:
-            minted = create(service, intent.step, intent.sent.spec, label, Owned(self._owned))
+            minted = create(service, intent.step, intent.sent, label, Owned(self._owned))
         except Refused:
             return False
         service.revoke(minted.key.id)
@@ -330,6 +331,11 @@ class _Recovery:
             written: Written = dict.fromkeys(seen)
             prints = intent.receipt.fingerprint
             take_back(self._ws, intent.step.places, prints, seen, written, {}, restore=False)
+
+    def _leave(self, intent: Intent, keys: list[LiveKey]) -> None:
+        """One of several keys is the run's own, and no one can say which: none is touched."""
+        self._journal.void(intent.marker)
+        self.resolved.notes.append(several_copies(intent, keys))
 
     def _close(self, intent: Intent, what: str) -> None:
         self._journal.void(intent.marker)

@@ -10,9 +10,9 @@ from keyform.encoding import spec_to_json
 from keyform.engine import plan as pl
 from keyform.engine.again import revoked_before
 from keyform.engine.plan import Change, Step
+from keyform.engine.reroll import lives_on, source
 from keyform.engine.rollback import target, written_by_rollback
 from keyform.engine.sight import DESTROY, Presence, Sight, presence, recorded_terms, terms_of, without_balance
-from keyform.engine.single import rerolled
 from keyform.engine.whereabouts import owners, same_service
 from keyform.engine.wording import with_on_revoke
 from keyform.model import Desired, DesiredKey, KeySpec, Place
@@ -70,7 +70,8 @@ class KeySteps:
         if step.generation != (record.next_number if record else 1):
             return f"a new key of generation {step.generation}"
         view = self._sight.services.get(want.service)
-        if view is None or step.key_id != rerolled(want, view, record, self._state.keys.values()):
+        records, now = self._state.keys.values(), self._sight.now
+        if view is None or step.key_id != source(want, view, record, records, now):
             return f"a new key by rotating {step.key_id}"
         return self._succeeding(step, change, want, record)
 
@@ -96,7 +97,7 @@ class KeySteps:
         spans = {NONE} if step.now or (found is not None and found.expired) else {overlap}
         if step.key_id is not None:
             profile = self._sight.services[want.service].profile
-            spans = {profile.rerolled_overlap(span) for span in spans}
+            spans = {lives_on(profile, span) for span in spans}
         # Without an overlap its gate alone may keep it alive.
         waits = want.rotation and want.rotation.revoke_when_unused_for is not None and not step.now
         right = (ended or waits) if step.overlap == NONE else not ended

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 from keyform.engine.gates import in_use
 from keyform.engine.plan import END, MINT, ROTATE, Change, FieldDiff, Step, Stored
+from keyform.engine.reroll import copies, lives_on, source
 from keyform.engine.sight import Asked, Presence, ServiceView, recorded_terms, seen_digest, terms_of
-from keyform.engine.single import rerolled
 from keyform.engine.wording import terms_diff, with_on_revoke, worded
 from keyform.model import DesiredKey, Place, format_duration
 from keyform.state import Generation, KeyRecord
@@ -40,9 +40,11 @@ def succeed(
         use = in_use(old, want.rotation, services[old.service], now)
     step = replace(mint(want, record.next_number), overlap=overlap, now=at_once)
     operation = "create"
-    if action == ROTATE and rerolled(want, view, record, ()) is not None:
-        operation, overlap = "reroll", view.profile.rerolled_overlap(overlap)
+    if action == ROTATE and source(want, view, record, (), now) is not None:
+        operation, overlap = "reroll", lives_on(view.profile, overlap)
         step = replace(step, key_id=old.id, overlap=overlap)
+        if copies(view.profile):
+            reason += f"; made from {old.id} by {view.profile.title}'s own reroll"
     ending = [] if overlap or use else [old]
     if at_once:
         ending += deposed_to_end(record, services)

@@ -82,6 +82,7 @@ def profile_of(name: str, tree: Mapping[str, Any]) -> Profile:
     origins = tree.get("origins", {})
     expiry = tree.get("expiry", {})
     last_used = tree.get("last_used", {})
+    reroll = tree["operations"].get("reroll", {})
     operations = {operation: how["backing"] for operation, how in tree["operations"].items()}
     return Profile(
         type=name,
@@ -120,7 +121,8 @@ def profile_of(name: str, tree: Mapping[str, Any]) -> Profile:
         operations=operations,
         one_per_kind="one_per_kind" in tree,
         made_together=tree.get("one_per_kind") == "together",
-        overlap_step=_span(tree["operations"].get("reroll", {}).get("step", "0s")),
+        overlap_step=_span(reroll.get("step", "0s")),
+        reroll_deadline=_span(reroll["deadline"]) if "deadline" in reroll else None,
         unknowns=tuple(tree.get("unknowns", ())),
         options={option: _option(rules or {}) for option, rules in tree.get("options", {}).items()},
         base_url=tree.get("base_url"),
