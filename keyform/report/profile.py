@@ -98,6 +98,9 @@ def profile_text(profile: Profile, style: Style) -> str:
     return "\n".join(out) + "\n"
 
 
+_COPIED = "A key that works and is as declared is rotated by `reroll`; any other by a create."
+
+
 def missing_text(profile: Profile) -> str:
     """What keyform cannot do with keys of a type, and what is lost by it; empty where nothing is."""
     missing = [
@@ -130,6 +133,7 @@ def _fields(profile: Profile, style: Style) -> list[str]:
         f"A new key is needed for: {', '.join(sorted(fixed)) or 'nothing'}.",
         f"Expiry: {expiry}.",
         *(["Exactly one key per kind, replaced by `reroll`."] if profile.one_per_kind else []),
+        *([_COPIED] if profile.reroll_deadline and "reroll" in profile.operations else []),
         *filter(None, [missing_text(profile)]),
         *_limits(profile),
     ]

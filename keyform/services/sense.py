@@ -44,6 +44,7 @@ def problems_of(tree: Mapping[str, Any]) -> Iterator[Problem]:
         yield from _names(tree)
         yield from operation_problems(tree, documented)
     yield from _ends(tree)
+    yield from _copies(tree)
     yield from _updates(tree)
     yield from dashboard_problems(tree)
 
@@ -258,6 +259,29 @@ def _ends(tree: Mapping[str, Any]) -> Iterator[Problem]:
     elif "one_per_kind" not in tree and "revoke" not in operations:
         yield (("operations",), "nothing says how a key is revoked",
                "Add the operation `revoke`; docs/profiles.md says what it means.")  # fmt: skip
+
+
+def _copies(tree: Mapping[str, Any]) -> Iterator[Problem]:
+    """What it takes to use a `reroll` that makes a copy, and to undo what that does to the old key."""
+    if "deadline" not in tree["operations"].get("reroll", {}):
+        return
+    where = ("operations", "reroll", "deadline")
+    if "one_per_kind" in tree:
+        yield where, "where a kind has exactly one key there is no copy beside it", "Remove it."
+        return
+    for name in sorted({"list", "update", "revoke"} - tree["operations"].keys()):
+        yield (where, f"a copy and the old key are seen to by `{name}`, and there is none",
+               f"Add the operation `{name}`.")  # fmt: skip
+    mutable = tree.get("mutable", ())
+    if _marker_place(tree) not in mutable:
+        yield (where, "a copy has the old key's label, and that does not change in place",
+               "Let `marker` be in the metadata, name or description, and that in `mutable`.")  # fmt: skip
+    if "expires_at" not in mutable or "expires_at" not in tree.get("shown", ()):
+        yield (where, "the old key is given an end, and that is not shown, or does not change in place",
+               "Add `expires_at` to `mutable` and `shown`.")  # fmt: skip
+    if "created_at" not in tree.get("key", {}):
+        yield (where, "it takes the time at which a key was made to tell a copy from another",
+               "Add `created_at` to `key`.")  # fmt: skip
 
 
 def _updates(tree: Mapping[str, Any]) -> Iterator[Problem]:
