@@ -133,6 +133,11 @@ class Fact:
     source: str
     about: tuple[str, ...] = ()
 
+    @property
+    def unknown(self) -> bool:
+        """Whether it is keyform's choice because no public statement says anything."""
+        return "no public statement" in self.source
+
 
 FIELDS_OF_A_SERVICE = ("type", "mode", "endpoint", "credential", "stale_after")
 """What a declaration of any service takes; everything else in it is an option of its type."""

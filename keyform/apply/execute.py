@@ -182,15 +182,15 @@ class Executor:
         started = self._ws.clock.monotonic()
         gains = {"privilege": change.privilege, "privilege_words": list(change.privilege_words)}
         tell({**_about("start", change), "reason": change.reason, **(gains if change.privilege else {})})
+        key_id, made = change.key_id, False
         try:
-            key_id = change.key_id
             for index, step in steps:
                 event, warnings = self._effects.take(index, step, self._intents.get(index))
                 for diagnostic in warnings:
                     tell({"type": "warning", "diagnostic": diagnostic.as_json()})
                 tell((index, event))
                 if event.generation is not None:
-                    key_id = event.generation.id
+                    key_id, made = event.generation.id, made or step.op == pl.MINT
         except Exception as problem:
             if isinstance(problem, Pending) and self._stop.is_set():
                 tell({**_about("skipped", change), "why": "interrupted"})
@@ -202,6 +202,7 @@ class Executor:
             tell(
                 {
                     **_about("failed", change),
+                    **({"key_id": key_id} if made else {}),
                     "diagnostics": [diagnostic.as_json() for diagnostic in diagnostics],
                     "problems": diagnostics,
                 }

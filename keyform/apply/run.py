@@ -295,11 +295,13 @@ def _settle(ws: Workspace, journal: JournalWriter, state: State, results: Result
     if journal.open or not known:
         results.failed += _told_by(resolved.problems)
     if journal.open:
+        one = len(journal.open) == 1
         results.failed.append(
             error(
                 "unsettled",
-                f"{len(journal.open)} interrupted mints could not be looked into yet",
-                "The journal knows of them: the next `keyform apply` settles them first.",
+                f"{len(journal.open)} interrupted {'mint' if one else 'mints'} could not be looked into yet",
+                f"The journal knows of {'it' if one else 'them'}: the next `keyform apply` settles "
+                f"{'it' if one else 'them'} first.",
             )
         )
     if not known:

@@ -100,12 +100,19 @@ class LineEvents(Events):
         waits = any(found["code"] == Pending.code for found in event.get("diagnostics", ()))
         words = {
             "done": DONE.get(event["action"], event["action"]),
-            "failed": "waits for a person" if waits else f"{event['action']} failed",
+            "failed": "waits for a person" if waits else _failed(event),
             "skipped": f"not begun ({visible(str(event.get('why', '')))})",
         }
         key_id = f" ({visible(event['key_id'])})" if event.get("key_id") else ""
         told = f"[{self.ended}/{self._expected}] {visible(event['address'])}: {words[kind]}{key_id}"
         self._console.tell("\n".join(self._console.err_style.fitted(told, hanging="  ")))
+
+
+def _failed(event: dict[str, Any]) -> str:
+    """What failed of a change; ``key_id`` tells that its new key is stored and in use all the same."""
+    if event.get("key_id"):
+        return f"{event['action']}: the new key is in use, and what was to follow failed"
+    return f"{event['action']} failed"
 
 
 class BarEvents(Events):

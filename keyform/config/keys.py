@@ -126,7 +126,8 @@ class Keys:
         rotation = self._lifetimes.rotation(key, expiry, rules)
         name = self._name(key, default_name, rules)
         rules.gate(key, kind)
-        rules.hint(key, kind, key.address, name, get("description", ""), *get("tags", ()))
+        if kind is None or not (kind.unbound_is_all and self._projects.several(rules.name)):
+            rules.hint(key, kind, key.address, name, get("description", ""), *get("tags", ()))
         if "description" in fields:
             rules.size(key, "description", fields["description"], "description")
         metadata = self._metadata(key, rules)

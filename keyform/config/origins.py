@@ -32,6 +32,7 @@ class OriginRules:
             and not given
             and not inherited
             and project_sound
+            and not (kind.project == REQUIRED and "project" not in key.fields)  # an error of its own
             and FIELD not in key.unknown
         ):
             places = [f"`{FIELD}` on the key"] if ON_KEY in self._profile.origins_on else []

@@ -78,6 +78,10 @@ class Projects:
             return None, False
         return project, project.address not in self._origins_unclear
 
+    def several(self, service: str) -> bool:
+        """Whether more than one project of a service is declared."""
+        return sum(project.service == service for project in self.desired()) > 1
+
     def _may_be_declared(self, name: str) -> bool:
         return self._merged.incomplete or name in self._merged.unusable["projects"]
 

@@ -156,7 +156,10 @@ def _sentences(failure: Any, path: Path) -> Iterable[tuple[str, Path, bool, str,
             )
         ]
     if rule in ("minItems", "minProperties", "minLength"):
-        return [("empty", path, False, f"{thing} is empty", "Write it out, or leave the field out.")]
+        mend = "Write it out, or leave the field out."
+        if path[-1] == "scopes":  # for some services that is an error too
+            mend = "Name at least one, or leave the field out where the service takes a key without scopes."
+        return [("empty", path, False, f"{thing} is empty", mend)]
     if rule == "maxItems":
         return [
             (

@@ -34,27 +34,33 @@ def reasons_of(
     for name in SPEC_FIELDS:
         if name not in changed:
             continue
+        called = _declared_as(name, view.profile)
         if name in record.current.otherwise:
             why = (
-                f"{view.name} granted {name} otherwise than keyform last asked for, and may do so again; "
+                f"{view.name} granted {called} otherwise than keyform last asked for, and may do so again; "
                 "if it can do no other, declare what it grants"
             )
         elif getattr(live.spec, name) != getattr(record.current.spec, name):
-            why = f"{name} changed at {view.name} outside keyform"
+            why = f"{called} changed at {view.name} outside keyform"
         elif name == "expires_at" and span is not None:
             why = sentence(span)
         else:
-            why = f"{name} changed in the configuration"
+            why = f"{called} changed in the configuration"
         if name in view.profile.mutable:
             out.append(f"{why}; {title} keys take {_a_new(name)} in place")
         else:
-            out.append(f"{why}; {title} keys cannot change {name}, so a new key replaces it{_source(view)}")
+            fact = next((fact for fact in view.profile.facts if "change" in fact.about), None)
+            rule = f"{title} keys cannot change {called}"
+            if fact is not None and fact.unknown:
+                rule = f"nothing says that {title} keys can change {called}"
+            source = f" ({fact.source})" if fact else ""
+            out.append(f"{why}; {rule}, so a new key replaces it{source}")
     return out
 
 
-def _source(view: ServiceView) -> str:
-    fact = next((fact for fact in view.profile.facts if "change" in fact.about), None)
-    return f" ({fact.source})" if fact else ""
+def _declared_as(name: str, profile: Profile) -> str:
+    """What a field is called where users write it: some services take spans and no moments."""
+    return "expires_in" if name == "expires_at" and name not in profile.fields else name
 
 
 def _a_new(name: str) -> str:

@@ -214,12 +214,15 @@ def nothing_to_do(plan: Plan) -> str:
 
 def summary_line(plan: Plan) -> str:
     """``Plan: 2 to create, 1 to update; 5 unchanged.``"""
-    return nothing_to_do(plan) if plan.empty else f"Plan: {tally(plan)}"
+    if plan.empty:
+        return nothing_to_do(plan)
+    return f"Plan: {tally(plan)}" + (" It cannot be applied; see the errors." if plan.failed else "")
 
 
 def tally(plan: Plan) -> str:
     """What a plan with changes comes to, like ``2 to create; 1 origin loses access; 5 unchanged.``"""
-    rest = f"; {plan.unchanged} unchanged" if plan.unchanged else ""
+    seen = " as far as could be read" if plan.half_seen or plan.half_compared else ""
+    rest = f"; {plan.unchanged} unchanged{seen}" if plan.unchanged else ""
     lost = plan.summary.get("origins_lost", 0)
     access = f"; {lost} {'origin loses' if lost == 1 else 'origins lose'} access" if lost else ""
     return f"{counted(plan.summary)}{access}{rest}.{people(plan)}"

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from keyform.apply import Wrapping
+from keyform.cli.main import run
 from keyform.errors import PlanError, ServiceError
 from keyform.model import KeySpec
 from tests.apply.outside import (
@@ -64,6 +65,8 @@ def test_a_replacement_whose_old_key_cannot_be_revoked_yet_knows_both(world: Wor
     world.write(declare(a="environment: test, secret: a"))
     assert world.apply(wrap=refuse("DELETE")).failed
     record = world.state().keys["keys.a"]
+    (event,) = (event for event in world.told if event["type"] == "failed")
+    assert event["key_id"] == record.current.id, "the new key is in use"
     assert (record.current.number, [g.number for g in record.deposed]) == (2, [1])
     assert len(world.live()) == 2
     plan = world.plan()
@@ -72,12 +75,26 @@ def test_a_replacement_whose_old_key_cannot_be_revoked_yet_knows_both(world: Wor
     assert not inspect(world)
 
 
+def test_what_failed_after_the_new_key_was_in_use_is_told_as_such(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.write(declare(a="environment: live, secret: a")).apply()
+    world.write(declare(a="environment: test, secret: a"))
+    arguments = ["-C", str(world.folder), "apply", "--auto-approve"]
+    assert run(arguments, clock=world.clock, wrap=refuse("DELETE")) == 1
+    told = " ".join(capsys.readouterr().err.split())
+    new = world.state().keys["keys.a"].current.id
+    assert f"keys.a: replace: the new key is in use, and what was to follow failed ({new})" in told
+    assert "replace failed" not in told
+
+
 def test_an_undo_that_fails_is_settled_by_the_next_apply(world: World) -> None:
     world.write(declare("a", "b"))
     store = stores(put=failing("a"))
     outcome = world.apply(wrap=Wrapping(transport=refuse("DELETE").transport, store=store.store))
     assert "undo-failed" in codes(outcome)
     assert "unsettled" in codes(outcome)
+    assert "1 interrupted mint could not be looked into yet" in [d.summary for d in outcome.failed]
     assert not journal_is_empty(world)
     assert set(world.state().keys) == {"keys.b"}
     assert [d.code for d in world.plan().diagnostics][:1] == ["recovery-pending"]

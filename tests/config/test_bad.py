@@ -217,6 +217,12 @@ CASES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     "sexagesimal": (key(SECRET + "name: 1:30"), "ambiguous-value", "9:11", ("base 60", '"1:30"')),
     "date": (key(SECRET + "name: 2027-01-01"), "ambiguous-value", "9:11", ("a date",)),
     "octal": (key(SECRET + "name: 010"), "ambiguous-value", "9:11", ("a number", '"010"')),
+    "a number that is too large": (
+        key(SECRET + "credits: {remaining: 99999999999999999999}"),
+        "bad-value",
+        "9:26",
+        ("at most 9,007,199,254,740,991",),
+    ),
     "exponent": (key(SECRET + "name: 1e3"), "ambiguous-value", "9:11", ("a number",)),
     "huge number": (key(SECRET + "name: " + "9" * 5000), "ambiguous-value", "9:11", ("a number",)),
     "unknown section": ("kees: {}\n", "unknown-field", "3:1", ("`kees`", "`keys`")),

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from keyform.diagnostics import error, warning
-from keyform.engine.plan import Change, FieldDiff, Step
+from keyform.diagnostics import Diagnostic, error, warning
+from keyform.engine.plan import INCOMPLETE_LISTING, Change, FieldDiff, Step
 from keyform.model import Place
 from keyform.report.style import Style
 from keyform.report.text import plan_text
@@ -206,3 +206,14 @@ def test_the_symbols_that_occur_are_explained() -> None:
 
 def test_without_changes_a_target_is_named() -> None:
     assert shown(targets=("keys.c",)).endswith("No changes to keys.c.\n")
+
+
+@pytest.mark.parametrize(
+    ("severity", "ending"), [("error", " It cannot be applied; see the errors."), ("warning", "")]
+)
+def test_a_plan_of_what_was_half_seen_claims_no_more_than_that(severity: str, ending: str) -> None:
+    told = Diagnostic(severity, INCOMPLETE_LISTING, "half of it")
+    half = plan(Change("keys.a", "revoke", "gone"), unchanged=2, diagnostics=(told,))
+    assert plan_text(half, Style()).splitlines()[-1] == (
+        f"Plan: 1 to revoke; 2 unchanged as far as could be read.{ending}"
+    )

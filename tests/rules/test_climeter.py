@@ -94,6 +94,16 @@ def test_the_catalogue_is_the_table_of_the_docs() -> None:
     assert set(profile.scopes) == SCOPES == CATALOGUE.scopes
 
 
+def test_no_scopes_at_all_is_told_without_advice_that_leads_to_another_error(
+    rules: Callable[..., Rules],
+) -> None:
+    (told,) = rules("climeter").validate(key("scopes: []"))
+    assert (
+        told.detail
+        == "Name at least one, or leave the field out where the service takes a key without scopes."
+    )
+
+
 READER = key("scopes: ['tools:read']")
 
 

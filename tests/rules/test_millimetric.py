@@ -192,6 +192,12 @@ def test_an_ak_key_is_hinted_at_and_the_others_are_not(rules: Callable[..., Rule
     assert "an rk key is enough" in told.detail
     for kind in ("pk", "sk", "rk"):
         assert it.validate(key(f"kind: {kind}, project: web")) == ()
+    assert it.validate(key("kind: ak"), "plan: business") == (), "that is what it is for: several projects"
+
+
+def test_a_pk_without_a_project_is_told_of_that_alone(rules: Callable[..., Rules]) -> None:
+    (told,) = rules("millimetric").validate(key("kind: pk"))
+    assert (told.code, "pk keys need a `project`" in told.summary) == ("missing-project", True)
 
 
 @pytest.mark.parametrize(

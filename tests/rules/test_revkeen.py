@@ -188,7 +188,10 @@ def test_every_change_needs_a_new_key(
     it.apply(key(before))
     (change,) = it.plan(key(after)).changes
     assert change.action == "replace"
-    assert f"cannot change {noun}, so a new key replaces it (keyform; {NOWHERE})" in change.reason
+    assert (
+        f"nothing says that revkeen keys can change {noun}, so a new key replaces it (keyform; {NOWHERE})"
+        in change.reason
+    )
 
 
 @pytest.mark.parametrize("environment", ["live", "sandbox"])
