@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -71,9 +71,9 @@ class Told:
 class Fleet:
     """The services over one data folder. keyform comes through ``faults``; the clients of the keys do not."""
 
-    def __init__(self, data: Path, clock: Callable[[], datetime]) -> None:
+    def __init__(self, data: Path, clock: Callable[[], datetime], services: Iterable[str] = DIALECTS) -> None:
         self.faults = Faults(sleep=lambda seconds: None)
-        kept: dict[str, Any] = {"root_token": ROOT, "services": DIALECTS, "options": Options()}
+        kept: dict[str, Any] = {"root_token": ROOT, "services": services, "options": Options()}
         seconds = lambda: clock().timestamp()  # noqa: E731
         self._apps = [
             create_app(data, clock=seconds, faults=self.faults, **kept),
@@ -90,14 +90,12 @@ class Fleet:
         for app in self._apps:
             app.close()
 
-    def ask(
-        self, method: str, path: str, body: Any = None, key: str = ROOT, **headers: str
-    ) -> httpx.Response:
+    def ask(self, method: str, path: str, body: Any = None, key: str = ROOT) -> httpx.Response:
         """One request of somebody else than keyform."""
         name = {"revenium": "x-api-key", "revkeen": "x-revkeen-key"}.get(path.split("/")[1])
         sent = {name: key} if name else {"Authorization": f"Bearer {key}"}
         content = {} if body is None else {"json": body}
-        request = httpx.Request(method, f"http://localhost{path}", headers={**sent, **headers}, **content)
+        request = httpx.Request(method, f"http://localhost{path}", headers=sent, **content)
         answer = self._clients.handle_request(request)
         answer.read()
         return answer
@@ -137,6 +135,24 @@ class Fleet:
         else:
             answer = self.ask("DELETE", f"/{service}/v1/keys/{key_id}")
         assert answer.status_code == 200, answer.text
+
+    def rescope(self, service: str, key_id: str, scopes: Iterable[str]) -> None:
+        """Change what a key may do, as somebody else may."""
+        if service == "unkey":
+            body = {"keyId": key_id, "permissions": list(scopes)}
+            answer = self.ask("POST", "/unkey/v2/keys.updateKey", body)
+        else:
+            answer = self.ask("PATCH", f"/{service}/v1/keys/{key_id}", {"scopes": list(scopes)})
+        assert answer.status_code == 200, answer.text
+
+    def make(self, service: str, name: str) -> str:
+        """A key of somebody else; its id."""
+        if service == "unkey":
+            answer = self.ask("POST", "/unkey/v2/keys.createKey", {"apiId": "api_keyform", "name": name})
+            return str(answer.json()["data"]["keyId"])
+        self.ask("PUT", f"/{service}/v1/projects/acme", {"allowed_origins": []})
+        answer = self.ask("POST", f"/{service}/v1/keys", {"name": name, "project": "acme", "scopes": []})
+        return str(answer.json()["key"]["id"])
 
     def _rows(self, service: str) -> list[sqlite3.Row]:
         at = "revkeen" if service == "cart" else service

@@ -74,15 +74,16 @@ class Run:
         after: bool = False,
         stores: Breaking = SOUND,
         states: Breaking = SOUND,
+        wires: Breaking = SOUND,
         tick: Callable[[], None] = lambda: None,
     ) -> None:
         self.world = world
         self.way = way
         self.dead = False
         self._turn = threading.RLock()
-        self._effects = 0
+        self.effects = 0
         self._dies_at, self._after = dies_at, after
-        self._stores, self._states = stores, states
+        self._stores, self._states, self._wires = stores, states, wires
         self._tick = tick
         self._backends: list[Any] = []
 
@@ -117,8 +118,8 @@ class Run:
         """An effect on the world; ``look`` is what others do right after it."""
         with self._turn:
             self.alive()
-            self._effects += 1
-            mine = self._effects == self._dies_at
+            self.effects += 1
+            mine = self.effects == self._dies_at
             if mine and not self._after:
                 self._die()
             result = act()
@@ -127,6 +128,16 @@ class Run:
             if mine:
                 self._die()
             return result
+
+    def carried(self, request: httpx.Request) -> httpx.Response:
+        """A request on its way, unless the way is broken."""
+        after = self._wires.fails()
+        if after is False:
+            raise httpx.ConnectError("broken by the test", request=request)
+        answer = self.way.handle_request(request)
+        if after:
+            raise httpx.ReadError("broken by the test", request=request)
+        return answer
 
     def _die(self) -> None:
         self.dead = True
@@ -145,12 +156,12 @@ class Wire(httpx.BaseTransport):
         run = self._run
         run.alive()
         if request.method == "GET" or request.url.path.endswith(READ_BY_POST):
-            return run.way.handle_request(request)
+            return run.carried(request)
 
         def act() -> httpx.Response:
             run.world.done(f"{request.method} {request.url.path}")
             run.world.seen_write(request)
-            answer = run.way.handle_request(request)
+            answer = run.carried(request)
             run.world.done(f"answered {answer.status_code}")
             return answer
 
@@ -170,7 +181,7 @@ class Port:
             return Port(self._run, value, self._breaking, self._error)
         if name in WRITTEN:
             return lambda *args: self._write(name, value, args)
-        if name in ("get", "look", "probe", "read"):
+        if name in ("get", "look", "probe"):
             return lambda *args: self._call(value, args)
         return value
 
