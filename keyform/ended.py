@@ -1,4 +1,4 @@
-"""Keys that keyform has revoked, kept until their service shows that they are gone."""
+"""Keys that keyform has revoked: until a service shows that they are gone, or to know their secrets again."""
 
 from __future__ import annotations
 
@@ -44,3 +44,22 @@ class Ended:
             data["number"],
             parse_instant(data["at"]),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """What was to be generation ``number`` of ``address``. A write of its secret that nobody waits for any
+    more may still come through; by its ``fingerprint`` it is known again as keyform's own."""
+
+    address: str
+    number: int
+    fingerprint: str
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON form."""
+        return {"address": self.address, "number": self.number, "fingerprint": self.fingerprint}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Undone:
+        """The inverse of :meth:`as_json`."""
+        return Undone(data["address"], data["number"], data["fingerprint"])

@@ -14,7 +14,7 @@ from typing import Any
 
 from keyform.doubt import Doubt
 from keyform.encoding import rotation_from_json, rotation_to_json, spec_from_json, spec_to_json
-from keyform.ended import Ended
+from keyform.ended import Ended, Undone
 from keyform.errors import StateError
 from keyform.model import KeySpec, Place, Rotation, instant, parse_instant
 
@@ -121,10 +121,12 @@ class KeyRecord:
 
     def remembering(self, ended: Generation) -> KeyRecord:
         """The same with a generation among the past ones."""
-        if ended.fingerprint is None:
-            return self
-        others = (one for one in self.past if one.number != ended.number)
-        return replace(self, past=(*others, Past(ended.number, ended.fingerprint))[-PAST:])
+        return self if ended.fingerprint is None else self.knowing(Past(ended.number, ended.fingerprint))
+
+    def knowing(self, past: Past) -> KeyRecord:
+        """The same with one more that has ended."""
+        others = (one for one in self.past if one.fingerprint != past.fingerprint)
+        return replace(self, past=(*others, past)[-PAST:])
 
     def generations(self) -> tuple[Generation, ...]:
         """Every generation, the current one last."""
@@ -146,7 +148,8 @@ class State:
     """``lineage`` names the series of states for ever; ``serial`` counts its writes. ``run`` is the id of
     the apply that wrote it last, by which recovery knows whether a journal is in it already. ``services``
     and ``stores`` say by name where those are that hold something of this state (no secrets). ``doubts`` are
-    keys of nobody that may exist, oldest first, ``ended`` those that no listing has shown to be gone yet."""
+    keys of nobody that may exist, oldest first, ``ended`` those that no listing has shown to be gone yet,
+    ``undone`` mints of addresses that have no record."""
 
     lineage: str
     serial: int = 0
@@ -157,6 +160,7 @@ class State:
     stores: Mapping[str, str] = field(default_factory=dict)
     doubts: tuple[Doubt, ...] = ()
     ended: tuple[Ended, ...] = ()
+    undone: tuple[Undone, ...] = ()
 
     @staticmethod
     def fresh() -> State:
@@ -297,7 +301,7 @@ def dump_state(state: State) -> bytes:
         }
     )
     told = ""
-    for name, entries in (("doubts", state.doubts), ("ended", state.ended)):
+    for name, entries in (("doubts", state.doubts), ("ended", state.ended), ("undone", state.undone)):
         lines = ",\n".join(f"    {json.dumps(entry.as_json())}" for entry in entries)
         told += f'  "{name}": [\n{lines}\n  ],\n' if lines else ""
     return (
@@ -346,6 +350,7 @@ def load_state(data: bytes, where: str, advice: str = "Check the path in `state:
             dict(raw.get("stores", {})),
             tuple(Doubt.from_json(doubt) for doubt in raw.get("doubts", ())),
             tuple(Ended.from_json(entry) for entry in raw.get("ended", ())),
+            tuple(Undone.from_json(entry) for entry in raw.get("undone", ())),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise StateError(

@@ -49,8 +49,8 @@ MAY_IMPORT = {
     "conformance": {"model", "diagnostics", "errors", "profile", "ports"},
     "registry": {"model", "errors", "config", "ports", "services", "stores", "states"},
     "apply": {
-        "doubt", "encoding", "model", "diagnostics", "errors", "key_text", "masking", "profile", "ports",
-        "state", "engine", "config", "registry", "services",
+        "doubt", "encoding", "ended", "model", "diagnostics", "errors", "key_text", "masking", "profile",
+        "ports", "state", "engine", "config", "registry", "services",
     },
     "report": {
         "contract", "doubt", "encoding", "model", "diagnostics", "profile", "ports", "state", "engine",

@@ -11,6 +11,7 @@ from keyform.apply.places import recorded_secret
 from keyform.apply.seen import is_of_write
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic
+from keyform.ended import Undone
 from keyform.engine.holding import (
     ANOTHER,
     AS_RECORDED,
@@ -53,7 +54,11 @@ def look_at_stores(
             by_store.setdefault(place.store, []).append((place, record))
     recorded = {place.store for r in state.keys.values() for g in r.generations() for place in g.written}
     used = recorded | {place.store for want in ws.desired.keys for place in want.places}
-    looks = [_Look(ws, name, tuple(wanted)) for name, wanted in by_store.items() if name in ws.config.stores]
+    looks = [
+        _Look(ws, name, tuple(wanted), undone=state.undone)
+        for name, wanted in by_store.items()
+        if name in ws.config.stores
+    ]
     if len(looks) > 1:
         with ThreadPoolExecutor(len(looks), thread_name_prefix="look") as pool:
             list(pool.map(_Look.run, looks))
@@ -146,6 +151,7 @@ class _Look:
     taken: list[Place] = field(default_factory=list)
     problem: Diagnostic | None = None
     failures: int = 0
+    undone: tuple[Undone, ...] = ()
 
     def run(self) -> None:
         try:
@@ -164,6 +170,13 @@ class _Look:
             with ThreadPoolExecutor(THREADS, thread_name_prefix="look") as pool:
                 list(pool.map(lambda entry: self._one(store, entry), rest))
 
+    def _is_undone(self, store: Store, place: Place) -> bool:
+        """Whether what is there is the secret of a mint that was undone."""
+        if not self.undone or not store.readable:
+            return False
+        value = store.get(place)
+        return value is not None and any(fingerprint_matches(value, one.fingerprint) for one in self.undone)
+
     def _one(self, store: Store, entry: Wanted) -> None:
         place, record = entry
         if self.failures >= GIVE_UP:
@@ -171,7 +184,7 @@ class _Look:
         try:
             if record is not None:
                 self.found[place] = _found(store, place, record)
-            elif store.look(place) is not None:
+            elif store.look(place) is not None and not self._is_undone(store, place):
                 self.taken.append(place)
         except StoreError as problem:
             self.failures += 1

@@ -16,7 +16,9 @@ from typing import Any
 from keyform.apply.copies import Copy
 from keyform.apply.intents import Intent, Receipt, Sent
 from keyform.doubt import Doubt
+from keyform.ended import Undone
 from keyform.engine.events import Event, fold
+from keyform.engine.remember import remembering
 from keyform.engine.whereabouts import Whereabouts
 from keyform.errors import StateError
 from keyform.model import Place
@@ -35,6 +37,7 @@ class JournalWriter:
         self._journal = journal
         self.run = run
         self.open: set[str] = set()
+        self.undone: list[Undone] = []
         self.failed = False
 
     def begin(
@@ -84,6 +87,12 @@ class JournalWriter:
         self._write(*({"record": "void", "marker": marker} for marker in markers))
         self.open.difference_update(markers)
 
+    def undo(self, marker: str, undone: Undone) -> None:
+        """The intent came to nothing, and a write of its secret may still be under way."""
+        self._write({"record": "void", "marker": marker, "undone": undone.as_json()})
+        self.open.discard(marker)
+        self.undone.append(undone)
+
     def doubt(self, doubt: Doubt) -> None:
         """Nobody can know whether the intent's key exists; closes the intent."""
         self._write({"record": "doubt", **doubt.as_json()})
@@ -118,6 +127,7 @@ class Section:
     where: Whereabouts = field(default_factory=Whereabouts)
     copying: Mapping[int, Copy] = field(default_factory=dict)
     doubts: tuple[Doubt, ...] = ()
+    undone: tuple[Undone, ...] = ()
 
     def completed(self) -> tuple[int, ...]:
         """The plan's steps that have come true by the end of the section."""
@@ -170,9 +180,10 @@ class Replay:
         return state
 
     def folded_into(self, state: State) -> State:
-        """``state`` with every event and every doubt that it lacks."""
+        """``state`` with every event, every doubt and every mint that was undone, that it lacks."""
         missing = self.missing_from(state)
         state = fold(state, (event for section in missing for _, event in section.events))
+        state = remembering(state, (one for section in missing for one in section.undone))
         return state.doubting(doubt for section in missing for doubt in section.doubts)
 
 
@@ -245,6 +256,9 @@ def _replay(
             heads[-1] = replace(heads[-1], copying=copying)
         case "void":
             intents.pop(record["marker"], None)
+            if "undone" in record:
+                undone = (*heads[-1].undone, Undone.from_json(record["undone"]))
+                heads[-1] = replace(heads[-1], undone=undone)
         case "doubt":
             intents.pop(record["marker"], None)
             heads[-1] = replace(heads[-1], doubts=(*heads[-1].doubts, Doubt.from_json(record)))

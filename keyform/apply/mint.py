@@ -21,6 +21,7 @@ from keyform.apply.seen import Seen, unread_of
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error
 from keyform.encoding import spec_from_json, spec_to_json
+from keyform.ended import Undone
 from keyform.engine.events import MINTED, Event
 from keyform.engine.granted import TOLERANCE, about_granted, another_key, otherwise, recorded
 from keyform.engine.plan import Step
@@ -333,7 +334,11 @@ def _undo(
         )
     if all(diagnostic.code == "mint-undone" for diagnostic in left):
         try:
-            journal.void(intent.marker)
+            if None in (written or {}).values():
+                number = intent.step.generation or 1
+                journal.undo(intent.marker, Undone(address, number, fingerprint(secret)))
+            else:
+                journal.void(intent.marker)
         except KeyformError as failure:
             left += failure.diagnostics
     # A store or a service may have quoted what it was given.

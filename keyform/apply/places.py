@@ -156,6 +156,8 @@ def take_back(
         try:
             if ws.store(place.store).readable:
                 take_back_value(ws, place, fingerprint, before.found, labels)
+                if place in written and written[place] is None:
+                    _come_first(ws, place, before.found)
             elif place in written:
                 take_back_unread(ws, place, before, written[place], restore=restore)
         except StoreError as problem:
@@ -186,6 +188,16 @@ def take_back_value(
                 store.forget(place, undone.version)
         else:
             store.delete(place, value)
+
+
+def _come_first(ws: Workspace, place: Place, before: Secret | Held | None) -> None:
+    """The write that is undone may still be under way. Where the value of before is back, write it once more:
+    a conditional write to the version that was there then comes too late. What a store makes of it matters no
+    more, since what comes late all the same is known by its fingerprint."""
+    store = ws.store(place.store)
+    with suppress(StoreError):
+        if isinstance(before, Secret) and (held := store.look(place)) is not None:
+            store.put(place, before, held.labels, before)
 
 
 def take_back_unread(

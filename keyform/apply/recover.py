@@ -23,6 +23,7 @@ from keyform.apply.seen import Before
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, note, warning
 from keyform.doubt import Doubt
+from keyform.ended import Undone
 from keyform.engine.events import Event
 from keyform.engine.plan import PROMOTE
 from keyform.engine.sight import ServiceView
@@ -338,7 +339,11 @@ class _Recovery:
         self.resolved.notes.append(several_copies(intent, keys))
 
     def _close(self, intent: Intent, what: str) -> None:
-        self._journal.void(intent.marker)
+        if intent.receipt is None:
+            self._journal.void(intent.marker)
+        else:
+            number, prints = intent.step.generation or 1, intent.receipt.fingerprint
+            self._journal.undo(intent.marker, Undone(intent.step.address, number, prints))
         self._tell(intent, what)
 
     def _tell(self, intent: Intent, what: str) -> None:

@@ -28,6 +28,7 @@ from keyform.engine.events import REVOKED, fold
 from keyform.engine.notes import still_working
 from keyform.engine.plan import MINT, PROMOTE, READDRESS, RELOCATE, RESTORE, Plan, digest_of
 from keyform.engine.planner import make_plan
+from keyform.engine.remember import remembering
 from keyform.engine.sight import Options, Sight
 from keyform.engine.whereabouts import Whereabouts, with_whereabouts
 from keyform.errors import Interrupted, KeyformError, PlanError
@@ -169,6 +170,7 @@ def _recover(ws: Workspace, state: State, version: str | None, replay: Replay, o
         if len(resolved.problems) > len(resolved.waiting):
             raise KeyformError(_told_by(resolved.problems))
         after = fold(after, (event for _, event in resolved.events)).doubting(resolved.doubts)
+        after = remembering(after, journal.undone)
         completed += [index for index, _ in resolved.events]
     take_back_copies(ws, replay.half_copied(), after)
     if after != state:
@@ -249,9 +251,9 @@ def _commit_run(
     known = True
     if journal.open or journal.failed:
         known = _settle(ws, journal, state, results, on_event)
-    if known and (results.events or results.doubts or recovered.closed):
+    if known and (results.events or results.doubts or recovered.closed or journal.undone):
         after = fold(state, (event for _, event in results.events)).doubting(results.doubts)
-        after = without_proven(after, sight)
+        after = without_proven(remembering(after, journal.undone), sight)
         _commit(ws, after, recovered.version, journal.run if stepped else state.run)
     # A step whose record failed may have come about; the next apply looks at what the journal says of it.
     if stepped and not journal.open and not journal.failed and not recovered.waiting.services:

@@ -80,8 +80,10 @@ def see_places(
         known = [*by_place.get(place, ()), *(record.generations() if record else ())]
         known += [moving] if moving and moving not in known else []
         ended = past.get((step.service or "", step.key_id or ""), past.get(step.address, ()))
+        prints = [one.fingerprint for one in ended]
+        prints += [one.fingerprint for one in state.undone if one.address == step.address]
         ours = any(_is_of(ws, sight, place, found, generation) for generation in known) or (
-            isinstance(found, Secret) and any(fingerprint_matches(found, one.fingerprint) for one in ended)
+            isinstance(found, Secret) and any(fingerprint_matches(found, one) for one in prints)
         )
         return place, Before(found, found), None if ours else _foreign(place, step, found)
 

@@ -10,6 +10,7 @@ from typing import Any
 from keyform.encoding import spec_from_json, spec_to_json
 from keyform.ended import Ended
 from keyform.engine.plan import Terms
+from keyform.engine.remember import remembering
 from keyform.model import KeySpec, Place, instant, parse_instant
 from keyform.state import (
     Generation,
@@ -153,7 +154,7 @@ def fold(state: State, events: Iterable[Event]) -> State:
         _take_places(keys, taken, event)
     if taken:
         keys = {address: _left_to(record, taken) for address, record in keys.items()}
-    return replace(
+    after = replace(
         state,
         keys=keys,
         projects=projects,
@@ -161,6 +162,7 @@ def fold(state: State, events: Iterable[Event]) -> State:
         stores=where["stores"],
         ended=tuple(ended.values()),
     )
+    return remembering(after)
 
 
 def _ended(
