@@ -178,6 +178,7 @@ def _create(
 ) -> tuple[Intent, LiveKey, Secret]:
     """Mint until an answer with a secret arrives. A key whose answer was lost is revoked: its secret can
     no longer be had."""
+    lost: Diagnostic | None = None
     for _ in range(MINT_ATTEMPTS):
         unseen = not (service.profile.lists or service.profile.idempotent)
         try:
@@ -194,6 +195,7 @@ def _create(
             raise
         if minted.secret is not None:
             return intent, minted.key, minted.secret
+        lost = minted.lost
         service.revoke(minted.key.id)
         journal.void(intent.marker)
         intent = new_intent(intent.index, intent.step)
@@ -201,7 +203,9 @@ def _create(
     journal.void(intent.marker)
     raise AnswerLost(
         f"{service.name} answered {MINT_ATTEMPTS} creates of {intent.step.address} in a row without a secret",
-        "Nothing is left behind: each of those keys was revoked. Either answers are lost on their way, and "
+        "Nothing is left behind: each of those keys was revoked. "
+        + (f"Of the last answer this is known: {lost.summary}. " if lost is not None else "")
+        + "Either answers are lost on their way, and "
         "the service does not show a secret twice; or `create.secret` in its profile is not where the answer "
         "has the secret (`keyform services check FILE --endpoint URL` tries it out).",
     )

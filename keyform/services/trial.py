@@ -263,12 +263,16 @@ class _Run:
         return None
 
     def _left(self, minted: Minted | None) -> Diagnostic:
+        if minted is not None:
+            return error(
+                "profile-trial",
+                f"the canary key {minted.key.id} may still work: it could not be revoked",
+                f"Delete it at the service by hand; it carries {self._label}.",
+            )
         called = f" named {self._spec.name!r}" if self._spec.name else ""
         return error(
             "profile-trial",
-            f"the canary key {minted.key.id} may still work: it could not be revoked"
-            if minted is not None
-            else "a canary key may be left alive: it is not known whether the create was carried out",
+            "a canary key may be left alive: it is not known whether the create was carried out",
             f"Look at the service for a key{called} that carries {self._label}, and delete it by hand.",
         )
 

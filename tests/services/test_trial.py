@@ -7,15 +7,19 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from keyform.apply import Wrapping
+from keyform.cli.main import run
 from keyform.services.canary import canary_spec
 from keyform.services.trial import Trial, try_profile
 from tests.services.conftest import START
 from tests.services.speaking import body, speaking
+from tests.world import MovedClock
 
 PROFILE = """
 version: 1
@@ -72,13 +76,15 @@ class Tills:
             return {"ok": alive, **({"key": "k1"} if alive else {})}
         if request.method == "GET":
             return {"keys": list(self.keys.values())}
+        one = request.url.path.rpartition("/")[2]
         if request.method == "DELETE":
-            self.keys["k1"]["killed"] = not self.stubborn
+            self.keys[one]["killed"] = not self.stubborn
             return {"killed": True}
         if request.url.path == "/keys":
-            self.keys["k1"] = {"id": "k1", "start": "t_r_", "iat": "1767225600", **body(request)}
-            return {**self.keys["k1"], "secret": self.secret}
-        self.keys["k1"].update(body(request))
+            one = f"k{len(self.keys) + 1}"
+            self.keys[one] = {"id": one, "start": "t_r_", "iat": "1767225600", **body(request)}
+            return {**self.keys[one], "secret": self.secret}
+        self.keys[one].update(body(request))
         return {}
 
 
@@ -136,6 +142,7 @@ def test_a_revocation_that_did_not_happen_leaves_a_canary_to_delete_by_hand() ->
     found = failures(trials)
     assert found["revoke"] == "the revoked key is listed as active"
     assert found["clean up"] == "the canary key k1 may still work: it could not be revoked"
+    assert "Delete it at the service by hand" in trials["clean up"].diagnostics[0].detail
     assert "revoke again" not in trials
 
 
@@ -205,3 +212,29 @@ def test_an_update_without_a_method_is_a_post() -> None:
     tills.spoil = lambda request, _: seen.append(f"{request.method} {request.url.path}")
     tried(tills)
     assert "POST /keys/k1" in seen
+
+
+def test_an_apply_tells_what_became_of_the_last_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tills = Tills()
+    tills.spoil = lambda request, _: (
+        httpx.Response(200, html="<html>")
+        if (request.method, request.url.path) == ("POST", "/keys")
+        else None
+    )
+    monkeypatch.setenv("TILLS", "CANARY-credential")
+    (tmp_path / "tills.yaml").write_text(PROFILE)
+    (tmp_path / "keyform.yaml").write_text(
+        'version: 1\nservices: {it: {type: ./tills.yaml, credential: "${env:TILLS}"}}\n'
+        "keys: {k: {service: it, scopes: [read], secret: k}}\n"
+    )
+    wrap = Wrapping(transport=lambda _: httpx.MockTransport(tills))
+    assert run(["-C", str(tmp_path), "apply", "--auto-approve"], clock=MovedClock(), wrap=wrap) == 1
+    told = " ".join(capsys.readouterr().err.split())
+    assert "creates of keys.k in a row without a secret" in told
+    assert (
+        "Of the last answer this is known: service 'it': creating a key failed: 200: the answer is text"
+        in told
+    )
+    assert all(key["killed"] for key in tills.keys.values())
