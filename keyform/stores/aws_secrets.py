@@ -155,7 +155,8 @@ class AwsSecrets:
             return True
         if "DeletedDate" not in told:
             return False
-        if current_of(told) != version:
+        stages = told.get("VersionIdsToStages", {})
+        if {one for one, labels in stages.items() if CURRENT in labels} - {version}:
             self.call("RestoreSecret", place)
             return False
         if not days:

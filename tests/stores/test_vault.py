@@ -27,10 +27,10 @@ from keyform.errors import PlanError, StoreError, Taken
 from keyform.model import Place, Secret, fingerprint_matches
 from keyform.stores import vault_login
 from keyform.stores.vault import VaultStore, open_store
-from keyform.stores.vault_kv import KvTwo
+from keyform.stores.vault_kv import Beaten, KvTwo
 from tests.servers.vault import KUBERNETES, ROOT, Vault, vault
 from tests.stores.whole_run import check_whole_run
-from tests.world import World
+from tests.world import World, inspect
 
 pytestmark = pytest.mark.integration
 
@@ -720,6 +720,41 @@ def test_somebody_elses_value_is_not_replaced_without_being_told_to(
     data = server.ask("GET", f"secret/data/{base}/shared")["data"]["data"]
     assert data["more"] == "stays"
     assert Secret(data["two"]) == world.stored("keys.two")
+
+
+@pytest.mark.parametrize("first", [False, True], ids=["refused over an old value", "known over nothing"])
+def test_a_write_that_comes_after_its_key_was_ended_needs_nobody(
+    server: Vault, base: str, world: World, monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    """The server carries the request out long after keyform has given it up. Over an old value, its
+    check-and-set fails by then; over nothing it comes through, and is known as keyform's own."""
+    monkeypatch.setenv("KEYFORM_TOKEN", ROOT)
+    text = CONFIG.format(url=server.url, base=base)
+    late: list[Callable[[], object]] = []
+    write = KvTwo.write
+
+    def held_up(engine: KvTwo, path: str, where: str, fields: Any, over: Any) -> int:
+        if path.endswith("one") and not late:
+            late.append(lambda: write(engine, path, where, fields, over))
+            raise StoreError(f"no answer to the write of {where} within 30 s", "The test says so.")
+        return write(engine, path, where, fields, over)
+
+    if not first:
+        world.write(text).apply()
+        world.write(text.replace("name: One", "name: One, environment: test"))
+    else:
+        world.write(text)
+    before = None if first else world.stored("keys.one")
+    monkeypatch.setattr(KvTwo, "write", held_up)
+    assert "mint-undone" in [diagnostic.code for diagnostic in world.apply().failed]
+    if first:
+        late[0]()
+    else:
+        with pytest.raises(Beaten):
+            late[0]()
+        assert world.stored("keys.one") == before
+    assert not world.apply().failed
+    assert not inspect(world)
 
 
 class SealedAtWrite:
