@@ -80,7 +80,8 @@ class Service(Protocol):
 
     def reroll(self, key_id: str, spec: KeySpec, overlap: timedelta, label: str) -> Minted:
         """Make the successor of a key, which lives on for ``overlap`` and is then ended by the service. Asked
-        only of services whose profile has the operation ``reroll``. Raises ``AnswerLost`` when it is unknown
+        only of services whose profile has the operation ``reroll``; where that makes a copy, the caller sees
+        to the label and the ends of both keys. Raises ``AnswerLost`` when it is unknown
         whether there is a successor, or when its secret did not arrive."""
 
     def update(self, key: LiveKey, spec: KeySpec, fields: frozenset[str]) -> LiveKey:

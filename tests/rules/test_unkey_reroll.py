@@ -19,6 +19,7 @@ from keyform.report.text import plan_text
 from tests.rules.conftest import Rules, StaysOpen
 
 DAY_MS = 86_400_000
+DUE = Options()
 FIELDS = "name: a, scopes: [read], metadata: {team: web}"
 ROTATED = "expires_in: 60d, rotation: {every: 30d, overlap: 2d}"
 REROLL, CREATE, UPDATE = "/v2/keys.rerollKey", "/v2/keys.createKey", "/v2/keys.updateKey"
@@ -105,7 +106,7 @@ def due(rules: Callable[..., Rules]) -> Rules:
     return it
 
 
-def run(it: Rules, line: Line, options: Options = Options()) -> Outcome:  # noqa: B008  (it is frozen)
+def run(it: Rules, line: Line, options: Options = DUE) -> Outcome:
     return it.world.apply(options, wrap=line.wrapping())
 
 
@@ -292,7 +293,7 @@ def test_what_somebody_makes_beside_a_copy_that_came_through_is_theirs(due: Rule
     assert works(due)
 
 
-def cut_off(it: Rules, *, carried_out: bool) -> None:
+def cut_off(it: Rules, options: Options = DUE, *, carried_out: bool) -> None:
     """A run that reaches the service no more from the reroll on, as if it had been killed there."""
 
     def act(line: Line, request: httpx.Request) -> httpx.Response:
@@ -301,7 +302,7 @@ def cut_off(it: Rules, *, carried_out: bool) -> None:
         line.gone = True
         raise httpx.ConnectError("cut off by the test", request=request)
 
-    run(it, Line(it, REROLL, act))
+    run(it, Line(it, REROLL, act), options)
     with it.world.open() as ws:
         assert b'"original"' in ws.backend.journal.read()
 
@@ -395,3 +396,37 @@ def test_a_new_key_that_cannot_be_set_right_is_undone(due: Rules) -> None:
     assert set(keys(due)) == {old}
     assert works(due)
     assert due.clock.now() - due.world.state().keys["keys.k"].current.created_at == timedelta(days=31)
+
+
+def test_an_end_that_the_service_rounds_up_past_the_old_one_is_put_back(due: Rules) -> None:
+    """No document says that a reroll never lengthens a life, so here it does, by the rounding."""
+    due.clock.move(seconds=20)
+    old, before = current(due), keys(due)[current(due)]
+    late = []
+
+    def round_up(line: Line, request: httpx.Request) -> httpx.Response:
+        answer = line.carry(request)
+        ends = int(due.clock.now().timestamp() * 1000) + json.loads(request.read())["expiration"]
+        late.append(-(-(ends + 1) // 60_000) * 60_000)
+        due.vendor.call("POST", UPDATE, {"keyId": old, "expires": late[0]})
+        assert keys(due)[old]["expires"] - before["expires"] == 60_000
+        return answer
+
+    assert not run(due, Line(due, REROLL, round_up)).failed
+    assert len(late) == 1
+    assert keys(due)[old]["expires"] == before["expires"]
+    assert works(due)
+
+
+def test_the_old_key_is_never_taken_for_its_copy_however_young_it_is(rules: Callable[..., Rules]) -> None:
+    it = rules("unkey")
+    it.apply(DECLARED)
+    old = current(it)
+    cut_off(it, Options(rotate=("keys.k",)), carried_out=False)
+    assert works(it)
+    assert not it.world.apply().failed
+    assert set(keys(it)) == {old}
+    assert works(it)
+    generation = it.world.state().keys["keys.k"].current
+    assert generation.number == 1
+    assert keys(it)[old]["meta"][LABEL].endswith(f"/{generation.marker}")
