@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from keyform.encoding import spec_from_json, spec_to_json
@@ -55,20 +55,24 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """The key that a service is to copy, as it was shown before: what its label and its end were."""
+    """The key that a service is to copy, as it was shown before: what its label and its end were. ``life``:
+    for how long, in whole seconds, the service is asked to let it live on."""
 
     key_id: str
     label: str | None
     spec: KeySpec
+    life: timedelta
 
     def as_json(self) -> dict[str, Any]:
         """JSON form."""
-        return {"key_id": self.key_id, "label": self.label, "spec": spec_to_json(self.spec)}
+        life = int(self.life.total_seconds())
+        return {"key_id": self.key_id, "label": self.label, "spec": spec_to_json(self.spec), "life_s": life}
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Original:
         """The inverse of :meth:`as_json`."""
-        return Original(data["key_id"], data["label"], spec_from_json(data["spec"]))
+        life = timedelta(seconds=data["life_s"])
+        return Original(data["key_id"], data["label"], spec_from_json(data["spec"]), life)
 
 
 @dataclass(frozen=True, slots=True)

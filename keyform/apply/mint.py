@@ -109,7 +109,7 @@ def create(service: Service, step: Step, sent: Sent, label: str, owned: Owned) -
     if step.key_id is None:
         minted = service.create(sent.spec, label)
     elif sent.original is not None:
-        minted = copy_key(service, sent.original, sent, label, overlap)
+        minted = copy_key(service, sent.original, sent, label)
     else:
         minted = service.reroll(step.key_id, sent.spec, lives_on(service.profile, overlap), label)
     what = None
@@ -182,8 +182,8 @@ def _create(
     for _ in range(MINT_ATTEMPTS):
         unseen = not (service.profile.lists or service.profile.idempotent)
         try:
-            original = original_of(service, intent.step, before)
-            sent = Sent(_asked(ws, intent.step), ws.clock.now(), unseen, original)
+            original = original_of(service, intent.step, before, now := ws.clock.now())
+            sent = Sent(_asked(ws, intent.step), now, unseen, original)
             journal.sent(intent.marker, sent)
             intent = replace(intent, sent=sent)
             minted = create(service, intent.step, sent, ownership_label(lineage, intent.marker), owned)
@@ -284,7 +284,7 @@ def _undo(
         else (error("bug", f"{type(problem).__name__} while {intent.step.address} was being stored"),)
     )
     address = intent.step.address
-    left = [*returned(ws, intent)]
+    left: list[Diagnostic] = []
     places = intent.step.places if written is not None else ()
     before = [found for place in places if isinstance(found := seen[place].found, Secret)]
     lives = _replaces(intent.step)
@@ -336,6 +336,7 @@ def _undo(
                 address=address,
             )
         )
+    left += returned(ws, intent)  # last, since its end tells what was made of it
     if all(diagnostic.code == "mint-undone" for diagnostic in left):
         try:
             if None in (written or {}).values():

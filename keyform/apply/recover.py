@@ -150,17 +150,17 @@ class _Recovery:
         for intent in intents:
             carriers = list(labelled.get(ownership_label(self._lineage, intent.marker), ()))
             if intent.original is not None:
-                carriers = list(copies_of(service, intent, carriers))
+                carriers = list(copies_of(service, view, intent, carriers))
             minted = self._minted(view, intent.receipt) if intent.receipt else None
             if minted is not None and minted.status != REVOKED and minted not in carriers:
                 carriers.append(minted)
             if intent.receipt is None and (alone := self._made_alone(service, view, intent)) is not None:
                 carriers.append(alone)
             try:
-                if carriers or intent.receipt is not None or last:
+                if intent.receipt is not None or (last and not carriers):
                     recover_original(service, view, intent, self._ws.clock.now())
-                if intent.original is not None and len(carriers) > 1:
-                    self._leave(intent, carriers)
+                if intent.original is not None and intent.receipt is None and carriers:
+                    self._drop_copy(service, view, intent, carriers)
                 elif carriers:
                     self._found(service, intent, carriers)
                 elif intent.receipt is not None:
@@ -333,8 +333,16 @@ class _Recovery:
             prints = intent.receipt.fingerprint
             take_back(self._ws, intent.step.places, prints, seen, written, {}, restore=False)
 
-    def _leave(self, intent: Intent, keys: list[LiveKey]) -> None:
-        """One of several keys is the run's own, and no one can say which: none is touched."""
+    def _drop_copy(self, service: Service, view: ServiceView, intent: Intent, keys: list[LiveKey]) -> None:
+        """Revoke a copy whose secret is lost. Of several, one is the run's own, and no one can say which, so
+        none is touched. The old key is seen to last, since its end tells what was made of it."""
+        alone = keys[0].id if len(keys) == 1 else None
+        if alone is not None:
+            service.revoke(alone)
+        recover_original(service, view, intent, self._ws.clock.now())
+        if alone is not None:
+            self._close(intent, f"revoked {alone}, which the interrupted apply minted and never stored")
+            return
         self._journal.void(intent.marker)
         self.resolved.notes.append(several_copies(intent, keys))
 

@@ -30,17 +30,22 @@ EARLIEST, LATEST = timedelta(minutes=-1), timedelta(minutes=30)
 request may be held back by rate limits. It is what tells whose a key is whose label does not."""
 
 
-def original_of(service: Service, step: Step, shown: LiveKey | None) -> Original | None:
+APART = timedelta(seconds=30)
+"""By how much two times that a service shows may be apart that are of one call."""
+
+
+def original_of(service: Service, step: Step, shown: LiveKey | None, now: datetime) -> Original | None:
     """The key that the step has its service copy, as it is ``shown``; None for a step that does not. Raises
     ``ServiceError`` where it is not there."""
     if step.key_id is None or not copies(service.profile):
         return None
     if shown is None:
         raise ServiceError(f"{step.address}: {step.key_id} is no longer at {service.name}", "Plan again.")
-    return Original(shown.id, shown.label, shown.spec)
+    life = asked_life(service.profile, step.overlap or timedelta(0), shown.spec.expires_at, now)
+    return Original(shown.id, shown.label, shown.spec, life)
 
 
-def copy_key(service: Service, original: Original, sent: Sent, label: str, overlap: timedelta) -> Minted:
+def copy_key(service: Service, original: Original, sent: Sent, label: str) -> Minted:
     """Have the service copy the key, which has the copy's label after that. Raises ``AnswerLost`` where there
     may be a copy, or the key may have that label yet; after any other ``ServiceError`` all is as it was."""
     known = LiveKey(original.key_id, original.spec, label=label)
@@ -51,8 +56,7 @@ def copy_key(service: Service, original: Original, sent: Sent, label: str, overl
                 f"service {service.name!r}: {original.key_id} does not show the label that it was given",
                 "It was not rerolled. Ask whoever runs the service.",
             )
-        life = asked_life(service.profile, overlap, original.spec.expires_at, sent.at)
-        return service.reroll(original.key_id, sent.spec, life, label)
+        return service.reroll(original.key_id, sent.spec, original.life, label)
     except AnswerLost:
         raise
     except ServiceError as problem:
@@ -116,19 +120,32 @@ def recover_original(service: Service, view: ServiceView, intent: Intent, now: d
         give_back(service, old, shown.spec, now)
 
 
-def copies_of(service: Service, intent: Intent, labelled: Iterable[LiveKey]) -> tuple[LiveKey, ...]:
+def copies_of(
+    service: Service, view: ServiceView, intent: Intent, labelled: Iterable[LiveKey]
+) -> tuple[LiveKey, ...]:
     """Which of the keys that carry the intent's label may be the copy: not the old key, which carried it too;
     the one in the receipt, or else what was made when the copy was asked for. Somebody who rerolled the old
-    key while it had the label has made another."""
+    key while it had the label has made another; so one that is alone has to fit the old key's end as well."""
     old, sent = intent.original, intent.sent
     if old is None or sent is None:
         return ()
-    return tuple(
-        key
-        for key in labelled
-        if key.id != old.key_id
-        and (key.id == intent.receipt.key_id if intent.receipt else made_then(service, sent, key))
-    )
+    others = [key for key in labelled if key.id != old.key_id]
+    if intent.receipt is not None:
+        return tuple(key for key in others if key.id == intent.receipt.key_id)
+    made = tuple(key for key in others if made_then(service, sent, key))
+    shown = view.keys.get(old.key_id)
+    ends = shown.spec.expires_at if shown is not None else None
+    if len(made) == 1 and (ends is None or not _ended_by(service.profile, old, made[0], ends)):
+        return ()
+    return made
+
+
+def _ended_by(profile: Profile, old: Original, made: LiveKey, ends: datetime) -> bool:
+    """Whether the old key's end is the one that came with this copy, rounded up to a step."""
+    if made.created_at is None:
+        return False
+    late = ends - (made.created_at + old.life)
+    return -APART <= late <= profile.overlap_step + APART
 
 
 def several_copies(intent: Intent, keys: Iterable[LiveKey]) -> Diagnostic:

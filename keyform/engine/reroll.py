@@ -19,6 +19,11 @@ from keyform.profile import Profile
 from keyform.state import KeyRecord
 
 LEAST = timedelta(seconds=1)
+SOON = timedelta(hours=1)
+"""A key that ends so soon may have ended by the time it is copied."""
+SHORTER = timedelta(minutes=3)
+"""By how much an end that a copied key is given comes before its own: enough to tell the two apart, however
+the service rounds."""
 
 
 def copies(profile: Profile) -> bool:
@@ -53,6 +58,8 @@ def _copied(want: DesiredKey, view: ServiceView, record: KeyRecord, now: datetim
     found = presence(view, current, now)
     if found.live is None or not found.known or found.expired:
         return False
+    if (ends := found.live.spec.expires_at) is not None and ends - now < SOON:
+        return False
     wanted, too_short = resolve_expiry(want, record, found.live.spec.expires_at, view.profile, now)
     return too_short is None and not changed_fields(found.live.spec, wanted)
 
@@ -68,9 +75,9 @@ def lives_on(profile: Profile, overlap: timedelta) -> timedelta:
 
 def asked_life(profile: Profile, overlap: timedelta, ends: datetime | None, now: datetime) -> timedelta:
     """How long a service that makes copies is asked to leave the old key alive, until its own end is put
-    back: as long as the profile says, the ``overlap`` at least, and never longer than the key was to live,
-    to its ``ends``. A step is the least."""
+    back, in whole seconds: as long as the profile says, the ``overlap`` at least, and not quite as long as
+    the key was to live, to its ``ends``. A step is the least."""
     asked = max(profile.reroll_deadline or overlap, overlap)
     if ends is not None:
-        asked = min(asked, ends - now)
-    return max(asked, profile.overlap_step, LEAST)
+        asked = min(asked, ends - now - SHORTER)
+    return max(asked // LEAST * LEAST, profile.overlap_step, LEAST)

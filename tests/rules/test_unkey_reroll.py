@@ -118,8 +118,8 @@ def test_a_rotation_is_a_reroll_and_what_it_does_to_the_old_key_is_undone(due: R
     outcome = run(due, line)
     assert not outcome.failed
     assert [path for path, _ in line.to(REROLL, CREATE, UPDATE)] == [UPDATE, REROLL, UPDATE, UPDATE]
-    # It is asked to live no longer than it was to live anyway.
-    assert line.to(REROLL) == [(REROLL, {"keyId": old, "expiration": 29 * DAY_MS})]
+    # It is asked to live a little shorter than it was to live anyway.
+    assert line.to(REROLL) == [(REROLL, {"keyId": old, "expiration": 29 * DAY_MS - 180_000})]
     shown, new = keys(due), current(due)
     assert shown[old] == before | {
         "updatedAt": shown[old]["updatedAt"], "identity": shown[old]["identity"],
@@ -319,11 +319,12 @@ def test_what_somebody_makes_days_after_a_crash_is_theirs(due: Rules) -> None:
     assert keys(due)[old]["meta"][LABEL].endswith(f"/{due.world.state().keys['keys.k'].deposed[0].marker}")
 
 
-def test_the_old_key_is_alive_for_as_long_as_it_was_to_be_whenever_the_next_run_comes(due: Rules) -> None:
+def test_the_old_key_is_alive_almost_until_its_own_end_whenever_the_next_run_comes(due: Rules) -> None:
     cut_off(due, carried_out=True)
-    due.clock.move(days=29, seconds=-60)
+    own = due.world.state().keys["keys.k"].current.created_at + timedelta(days=60)
+    due.clock.move(seconds=(own - due.clock.now()).total_seconds() - 181)
     assert works(due)
-    due.clock.move(seconds=60)
+    due.clock.move(seconds=181)
     assert not works(due)  # as declared
     outcome = due.world.apply()
     assert not outcome.failed
@@ -398,23 +399,42 @@ def test_a_new_key_that_cannot_be_set_right_is_undone(due: Rules) -> None:
     assert due.clock.now() - due.world.state().keys["keys.k"].current.created_at == timedelta(days=31)
 
 
-def test_an_end_that_the_service_rounds_up_past_the_old_one_is_put_back(due: Rules) -> None:
-    """No document says that a reroll never lengthens a life, so here it does, by the rounding."""
+def test_the_end_that_is_asked_for_is_rounded_up_and_lengthens_no_life_even_so(due: Rules) -> None:
     due.clock.move(seconds=20)
     old, before = current(due), keys(due)[current(due)]
-    late = []
+    meanwhile = []
 
-    def round_up(line: Line, request: httpx.Request) -> httpx.Response:
+    def look(line: Line, request: httpx.Request) -> httpx.Response:
         answer = line.carry(request)
-        ends = int(due.clock.now().timestamp() * 1000) + json.loads(request.read())["expiration"]
-        late.append(-(-(ends + 1) // 60_000) * 60_000)
-        due.vendor.call("POST", UPDATE, {"keyId": old, "expires": late[0]})
-        assert keys(due)[old]["expires"] - before["expires"] == 60_000
+        meanwhile.append(keys(due)[old]["expires"])
         return answer
 
-    assert not run(due, Line(due, REROLL, round_up)).failed
-    assert len(late) == 1
+    assert not run(due, Line(due, REROLL, look)).failed
+    (ends,) = meanwhile
+    assert ends % 60_000 == 0
+    assert 0 < before["expires"] - ends <= 180_000
     assert keys(due)[old]["expires"] == before["expires"]
+    assert works(due)
+
+
+def test_a_key_that_ends_within_the_hour_is_followed_by_a_created_one(due: Rules) -> None:
+    due.clock.move(days=29, minutes=-59)
+    line = Line(due)
+    assert not run(due, line).failed
+    assert (len(line.to(CREATE)), line.to(REROLL)) == (1, [])
+
+
+@pytest.mark.parametrize("days", [1, 10, 100])
+def test_what_somebody_makes_minutes_after_a_crash_is_theirs(due: Rules, days: int) -> None:
+    """They ask for another end of the old key than keyform would have, which shows whose the one copy is."""
+    old = current(due)
+    cut_off(due, carried_out=False)
+    due.clock.move(minutes=5)
+    sent = {"keyId": old, "expiration": days * DAY_MS}
+    stranger = due.vendor.call("POST", REROLL, sent).json()["data"]["keyId"]
+    assert not due.world.apply().failed
+    assert stranger in keys(due)
+    assert set(keys(due)) == {old, stranger, current(due)}
     assert works(due)
 
 
