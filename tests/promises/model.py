@@ -65,12 +65,14 @@ class Declared:
 @dataclass
 class Model:
     """The folder, the services, and everything that the promises speak of. ``trusted`` are the addresses that
-    have to work: those that were applied, are declared still, and that nobody has harmed since."""
+    have to work: those that were applied, are declared still, and that nobody has harmed since. Of those that
+    are ``left`` a dead value could not be erased, which was told."""
 
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(dir=RAM if RAM.is_dir() else None)))
     declared: dict[str, Declared] = field(default_factory=dict)
     foreign: dict[str, str] = field(default_factory=dict)
     trusted: set[str] = field(default_factory=set)
+    left: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.clock = MovedClock()
@@ -116,14 +118,19 @@ class Model:
                     options,
                     approve=lambda plan: True,
                     parallelism=1,
-                    overwrite=any(value.reveal() == FOREIGN for value in self._values().values()),
-                    on_event=lambda event: None,
+                    overwrite=bool(self.left or FOREIGN in self._values().values()),
+                    on_event=self._hear,
                     stop=threading.Event(),
                 )
         except KeyformError:
             if not trouble:
                 raise
         return outcome
+
+    def _hear(self, event: dict[str, Any]) -> None:
+        diagnostic = event.get("diagnostic", {})
+        if diagnostic.get("code") == "value-left":
+            self.left.add(diagnostic["address"])
 
     # Who looks on
 
@@ -153,10 +160,11 @@ class Model:
     def works(self, address: str) -> bool:
         """Whether one of the places that a key may have holds a secret that its service takes."""
         places = [Place("local", f"{address.removeprefix('keys.')}/{path}") for path in PATHS]
-        return any(
-            self.fleet.use("devtune" if text.startswith("dtk_") else "unkey", text).works
-            for place in places
-            if (secret := self.stored(place)) is not None and (text := secret.reveal()) != FOREIGN
+        return any(self._works(secret.reveal()) for place in places if (secret := self.stored(place)))
+
+    def _works(self, text: str) -> bool:
+        return (
+            text != FOREIGN and self.fleet.use("devtune" if text.startswith("dtk_") else "unkey", text).works
         )
 
     def stored(self, place: Place) -> Secret | None:
@@ -178,12 +186,12 @@ class Model:
             if ends is not None and ends <= self.clock.now():
                 self.trusted.discard(address)
 
-    def _values(self) -> dict[Place, Secret]:
+    def _values(self) -> dict[Place, str]:
         """Everything in the store."""
         folder = self._folder / ".keyform" / "secrets"
         files = folder.rglob("*.age")
         places = [Place("local", str(f.relative_to(folder)).removesuffix(".age")) for f in files]
-        return {place: value for place in places if (value := self.stored(place)) is not None}
+        return {place: value.reveal() for place in places if (value := self.stored(place)) is not None}
 
     # What must hold after an apply that came through
 
@@ -208,9 +216,9 @@ class Model:
         for service in AT:
             strays = self.fleet.live(service).keys() - owned - self.foreign.keys()
             assert not strays, f"strays at {service}: {strays}"
-        values = self._values()
-        left = [place for place in values.keys() - kept if values[place].reveal() != FOREIGN]
-        assert not left, f"{left} was left in the store"
+        for place, value in self._values().items():
+            told = f"keys.{place.path.partition('/')[0]}" in self.left and not self._works(value)
+            assert place in kept or told or value == FOREIGN, f"{place} was left in the store"
         with self._open(Wrapping()) as ws:
             assert not ws.backend.journal.read(), "the journal is not empty"
             assert ws.backend.holder() is None, "the state is locked"
