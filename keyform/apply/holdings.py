@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,7 +11,6 @@ from keyform.apply.places import recorded_secret
 from keyform.apply.seen import is_of_write
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic
-from keyform.ended import Undone
 from keyform.engine.holding import (
     ANOTHER,
     AS_RECORDED,
@@ -28,7 +27,7 @@ from keyform.engine.planner import is_targeted
 from keyform.engine.sight import DESTROY, IMPORT_ONLY, NORMAL, Options
 from keyform.errors import StoreError
 from keyform.model import Place, fingerprint_matches
-from keyform.ports import Store
+from keyform.ports import Held, Store
 from keyform.state import Generation, KeyRecord, State
 
 FIRST = 16
@@ -54,8 +53,9 @@ def look_at_stores(
             by_store.setdefault(place.store, []).append((place, record))
     recorded = {place.store for r in state.keys.values() for g in r.generations() for place in g.written}
     used = recorded | {place.store for want in ws.desired.keys for place in want.places}
+    coming = {place: want.address for want in ws.desired.keys for place in want.places}
     looks = [
-        _Look(ws, name, tuple(wanted), undone=state.undone)
+        _Look(ws, state, name, tuple(wanted), coming)
         for name, wanted in by_store.items()
         if name in ws.config.stores
     ]
@@ -142,16 +142,17 @@ def _unread(ws: Workspace, names: set[str]) -> Iterator[str]:
 
 @dataclass(slots=True)
 class _Look:
-    """At one store."""
+    """At one store. ``coming``: which key's secret is to be where."""
 
     ws: Workspace
+    state: State
     name: str
     wanted: tuple[Wanted, ...]
+    coming: Mapping[Place, str]
     found: dict[Place, Found] = field(default_factory=dict)
     taken: list[Place] = field(default_factory=list)
     problem: Diagnostic | None = None
     failures: int = 0
-    undone: tuple[Undone, ...] = ()
 
     def run(self) -> None:
         try:
@@ -170,12 +171,21 @@ class _Look:
             with ThreadPoolExecutor(THREADS, thread_name_prefix="look") as pool:
                 list(pool.map(lambda entry: self._one(store, entry), rest))
 
-    def _is_undone(self, store: Store, place: Place) -> bool:
-        """Whether what is there is the secret of a mint that was undone."""
-        if not self.undone or not store.readable:
-            return False
-        value = store.get(place)
-        return value is not None and any(fingerprint_matches(value, one.fingerprint) for one in self.undone)
+    def _is_own(self, store: Store, place: Place, held: Held) -> bool:
+        """Whether what is there is a secret of the very key that is to come there, be it one of a mint that
+        was undone. Then apply needs no leave to write."""
+        address = self.coming.get(place, "")
+        record = self.state.keys.get(address)
+        generations = record.generations() if record else ()
+        if not store.readable:
+            return any(is_of_write(held, place, generation) for generation in generations)
+        prints = [generation.fingerprint for generation in generations]
+        prints += [past.fingerprint for past in (record.past if record else ())]
+        prints += [one.fingerprint for one in self.state.undone if one.address == address]
+        with suppress(StoreError):
+            value = store.get(place) if any(prints) else None
+            return value is not None and any(one and fingerprint_matches(value, one) for one in prints)
+        return False
 
     def _one(self, store: Store, entry: Wanted) -> None:
         place, record = entry
@@ -184,7 +194,7 @@ class _Look:
         try:
             if record is not None:
                 self.found[place] = _found(store, place, record)
-            elif store.look(place) is not None and not self._is_undone(store, place):
+            elif (held := store.look(place)) is not None and not self._is_own(store, place, held):
                 self.taken.append(place)
         except StoreError as problem:
             self.failures += 1

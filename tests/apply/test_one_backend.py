@@ -67,6 +67,8 @@ def test_a_move_to_a_store_that_gives_nothing_back_keeps_the_value(world: World,
     world.write(declare(a="secret: a", rest=TWO)).apply()
     before = held(world)
     world.write(declare(a="secret: {store: second, path: a}", rest=TWO))
+    told = {diagnostic.code for diagnostic in world.plan().diagnostics}
+    assert ("place-taken" in told) is not labels, "the plan says what apply will do"
     assert not world.apply(overwrite=not labels).failed
     assert held(world) == before is not None
     assert warned(world) == ["one-place"]
