@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from keyform.apply import Outcome, Workspace, Wrapping, apply, plan_now
+from keyform.engine.options import Options
 from keyform.engine.plan import Plan
-from keyform.engine.sight import Options
 from keyform.errors import Refused
 from keyform.model import ACTIVE, LiveKey, Place, Secret, fingerprint_matches
 from keyform.ports import Service

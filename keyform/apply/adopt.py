@@ -8,7 +8,7 @@ from dataclasses import replace
 from keyform.apply.execute import Report
 from keyform.apply.run import Outcome, apply
 from keyform.apply.workspace import Workspace
-from keyform.engine.sight import IMPORT_ONLY, Options
+from keyform.engine.options import IMPORT_ONLY, Options
 from keyform.errors import PlanError
 from keyform.model import Import
 

@@ -9,8 +9,8 @@ from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic
 from keyform.engine.calendar import Calendar, calendar
 from keyform.engine.listings import about_listings
+from keyform.engine.options import Options
 from keyform.engine.planner import after_moves
-from keyform.engine.sight import Options
 
 
 def calendar_now(ws: Workspace, until: datetime) -> tuple[Calendar, tuple[Diagnostic, ...], bool]:

@@ -8,7 +8,7 @@ from keyform.apply.now import sight_now
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic
 from keyform.engine.audit import Audit, Finding, audit
-from keyform.engine.sight import Options
+from keyform.engine.options import Options
 
 Names = tuple[tuple[str, str], ...]
 

@@ -8,8 +8,10 @@ from dataclasses import replace
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error
 from keyform.engine import plan as pl
+from keyform.engine.afresh import shown_otherwise
 from keyform.engine.diff import changed_fields
 from keyform.engine.plan import ALTER, END, MINT, SET_ORIGINS, Change, Plan, Step
+from keyform.engine.planner import after_moves
 from keyform.engine.sight import Sight, presence, seen_digest, without_balance
 from keyform.engine.vetting import vet
 from keyform.errors import PlanError, StoreError
@@ -23,9 +25,9 @@ def check_saved_plan(
     plan: Plan, sight: Sight, no_state_yet: bool, done: frozenset[int] | None = None
 ) -> State:
     """Refuse a plan that has errors, that was made from another configuration, another state, or services
-    that have moved since, or that holds what planning would not have put there. ``done`` are the steps that
-    an interrupted apply of this same plan took, or None when there was none. Returns the state to work on:
-    the first apply has the plan's lineage."""
+    that have moved since, or that holds or shows what planning would not have put there. ``done`` are the
+    steps that an interrupted apply of this same plan took, or None when there was none. Returns the state to
+    work on: the first apply has the plan's lineage."""
     state = sight.state
     if plan.failed:
         raise PlanError(tuple(d for d in plan.diagnostics if d.severity == "error"))
@@ -48,7 +50,10 @@ def check_saved_plan(
             "the plan is stale: the configuration or its variables changed since it was made",
             f"Apply it with the files and variables that it was made from. {STALE}",
         )
-    problems = _moved(plan, sight, done) or tuple(vet(plan, replace(sight, state=state), done))
+    sight = replace(sight, state=state)
+    problems = _moved(plan, sight, done) or tuple(vet(plan, sight, done))
+    if done is None and not problems:  # else it was held against planning before its first step
+        problems = tuple(shown_otherwise(plan, sight))
     if problems:
         raise PlanError(tuple(dict.fromkeys(problems)))
     return state
@@ -64,6 +69,7 @@ def check_unmoved(plan: Plan, sight: Sight) -> None:
 def _moved(plan: Plan, sight: Sight, done: frozenset[int] | None) -> list[Diagnostic]:
     moved = []
     index = 0
+    sight = after_moves(sight)  # which the addresses of the changes are after
     for change in plan.changes:
         steps = range(index, index + len(change.steps))
         index += len(change.steps)
@@ -125,12 +131,14 @@ def _held(change: Change, sight: Sight) -> str | None:
 
 
 def _generation(change: Change, state: State) -> Generation | None:
-    # By id, since the plan may move the key to another address first.
-    for record in state.keys.values():
-        for generation in record.generations():
-            if (generation.service, generation.id) == (change.service, change.key_id):
-                return generation
-    return None
+    """The recorded generation that a change is about; one that is gone from its service is minted anew, and
+    one that is declared at another service has its own still."""
+    record = state.keys.get(change.address)
+    if record is None or change.key_id is None:
+        return record.current if record else None
+    known = [generation for generation in record.generations() if generation.id == change.key_id]
+    here = [generation for generation in known if generation.service == change.service]
+    return next(iter(here or known), None)
 
 
 def check_fit(ws: Workspace, steps: Iterable[Step]) -> None:

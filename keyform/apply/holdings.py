@@ -23,8 +23,8 @@ from keyform.engine.holding import (
     Found,
     Holdings,
 )
+from keyform.engine.options import DESTROY, IMPORT_ONLY, NORMAL, Options
 from keyform.engine.planner import is_targeted
-from keyform.engine.sight import DESTROY, IMPORT_ONLY, NORMAL, Options
 from keyform.errors import StoreError
 from keyform.model import Place, fingerprint_matches
 from keyform.ports import Held, Store

@@ -8,8 +8,9 @@ from typing import Any
 from keyform.apply.now import sight_now
 from keyform.apply.workspace import Workspace
 from keyform.engine.listings import about_listings
+from keyform.engine.options import Options
 from keyform.engine.planner import make_plan
-from keyform.engine.sight import Options, Sight, presence
+from keyform.engine.sight import Sight, presence
 from keyform.engine.whose import (
     CURRENT,
     GONE,

@@ -9,9 +9,10 @@ from keyform.apply.read import look, whereabouts
 from keyform.apply.telling import about_running
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, warning
+from keyform.engine.options import Options
 from keyform.engine.plan import Plan
 from keyform.engine.planner import make_plan
-from keyform.engine.sight import Options, Sight
+from keyform.engine.sight import Sight
 from keyform.engine.whereabouts import refused
 from keyform.errors import PlanError
 from keyform.model import Place, ownership_label

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from keyform.apply.holdings import look_at_stores
 from keyform.apply.workspace import Workspace
 from keyform.engine.holding import Holdings
-from keyform.engine.sight import Options, ServiceView, Sight
+from keyform.engine.options import Options
+from keyform.engine.sight import ServiceView, Sight
 from keyform.engine.whereabouts import Whereabouts
 from keyform.errors import ServiceError
 from keyform.model import Place

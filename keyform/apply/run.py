@@ -26,10 +26,11 @@ from keyform.diagnostics import Diagnostic, error
 from keyform.engine.again import without_proven
 from keyform.engine.events import REVOKED, fold
 from keyform.engine.notes import still_working
+from keyform.engine.options import Options
 from keyform.engine.plan import MINT, PROMOTE, READDRESS, RELOCATE, RESTORE, Plan, digest_of
 from keyform.engine.planner import make_plan
 from keyform.engine.remember import remembering
-from keyform.engine.sight import Options, Sight
+from keyform.engine.sight import Sight
 from keyform.engine.whereabouts import Whereabouts, with_whereabouts
 from keyform.errors import Interrupted, KeyformError, PlanError
 from keyform.model import Place
@@ -100,7 +101,7 @@ def apply(
             if resumed:
                 done = recovered.completed
         saved = plan is not None
-        looking = options if plan is None else Options(plan.mode, plan.targets)
+        looking = options if plan is None else plan.options
         sight = look(ws, state, looking)
         if plan is None:
             plan = make_plan(sight, options)

@@ -8,7 +8,7 @@ import click
 
 from keyform.cli.execution import carry_out, execution_options
 from keyform.cli.options import endpoint_option, mass_option, target_option, variable_options
-from keyform.engine.sight import DESTROY, Options
+from keyform.engine.options import DESTROY, Options
 from keyform.model import normal_address
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from keyform.cli.main import ERROR, INTERRUPTED, OK
 from keyform.cli.options import JSON, TEXT, check_targets, format_option
 from keyform.cli.progress import Events, follower
 from keyform.cli.showing import as_json, one_line, print_plan
+from keyform.engine.options import DESTROY, Options
 from keyform.engine.plan import Plan
-from keyform.engine.sight import DESTROY, Options
 from keyform.errors import KeyformError, Pending, PlanError
 from keyform.report.changes import done_words
 from keyform.report.safe import visible

@@ -12,8 +12,8 @@ import click
 
 from keyform.cli import complete
 from keyform.diagnostics import Diagnostic, error
+from keyform.engine.options import NORMAL, REFRESH_ONLY, Options
 from keyform.engine.plan import EXPIRES_SOON
-from keyform.engine.sight import NORMAL, REFRESH_ONLY, Options
 from keyform.errors import PlanError
 from keyform.model import LATEST, normal_address, parse_instant
 from keyform.report.safe import visible

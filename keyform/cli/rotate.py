@@ -9,7 +9,7 @@ import click
 from keyform.cli import complete
 from keyform.cli.execution import carry_out, execution_options, overwrite_option
 from keyform.cli.options import asking, endpoint_option, mass_option, rotation_options, variable_options
-from keyform.engine.sight import Options
+from keyform.engine.options import Options
 
 if TYPE_CHECKING:
     from keyform.cli.session import Session

@@ -128,11 +128,11 @@ def _of_another_state(
 def never_had(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
     """A note on the adopted keys whose secret keyform never had, unless the plan rotates them."""
     settled = {change.address for change in changes for step in change.steps if step.op in (MINT, END, DROP)}
-    declared = {want.address for want in sight.desired.keys}
+    declared = {want.address for want in sight.desired.keys} - settled
     found = [
         address
         for address, record in sight.state.keys.items()
-        if address in declared - settled and record.current.secret_unseen
+        if address in declared and record.current.secret_unseen
     ]
     if found:
         more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""

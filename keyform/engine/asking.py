@@ -8,7 +8,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from keyform.diagnostics import Diagnostic, error
-from keyform.engine.sight import Options, Sight
+from keyform.engine.options import Options
+from keyform.engine.sight import Sight
 from keyform.state import Generation, State
 
 

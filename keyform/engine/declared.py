@@ -12,16 +12,10 @@ from keyform.engine.diff import changed_fields, duration_diff, explain, sentence
 from keyform.engine.due import no_longer_stored, resolve_expiry, rotation_due
 from keyform.engine.holding import Amends, Holdings, amends
 from keyform.engine.moving import secret_moves
+from keyform.engine.options import Asked
 from keyform.engine.plan import ALTER, CREATE, RECORD, REPLACE, ROTATE, UPDATE, Change, FieldDiff, Step
 from keyform.engine.rollback import held_back
-from keyform.engine.sight import (
-    Asked,
-    ServiceView,
-    presence,
-    recorded_terms,
-    seen_digest,
-    terms_of,
-)
+from keyform.engine.sight import ServiceView, presence, recorded_terms, seen_digest, terms_of
 from keyform.engine.single import rerolled, taken
 from keyform.engine.succession import NO_OVERLAP, deposed_to_end, end, kept_diff, mint, succeed
 from keyform.engine.wording import reasons_of, whole

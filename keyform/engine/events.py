@@ -9,8 +9,8 @@ from typing import Any
 
 from keyform.encoding import spec_from_json, spec_to_json
 from keyform.ended import Ended
-from keyform.engine.plan import Terms
 from keyform.engine.remember import remembering
+from keyform.engine.terms import Terms
 from keyform.model import KeySpec, Place, instant, parse_instant
 from keyform.state import (
     Generation,

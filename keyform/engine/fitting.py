@@ -9,10 +9,11 @@ from keyform.diagnostics import Diagnostic
 from keyform.encoding import spec_to_json
 from keyform.engine import plan as pl
 from keyform.engine.again import revoked_before
+from keyform.engine.options import DESTROY
 from keyform.engine.plan import Change, Step
 from keyform.engine.reroll import lives_on, source
 from keyform.engine.rollback import target, written_by_rollback
-from keyform.engine.sight import DESTROY, Presence, Sight, presence, recorded_terms, terms_of, without_balance
+from keyform.engine.sight import Presence, Sight, presence, recorded_terms, terms_of, without_balance
 from keyform.engine.whereabouts import owners, same_service
 from keyform.engine.wording import with_on_revoke
 from keyform.model import Desired, DesiredKey, KeySpec, Place
@@ -22,11 +23,11 @@ NONE = timedelta(0)
 
 
 class KeySteps:
-    """``taken`` are places that an interrupted apply of the plan may have written already; ``mode`` is that
-    of the plan."""
+    """``sight`` is as things are now, ``then`` as they were when the plan was made; ``taken`` are places that
+    an interrupted apply of the plan may have written already; ``mode`` is that of the plan."""
 
-    def __init__(self, sight: Sight, mode: str, taken: frozenset[Place]) -> None:
-        self._sight, self._state, self._taken = sight, sight.state, taken
+    def __init__(self, sight: Sight, then: Sight, mode: str, taken: frozenset[Place]) -> None:
+        self._sight, self._then, self._state, self._taken = sight, then, sight.state, taken
         self._destroying = mode == DESTROY
         desired = Desired() if self._destroying else sight.desired
         self._keys = {want.address: want for want in desired.keys}
@@ -223,8 +224,8 @@ class KeySteps:
         return None if over and len(change.steps) == 1 else f"{step.key_id} is not due to be revoked"
 
     def _presence(self, generation: Generation) -> Presence | None:
-        view = self._sight.services.get(generation.service)
-        return presence(view, generation, self._sight.now) if view else None
+        view = self._then.services.get(generation.service)
+        return presence(view, generation, self._then.now) if view else None
 
 
 def _expiry(want: DesiredKey, record: KeyRecord, step: Step) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from keyform.diagnostics import Diagnostic, error
+from keyform.engine.options import Options
 from keyform.engine.plan import (
     ALTER,
     CREATE,
@@ -18,7 +19,7 @@ from keyform.engine.plan import (
     UPDATE,
     Change,
 )
-from keyform.engine.sight import Options, ServiceView, Sight
+from keyform.engine.sight import ServiceView, Sight
 from keyform.engine.whereabouts import same_service
 from keyform.engine.written import key_in_yaml
 from keyform.model import Place

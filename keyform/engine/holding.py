@@ -183,7 +183,7 @@ def about_stores(
     for name, problem in sorted(holdings.unseen.items()):
         yield warning(
             STORE_UNSEEN,
-            f"store {name!r} could not be looked at, so its secrets are not compared: {problem.summary}",
+            f"{_not_looked_at(name)}, so its secrets are not compared: {problem.summary}",
             f"The rest of the plan stands. {problem.detail}".rstrip(),
         )
     written = {p.store for c in changes for s in c.steps if s.op in (MINT, RELOCATE) for p in s.places}
@@ -213,6 +213,16 @@ def about_stores(
                     "Find out who wrote it, and whether anybody uses it, first.",
                     address=change.address,
                 )
+
+
+def unseen_in(diagnostics: Iterable[Diagnostic], names: Iterable[str]) -> frozenset[str]:
+    """Those of the stores that a plan with these diagnostics says could not be looked at."""
+    told = [diagnostic.summary for diagnostic in diagnostics if diagnostic.code == STORE_UNSEEN]
+    return frozenset(name for name in names if any(one.startswith(_not_looked_at(name)) for one in told))
+
+
+def _not_looked_at(name: str) -> str:
+    return f"store {name!r} could not be looked at"
 
 
 def drift_notes(state: State, holdings: Holdings) -> Iterator[Diagnostic]:

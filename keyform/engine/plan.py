@@ -9,9 +9,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from keyform.diagnostics import Diagnostic
-from keyform.encoding import rotation_from_json, rotation_to_json, spec_from_json, spec_to_json
+from keyform.encoding import spec_from_json, spec_to_json
 from keyform.engine.access import origins_lost
-from keyform.model import KeySpec, Place, Rotation, digest, instant
+from keyform.engine.options import NORMALLY, Options
+from keyform.engine.passing import NOTHING_PASSES, Passing
+from keyform.engine.terms import Terms
+from keyform.model import KeySpec, Place, digest, instant
 from keyform.state import place_from_json, place_to_json
 
 FORMAT = "keyform-plan"
@@ -49,44 +52,6 @@ class FieldDiff:
     path: str
     before: Any
     after: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What the state keeps about a declared key beside what its service holds."""
-
-    expires_in: timedelta | None = None
-    owner: str | None = None
-    tags: tuple[str, ...] = ()
-    protect: bool = False
-    rotation: Rotation | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """JSON form; absent parts are left out."""
-        out: dict[str, Any] = {}
-        if self.expires_in is not None:
-            out["expires_in_s"] = int(self.expires_in.total_seconds())
-        if self.owner is not None:
-            out["owner"] = self.owner
-        if self.tags:
-            out["tags"] = list(self.tags)
-        if self.protect:
-            out["protect"] = True
-        if self.rotation is not None:
-            out["rotation"] = rotation_to_json(self.rotation)
-        return out
-
-    @staticmethod
-    def from_json(data: Mapping[str, Any]) -> Terms:
-        """The inverse of :meth:`as_json`."""
-        seconds = data.get("expires_in_s")
-        return Terms(
-            timedelta(seconds=seconds) if seconds is not None else None,
-            data.get("owner"),
-            tuple(data.get("tags", ())),
-            data.get("protect", False),
-            rotation_from_json(data["rotation"]) if "rotation" in data else None,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +190,7 @@ class Change:
     should, and ``held`` a digest of what the stores held; apply refuses if that has moved. ``left``: what is
     not deleted of the places that its steps are to empty. ``privilege`` says whether it ``widens``,
     ``narrows`` or ``moves`` what a key can do, None where it leaves that, and ``privilege_words`` how.
+    ``passing``: what was found of the key, that passes by itself, and that the words of the change go by.
     """
 
     address: str
@@ -243,6 +209,7 @@ class Change:
     left: tuple[Left, ...] = ()
     privilege: str | None = None
     privilege_words: tuple[str, ...] = ()
+    passing: Passing = NOTHING_PASSES
 
     @property
     def by_hand(self) -> bool:
@@ -259,6 +226,8 @@ class Change:
         if self.privilege is not None:
             out["privilege"] = self.privilege
             out["privilege_words"] = list(self.privilege_words)
+        if passing := self.passing.as_json():
+            out["passing"] = passing
         if self.stored:
             out["stored"] = [one.as_json() for one in self.stored]
         if self.left:
@@ -269,10 +238,8 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A whole plan. ``unmanaged`` counts live keys that keyform does not own, per service.
-
-    ``mode`` is ``normal``, ``destroy``, ``refresh-only`` or ``import-only``.
-    """
+    """A whole plan. ``unmanaged`` counts live keys that keyform does not own, per service; ``options`` are
+    what it was asked for with."""
 
     lineage: str
     serial: int
@@ -282,8 +249,17 @@ class Plan:
     unchanged: int = 0
     unmanaged: tuple[tuple[str, int], ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
-    mode: str = "normal"
-    targets: tuple[str, ...] = ()
+    options: Options = NORMALLY
+
+    @property
+    def mode(self) -> str:
+        """``normal``, ``destroy``, ``refresh-only`` or ``import-only``."""
+        return self.options.mode
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The addresses that it is limited to; empty for all."""
+        return self.options.scope
 
     @property
     def empty(self) -> bool:
@@ -334,6 +310,7 @@ class Plan:
             "created_at": instant(self.created_at),
             "mode": self.mode,
             "targets": list(self.targets),
+            **({"options": asked} if (asked := self.options.as_json()) else {}),
             "summary": self.summary,
             "unmanaged": dict(self.unmanaged),
             "changes": [change.as_json() for change in self.changes],

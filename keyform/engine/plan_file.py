@@ -13,6 +13,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from keyform.diagnostics import Diagnostic
+from keyform.engine.options import Options
+from keyform.engine.passing import Passing
 from keyform.engine.plan import FORMAT, VERSION, Change, FieldDiff, Left, Plan, Step, Stored, digest_of
 from keyform.errors import PlanError
 from keyform.model import Location, digest, parse_instant
@@ -93,6 +95,7 @@ def _plan_from_json(raw: Mapping[str, Any]) -> Plan:
             held=entry.get("held"),
             privilege=entry.get("privilege"),
             privilege_words=tuple(entry.get("privilege_words", ())),
+            passing=Passing.from_json(entry.get("passing", {})),
             left=tuple(Left(place_from_json(one), one["why"]) for one in entry.get("left", ())),
         )
         for entry in raw["changes"]
@@ -109,8 +112,7 @@ def _plan_from_json(raw: Mapping[str, Any]) -> Plan:
         raw["summary"]["unchanged"],
         tuple(raw["unmanaged"].items()),
         tuple(_diagnostic(entry) for entry in raw["diagnostics"]),
-        raw["mode"],
-        tuple(raw["targets"]),
+        Options.from_json(raw["mode"], tuple(raw["targets"]), raw.get("options", {})),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from datetime import datetime
 
 from keyform.diagnostics import ERROR, Diagnostic, error
 from keyform.engine.adoption import plan_import
@@ -17,6 +18,7 @@ from keyform.engine.holding import about_stores, drift_notes
 from keyform.engine.leaving import about_left, with_left
 from keyform.engine.listings import about_listings, unmanaged_keys
 from keyform.engine.notes import notes
+from keyform.engine.options import DESTROY, IMPORT_ONLY, REFRESH_ONLY, Options
 from keyform.engine.plan import (
     DROP,
     END,
@@ -34,14 +36,8 @@ from keyform.engine.privilege import with_privilege
 from keyform.engine.refresh import plan_refresh
 from keyform.engine.renames import Lookalikes
 from keyform.engine.rollback import plan_rollback
-from keyform.engine.sight import (
-    DESTROY,
-    IMPORT_ONLY,
-    REFRESH_ONLY,
-    Options,
-    ServiceView,
-    Sight,
-)
+from keyform.engine.sight import ServiceView, Sight
+from keyform.engine.then import with_passing
 from keyform.engine.undeclared import (
     plan_deposed,
     plan_forgotten,
@@ -60,6 +56,7 @@ Planned = Change | Diagnostic
 
 def make_plan(sight: Sight, options: Options) -> Plan:
     """Plan. Pure: the same arguments give the same plan."""
+    sight = replace(sight, now=_in_a_file(sight.now))
     elsewhere = (
         () if options.allow_endpoint_change else tuple(refused(sight.state, sight.where, sight.minting))
     )
@@ -88,7 +85,7 @@ def make_plan(sight: Sight, options: Options) -> Plan:
     changes = _spare_claimed(tuple(p for p in planned if isinstance(p, Change)))
     changes = with_left(changes, sight.state, sight.stores)
     changes = with_checklists((*readdressed(sight.state, sight.where), *changes), sight)
-    changes = with_privilege(changes, sight)
+    changes = with_passing(with_privilege(changes, sight), sight)
     diagnostics = [p for p in planned if isinstance(p, Diagnostic)]
     unmanaged, strays = unmanaged_keys(sight)
     diagnostics += strays
@@ -100,6 +97,11 @@ def make_plan(sight: Sight, options: Options) -> Plan:
     diagnostics += about_left(changes, sight.stores)
     diagnostics += guard(sight, options, changes)
     return _plan_of(sight, options, changes, _unchanged(sight, options, planned), unmanaged, diagnostics)
+
+
+def _in_a_file(now: datetime) -> datetime:
+    """The moment as a plan file keeps it, so that the plan can be made once more from that."""
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 def _plan_of(
@@ -119,21 +121,31 @@ def _plan_of(
         unchanged,
         unmanaged,
         tuple(dict.fromkeys(diagnostics)),
-        options.mode,
-        options.scope,
+        options,
     )
 
 
 def _unchanged(sight: Sight, options: Options, planned: list[Planned]) -> int:
     """How many keys and projects the plan leaves as they are."""
+    told = {p.address for p in planned if isinstance(p, Change) or p.severity == ERROR}
+    return len(_covered(sight, options) - told)
+
+
+def covered(sight: Sight, options: Options) -> frozenset[str]:
+    """The addresses of the keys and projects that a plan is about."""
+    if options.mode == DESTROY:
+        sight = replace(sight, desired=Desired())
+    return _covered(sight if options.mode == REFRESH_ONLY else after_moves(sight), options)
+
+
+def _covered(sight: Sight, options: Options) -> frozenset[str]:
     known = {*sight.state.keys, *sight.state.projects}
     if options.mode != REFRESH_ONLY:
         known |= {want.address for want in sight.desired.keys}
         known |= {project.address for project in sight.desired.projects}
     if options.scope:
         known = {address for address in known if is_targeted(address, options, sight.desired)}
-    told = {p.address for p in planned if isinstance(p, Change) or p.severity == ERROR}
-    return len(known - told)
+    return frozenset(known)
 
 
 def _spare_claimed(changes: tuple[Change, ...]) -> tuple[Change, ...]:

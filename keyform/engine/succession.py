@@ -7,9 +7,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from keyform.engine.gates import in_use
+from keyform.engine.options import Asked
 from keyform.engine.plan import END, MINT, ROTATE, Change, FieldDiff, Step, Stored
 from keyform.engine.reroll import copies, lives_on, source
-from keyform.engine.sight import Asked, Presence, ServiceView, recorded_terms, seen_digest, terms_of
+from keyform.engine.sight import Presence, ServiceView, recorded_terms, seen_digest, terms_of
 from keyform.engine.wording import terms_diff, with_on_revoke, worded
 from keyform.model import DesiredKey, Place, format_duration
 from keyform.state import Generation, KeyRecord

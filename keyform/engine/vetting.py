@@ -16,10 +16,11 @@ from keyform.engine.checklist import with_checklists
 from keyform.engine.events import RENAMED, Event, fold
 from keyform.engine.fitting import KeySteps
 from keyform.engine.guards import guard_again
+from keyform.engine.options import NORMAL
 from keyform.engine.plan import Change, Plan, Step
-from keyform.engine.privilege import with_privilege
 from keyform.engine.sequences import misplaced, out_of_turn
-from keyform.engine.sight import NORMAL, Sight
+from keyform.engine.sight import Sight
+from keyform.engine.then import as_then
 from keyform.model import Place
 from keyform.state import State
 
@@ -52,12 +53,10 @@ def vet(plan: Plan, sight: Sight, done: frozenset[int] | None) -> Iterator[Diagn
     state = fold(sight.state, (Event(RENAMED, step.address, before=step.before) for step in renames))
     written = [p for c in plan.changes for s in c.steps if s.op in (pl.MINT, pl.RELOCATE) for p in s.places]
     sight = replace(sight, state=state)
-    vetting = _Vetting(sight, plan.mode, frozenset(written if done is not None else ()))
+    vetting = _Vetting(sight, as_then(sight, plan), plan.mode, frozenset(written if done is not None else ()))
     for change in changes:
         yield from vetting.change(change)
     yield from _other_checklists(changes, sight)
-    if done is None:  # else what is done has changed what the keys can do, and it was held against them then
-        yield from _other_privilege(plan, sight)
     yield from guard_again(sight, changes)
 
 
@@ -68,16 +67,6 @@ def _other_checklists(changes: tuple[Change, ...], sight: Sight) -> Iterator[Dia
         for step, expected in zip(change.steps, right.steps, strict=True):
             if step.checklist != expected.checklist:
                 yield _unfit(step, "another checklist than the one for this step")
-
-
-def _other_privilege(plan: Plan, sight: Sight) -> Iterator[Diagnostic]:
-    """A reviewer goes by what a plan says of what keys gain, so it has to be what its steps bring about."""
-    # A new end is held against the moment of planning, when the words for it were found.
-    for change, right in zip(
-        plan.changes, with_privilege(plan.changes, replace(sight, now=plan.created_at)), strict=True
-    ):
-        if (change.privilege, change.privilege_words) != (right.privilege, right.privilege_words):
-            yield _unfit(change, "another direction of privilege than its steps have")
 
 
 def _known(address: str, state: State) -> bool:
@@ -94,11 +83,12 @@ def _unfit(step: Step | Change, why: str) -> Diagnostic:
 
 
 class _Vetting:
-    """``taken`` are places that an interrupted apply of the plan may have written already."""
+    """``then`` is the sight as the plan had it; ``taken`` are places that an interrupted apply of the plan
+    may have written already."""
 
-    def __init__(self, sight: Sight, mode: str, taken: frozenset[Place]) -> None:
+    def __init__(self, sight: Sight, then: Sight, mode: str, taken: frozenset[Place]) -> None:
         self._state, self._where = sight.state, sight.where
-        self._key_steps = KeySteps(sight, mode, taken)
+        self._key_steps = KeySteps(sight, then, mode, taken)
         self._normally = mode == NORMAL
         self._moves = {(move.before, move.after) for move in sight.desired.moves}
         self._projects = {project.address: project for project in sight.desired.projects}

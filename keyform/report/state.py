@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from keyform.encoding import spec_to_json
-from keyform.engine.plan import FieldDiff, Terms
+from keyform.engine.plan import FieldDiff
 from keyform.engine.sight import recorded_terms
+from keyform.engine.terms import Terms
 from keyform.engine.wording import terms_diff
 from keyform.model import Place, format_duration, instant
 from keyform.report.changes import value

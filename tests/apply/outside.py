@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 
 from keyform.apply import Outcome, Wrapping, apply
+from keyform.engine.options import Options
 from keyform.engine.plan import Plan
-from keyform.engine.sight import Options
 from keyform.errors import StoreError
 from tests.world import World
 

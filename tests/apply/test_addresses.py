@@ -10,8 +10,8 @@ import pytest
 
 from keyform.apply import Wrapping, plan_now, sight_now
 from keyform.cli.main import run
+from keyform.engine.options import Options
 from keyform.engine.plan_file import dump_plan, load_plan
-from keyform.engine.sight import Options
 from keyform.errors import PlanError
 from keyform.model import KeySpec, Place, Secret
 from keyform.ports import Service

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from keyform.engine.sight import Options
+from keyform.engine.options import Options
 from keyform.model import KeySpec, Place
 from keyform.report.state import record_text, state_text
 from keyform.report.style import Style

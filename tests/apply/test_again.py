@@ -11,8 +11,9 @@ import httpx
 import pytest
 
 from keyform.apply import Wrapping
+from keyform.engine.options import DESTROY, REFRESH_ONLY, Options
 from keyform.engine.plan_file import dump_plan, load_plan
-from keyform.engine.sight import DESTROY, REFRESH_ONLY, Options, seen_digest
+from keyform.engine.sight import seen_digest
 from keyform.errors import PlanError
 from tests.apply.outside import backend, crash, declare, die, nth, requests
 from tests.world import World, inspect

@@ -12,10 +12,10 @@ import pytest
 
 from keyform.apply import Wrapping, plan_now
 from keyform.engine.holding import MISSING, Found, Holdings
+from keyform.engine.options import Options
 from keyform.engine.plan import Change
 from keyform.engine.plan_file import dump_plan, load_plan
 from keyform.engine.planner import make_plan
-from keyform.engine.sight import Options
 from keyform.errors import PlanError, StoreError
 from keyform.model import ACTIVE, DISABLED, Place, Secret
 from keyform.ports import Store

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from keyform.apply import Outcome, Wrapping
+from keyform.engine.options import Options
 from keyform.engine.plan import Plan
 from keyform.engine.plan_file import dump_plan, load_plan
-from keyform.engine.sight import Options
 from keyform.errors import PlanError, StoreError
 from keyform.model import Place, Secret
 from keyform.ports import Store

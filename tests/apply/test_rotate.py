@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from keyform.engine.options import Options
 from keyform.engine.plan_file import dump_plan, load_plan
-from keyform.engine.sight import Options
 from keyform.errors import PlanError, StoreError
 from keyform.model import Secret
 from tests.apply.outside import crash, declare, die, journal_is_empty, nth, refuse, requests, stores

@@ -10,9 +10,9 @@ import pytest
 
 from keyform.apply import states
 from keyform.apply.check import check_saved_plan
+from keyform.engine.options import DESTROY, NORMAL, REFRESH_ONLY, Options
 from keyform.engine.plan import Plan
 from keyform.engine.plan_file import dump_plan, load_plan
-from keyform.engine.sight import DESTROY, NORMAL, REFRESH_ONLY, Options
 from keyform.errors import PlanError
 from keyform.model import Credits, Move, Refill
 from keyform.state import State, dump_state

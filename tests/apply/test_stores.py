@@ -407,7 +407,7 @@ def test_the_place_of_an_adopted_key_is_recorded_whatever_it_holds(world: World)
 
 
 def test_after_a_refresh_that_missed_a_key_the_next_apply_mints_it(world: World) -> None:
-    from keyform.engine.sight import Options
+    from keyform.engine.options import Options
 
     world.write(declare("a")).apply()
     (key_id,) = world.live()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from keyform.doubt import Doubt
-from keyform.engine.sight import Options
+from keyform.engine.options import Options
 from keyform.model import KeySpec
 from keyform.state import State, dump_state
 from tests.cli.test_assisted_given import run as off_terminal

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from keyform.diagnostics import ERROR
+from keyform.engine.options import Options
 from keyform.engine.plan import Change, Plan, Step
 from keyform.engine.planner import make_plan
-from keyform.engine.sight import Options, ServiceView, Sight
+from keyform.engine.sight import ServiceView, Sight
 from keyform.engine.whereabouts import Whereabouts
 from keyform.model import (
     SPEC_FIELDS,

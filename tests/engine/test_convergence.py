@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from keyform.engine.events import Event, fold
 from keyform.engine.holding import ANOTHER, CHANGED, HELD, MISSING, OTHER, UNKNOWN, Found, Holdings
+from keyform.engine.options import DESTROY, NORMAL, REFRESH_ONLY, Options
 from keyform.engine.plan import IMPORT, MOVES, NARROWS, WIDENS, Plan, Step
 from keyform.engine.plan_file import dump_plan, load_plan
 from keyform.engine.planner import make_plan
-from keyform.engine.sight import DESTROY, NORMAL, REFRESH_ONLY, Options, ServiceView, Sight
+from keyform.engine.sight import ServiceView, Sight
 from keyform.engine.vetting import vet
 from keyform.engine.whereabouts import Whereabouts
 from keyform.model import (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from keyform.engine.options import DESTROY, REFRESH_ONLY
 from keyform.engine.plan import END, REVOKE, UPDATE
-from keyform.engine.sight import DESTROY, REFRESH_ONLY
 from keyform.model import DISABLED, Rotation
 from tests.engine.scene import (
     BORN,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from keyform.engine.events import Event, fold
-from keyform.engine.plan import Terms
+from keyform.engine.terms import Terms
 from keyform.model import RateLimit, Rotation
 from keyform.state import ProjectRecord, State
 from tests.engine.scene import DAY, NOW, SPEC, generation, place, record

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from keyform.engine.plan import Terms
+from keyform.engine.terms import Terms
 from keyform.model import DesiredProject, Import, LiveKey, LiveProject, Rotation
 from keyform.state import ProjectRecord
 from tests.engine.scene import (

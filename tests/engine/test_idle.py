@@ -10,8 +10,8 @@ import pytest
 
 from keyform.diagnostics import Diagnostic
 from keyform.engine.idle import Idle, idle_keys
+from keyform.engine.options import DESTROY, REFRESH_ONLY, Options
 from keyform.engine.planner import make_plan
-from keyform.engine.sight import DESTROY, REFRESH_ONLY, Options
 from keyform.model import DISABLED, EXPIRED, Rotation
 from tests.engine.scene import (
     BORN,

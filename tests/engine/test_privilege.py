@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from keyform.engine.holding import Earlier, Holdings
+from keyform.engine.options import DESTROY, REFRESH_ONLY, Options
 from keyform.engine.plan import (
     CREATE,
     IMPORT,
@@ -23,7 +24,6 @@ from keyform.engine.plan import (
     Change,
 )
 from keyform.engine.planner import make_plan
-from keyform.engine.sight import DESTROY, REFRESH_ONLY, Options
 from keyform.model import (
     DISABLED,
     EXPIRED,

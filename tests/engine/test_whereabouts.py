@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from keyform.engine.events import Event, fold
+from keyform.engine.options import Options
 from keyform.engine.planner import make_plan
-from keyform.engine.sight import Options
 from keyform.engine.whereabouts import Whereabouts, with_whereabouts
 from keyform.model import Import
 from keyform.state import State

@@ -14,9 +14,9 @@ import httpx
 
 from keyform.apply import Outcome, Workspace, Wrapping, apply, plan_now
 from keyform.config import Config
+from keyform.engine.options import Options
 from keyform.engine.plan import Plan
 from keyform.engine.plan_file import dump_plan
-from keyform.engine.sight import Options
 from keyform.errors import KeyformError
 from keyform.model import Place, Secret, fingerprint_matches
 from keyform.registry import load_config

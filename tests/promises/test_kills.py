@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from keyform.clock import SystemClock
-from keyform.engine.sight import Options
+from keyform.engine.options import Options
 from tests.conftest import Figures
 from tests.world import World, inspect
 

@@ -17,8 +17,8 @@ import pytest
 
 from keyform.apply import Wrapping
 from keyform.cli.main import run
+from keyform.engine.options import Options
 from keyform.engine.plan_file import dump_plan, load_plan
-from keyform.engine.sight import Options
 from keyform.errors import ConfigError, KeyformError, PlanError, StoreError
 from keyform.model import KeySpec, Place, Secret
 from tests.world import World, inspect

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from keyform.apply import Wrapping
-from keyform.engine.sight import Options
+from keyform.engine.options import Options
 from keyform.errors import KeyformError
 from keyform.model import LABEL, Place
 from keyform.services.embedded import InProcess

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from keyform.engine.sight import Options
+from keyform.engine.options import Options
 from keyform.errors import PlanError
 from tests.promises.model import AT, FOREIGN, PATHS, SCOPES, Declared, Model
 from tests.promises.weather import Breaking

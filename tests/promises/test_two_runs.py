@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from keyform.apply import Wrapping
-from keyform.engine.sight import Options
+from keyform.engine.options import Options
 from keyform.errors import Conflict, KeyformError, Locked
 from tests.apply.outside import backend, declare, journal_is_empty, nth
 from tests.promises.matrix import in_child

@@ -16,8 +16,8 @@ import httpx
 
 from keyform.apply import Outcome, Workspace, Wrapping, apply, plan_now
 from keyform.diagnostics import Diagnostic
+from keyform.engine.options import Options
 from keyform.engine.plan import INCOMPLETE_LISTING
-from keyform.engine.sight import Options
 from keyform.errors import KeyformError
 from keyform.model import Place, Secret, fingerprint_matches
 from keyform.registry import load_config

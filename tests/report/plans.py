@@ -1,16 +1,20 @@
 """Plans to report on."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 from keyform.diagnostics import error, warning
+from keyform.engine.options import Options
 from keyform.engine.plan import Change, FieldDiff, Plan, Step
 from keyform.model import Location, Place
 
 NOW = datetime(2027, 1, 31, tzinfo=UTC)
 
 
-def plan(*changes: Change, **rest: object) -> Plan:
-    """A plan of these changes."""
+def plan(*changes: Change, **rest: Any) -> Plan:
+    """A plan of these changes; ``mode`` and ``targets`` are of its options."""
+    asked = {name: rest.pop(name) for name in ("mode", "targets") if name in rest}
+    rest = {"options": Options(**asked), **rest}
     return Plan("11111111-2222-3333-4444-555555555555", 7, "sha256:config", NOW, changes, **rest)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from keyform.apply import Wrapping
 from keyform.cli.main import run
-from keyform.engine.sight import Options
+from keyform.engine.options import Options
 from keyform.model import Place, Secret, instant
 from keyform.ports import ANYTHING, Over, Store
 from keyform.reference.dialects.climeter import CATALOGUE

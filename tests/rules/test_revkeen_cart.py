@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from keyform.engine.options import DESTROY, REFRESH_ONLY, Options
 from keyform.engine.plan import END, FORGET, Plan, Step
 from keyform.engine.plan_file import dump_plan, load_plan
-from keyform.engine.sight import DESTROY, REFRESH_ONLY, Options
 from keyform.errors import PlanError
 from keyform.model import Place
 from tests.rules.conftest import Rule, Rules, code_of

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from keyform.apply import Wrapping
-from keyform.engine.sight import Options
+from keyform.engine.options import Options
 from keyform.errors import ConfigError, KeyformError
 from keyform.model import Credits, Refill
 from keyform.report.generate import generated_yaml

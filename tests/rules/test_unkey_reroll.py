@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from keyform.apply import Outcome, Wrapping
+from keyform.engine.options import Options
 from keyform.engine.plan_file import dump_plan, load_plan
-from keyform.engine.sight import Options
 from keyform.model import LABEL
 from keyform.report.style import Style
 from keyform.report.text import plan_text
