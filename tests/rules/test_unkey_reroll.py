@@ -450,3 +450,35 @@ def test_the_old_key_is_never_taken_for_its_copy_however_young_it_is(rules: Call
     generation = it.world.state().keys["keys.k"].current
     assert generation.number == 1
     assert keys(it)[old]["meta"][LABEL].endswith(f"/{generation.marker}")
+
+
+def test_what_the_run_could_not_give_back_at_first_it_gives_back_as_it_undoes_the_copy(due: Rules) -> None:
+    old, before = current(due), keys(due)[current(due)]
+    seen: list[int] = []
+
+    def second(line: Line, request: httpx.Request) -> httpx.Response | None:
+        seen.append(1)
+        return refuse(line, request) if len(seen) == 2 else None
+
+    outcome = run(due, Line(due, UPDATE, second))
+    assert {"mint-undone", "service-refused"} == {d.code for d in outcome.failed}
+    assert {**keys(due)[old], "updatedAt": 0} == {**before, "updatedAt": 0}
+    assert set(keys(due)) == {old}
+    with due.world.open() as ws:
+        assert ws.backend.journal.read() == b""
+
+
+def test_credits_that_are_used_while_a_key_is_copied_are_not_missing_from_the_new_one(
+    rules: Callable[..., Rules],
+) -> None:
+    it = rules("unkey")
+    it.apply(key("name: a, credits: {remaining: 5}, rotation: {every: 30d, overlap: 2d}"))
+    it.clock.move(days=30)
+    old, secret = current(it), it.world.stored("keys.k")
+    assert secret is not None
+
+    def use(line: Line, request: httpx.Request) -> None:
+        it.vendor.call("POST", "/v2/keys.verifyKey", {"key": secret.reveal()})
+
+    assert not run(it, Line(it, REROLL, use)).failed
+    assert [keys(it)[one]["credits"]["remaining"] for one in (old, current(it))] == [4, 5]
