@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import secrets
+import shutil
 import sys
 from pathlib import Path
 
@@ -43,6 +44,16 @@ def advice(problem: OSError) -> str:
 def reason(problem: OSError) -> str:
     """The system's own words for ``problem``, without file names."""
     return problem.strerror or type(problem).__name__
+
+
+LEAST_ROOM = 64 * 1024
+"""Bytes that have to be free where secrets are to be written: a block or two for each, and for its folder."""
+
+
+def check_room(path: Path) -> None:
+    """Raise ``OSError`` where the disk of an existing path is full."""
+    if shutil.disk_usage(path)[2] < LEAST_ROOM:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def sync(fd: int) -> None:

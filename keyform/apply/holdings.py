@@ -116,7 +116,8 @@ def _wanted(ws: Workspace, state: State, options: Options) -> Iterator[Wanted]:
         return
     declared = {want.address for want in ws.desired.keys} | {move.before for move in ws.desired.moves}
     for address, record in state.keys.items():
-        known = address in declared and record.current.fingerprint is not None
+        leaving = options.mode == NORMAL  # the secret of a key that is no longer declared is to be deleted
+        known = (address in declared or leaving) and record.current.fingerprint is not None
         if known and (not options.scope or is_targeted(address, options, ws.desired)):
             for place in record.current.places:
                 yield place, record
@@ -215,10 +216,11 @@ def _found(store: Store, place: Place, record: KeyRecord) -> Found:
         return NOT_SEEN if recorded is None else Found(CHANGED, held.version)
     try:
         value = store.get(place)
-    except StoreError:
+    except StoreError as problem:
         if recorded is None:
             raise
-        return Found(CHANGED, held.version, kept=_kept(store, place, record, recorded))
+        kept = _kept(store, place, record, recorded)
+        return Found(CHANGED, held.version, kept=kept, why=problem.diagnostics[0].summary)
     if value is None:
         return Found(MISSING)
     for generation in (record.current, *record.deposed):

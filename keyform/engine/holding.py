@@ -28,13 +28,15 @@ class Found:
     ``held``: that secret. ``missing``: nothing. ``other-value``: a value that keyform does not know.
     ``changed``: it was written since, and its value cannot be read. ``other-generation``: the secret of an
     earlier ``generation`` in its overlap, ``revoked-generation``: of one that has ended. ``unknown``: nobody
-    could look. ``kept``: the store still gives the version that keyform wrote.
+    could look. ``kept``: the store still gives the version that keyform wrote. ``why``: why its value
+    could not be read, where the store gives values.
     """
 
     kind: str
     version: str | None = None
     generation: int | None = None
     kept: bool = False
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,11 +210,17 @@ def about_stores(
             if one.found in (OTHER, CHANGED):
                 yield warning(
                     "foreign-value",
-                    f"{change.address}: {one.place} holds a value that keyform did not write; apply "
-                    "overwrites it only with --overwrite-secrets",
+                    f"{change.address}: {one.place} {_foreign(holdings.at(one.place))}; apply overwrites it "
+                    "only with --overwrite-secrets",
                     "Find out who wrote it, and whether anybody uses it, first.",
                     address=change.address,
                 )
+
+
+def _foreign(found: Found) -> str:
+    if found.why:
+        return f"was changed since keyform wrote it, and cannot be read ({found.why})"
+    return "holds a value that keyform did not write"
 
 
 def unseen_in(diagnostics: Iterable[Diagnostic], names: Iterable[str]) -> frozenset[str]:

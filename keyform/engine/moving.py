@@ -39,9 +39,15 @@ def _relocation(current: Generation, places: tuple[Place, ...]) -> tuple[str, bo
     """Why the places of a secret change, in words, and whether it is copied."""
     new = [place for place in places if place not in current.places]
     gone = [place for place in current.places if place not in places]
-    if current.fingerprint is None or not (new or gone):
-        return "what is recorded of its secret's place changes", False
     there, here = ", ".join(map(str, new)), ", ".join(map(str, gone))
+    if current.fingerprint is None and (new or gone):
+        kept = ", ".join(map(str, current.places))
+        return (
+            "only what is recorded of its secret's place changes: keyform never had it, so nothing is copied"
+            f"{f' to {there}' if new else ''}, and what somebody put at {kept} stays there"
+        ), False
+    if not (new or gone):
+        return "what is recorded of its secret's place changes", False
     if not new:
         return f"its secret is no longer kept at {here}", False
     if not gone:

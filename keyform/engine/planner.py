@@ -285,7 +285,10 @@ def _undeclared_keys(sight: Sight, destroying: bool, protected: frozenset[str]) 
         if destroying and view and not view.profile.revokes and not record.protect:
             yield plan_left(record, view)
             continue
-        yield plan_removed(record, view, why, sight.now, renamed)
+        removed = plan_removed(record, view, why, sight.now, renamed)
+        if isinstance(removed, Change):
+            removed = replace(removed, held=sight.stores.digest_of(record.current))
+        yield removed
         if renamed is not None and not record.protect:
             yield lookalikes.hint(record, renamed)
 

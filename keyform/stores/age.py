@@ -125,6 +125,13 @@ class AgeStore:
                 f"Store {self.name!r} may not read and write {above}",
                 "Check who owns the folder, and its permissions.",
             )
+        try:
+            files.check_room(above)
+        except OSError as problem:
+            raise StoreError(
+                f"Store {self.name!r} could not write to {self._folder}: {files.reason(problem)}",
+                files.advice(problem),
+            ) from None
         return f"secrets can be written to {self._folder}; {self._keys.check()}"
 
     def put(self, place: Place, secret: Secret, labels: Mapping[str, str], over: Over = ANYTHING) -> str:

@@ -83,6 +83,10 @@ class DotenvStore:
                 f"Store {self.name!r} may not write to {above}",
                 "Check who owns the folder, and its permissions.",
             )
+        try:
+            files.check_room(above)
+        except OSError as problem:
+            raise self._failed("write to", problem) from None
         line = None if present is None else unreadable_line(present)
         if line is not None:
             raise StoreError(f"Store {self.name!r} cannot write secrets: {self._bad(line)}", _MEND)

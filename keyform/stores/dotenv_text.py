@@ -75,7 +75,7 @@ def with_value(document: str, name: str, text: str | None) -> str:
         if text is not None and number == places[-1]:
             parts.append(f"{assignment['export'] or ''}{name}={quoted_value(text)}{assignment['tail']}")
     if text is not None and not places:
-        if parts and not parts[-1].endswith(("\n", "\r", "\ufeff")):
+        if parts not in ([], ["\ufeff"]) and not parts[-1].endswith(("\n", "\r")):
             parts.append("\n")
         parts.append(f"{name}={quoted_value(text)}\n")
     return "".join(parts)

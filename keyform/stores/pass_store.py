@@ -86,6 +86,13 @@ class PassStore:
                 f"Store {self.name!r} may not read and write {self._folder}",
                 "Check who owns the folder, and its permissions.",
             )
+        try:
+            files.check_room(self._folder)
+        except OSError as problem:
+            raise StoreError(
+                f"Store {self.name!r} could not write to {self._folder}: {files.reason(problem)}",
+                files.advice(problem),
+            ) from None
         self._pass("be used", "version")
         canary = _random.token_urlsafe(32).encode()
         gpg = ("gpg", "--batch", "--quiet", "--no-encrypt-to")

@@ -74,3 +74,12 @@ def test_there_is_nothing_to_roll_back_to(adopted: World) -> None:
     plan = adopted.plan(Options(rollback=("keys.a",)))
     assert [d.code for d in plan.diagnostics] == ["no-rollback"]
     assert "keyform never had the secret of generation 1" in plan.diagnostics[0].summary
+
+
+def test_another_place_of_a_secret_that_keyform_never_had_copies_nothing(adopted: World) -> None:
+    kept = " and ".join(map(str, adopted.state().keys["keys.a"].current.places)).replace(" and ", ", ")
+    text = (adopted.folder / "keyform.yaml").read_text().replace(PLACES, "secret: elsewhere")
+    (change,) = adopted.write(text).plan().changes
+    assert "keyform never had it, so nothing is copied to local:elsewhere" in change.reason
+    assert f"what somebody put at {kept} stays there" in change.reason
+    assert not adopted.apply().failed

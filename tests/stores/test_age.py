@@ -378,3 +378,11 @@ def test_a_name_as_long_as_can_be_is_written_without_the_value_before(tmp_path: 
     store.forget(place, one)
     store.delete(place)
     assert store.get(place) is None
+
+
+def test_a_full_disk_is_told_before_a_secret_is_written(
+    store: AgeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "can be written" in store.access()
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: (1, 1, 0))
+    assert "The disk is full" in refusal(store.access)

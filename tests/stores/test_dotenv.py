@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -258,3 +259,22 @@ def test_somebody_elses_value_is_not_overwritten(tmp_path: Path) -> None:
             store_in(tmp_path).put(Place("dev", "KEY"), Secret("new"), {}, over)
         assert "theirs" not in f"{taken.value.diagnostics}"
     assert (tmp_path / ".env").read_text() == "KEY=theirs\n"
+
+
+def test_a_value_that_ends_in_a_byte_order_mark_is_left_as_it_is() -> None:
+    document = "THEIRS=x\ufeff"
+    changed = with_value(document, "OURS", "y")
+    assert (value_of(changed, "THEIRS"), value_of(changed, "OURS")) == ("x\ufeff", "y")
+    assert with_value(changed, "OURS", None).startswith(document)
+    assert with_value("\ufeff", "OURS", "y") == "\ufeff" + with_value("", "OURS", "y")
+
+
+def test_a_full_disk_is_told_before_a_secret_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store("dev", {}, tmp_path, os.environ)
+    assert "can be written" in store.access()
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: (1, 1, 0))
+    with pytest.raises(StoreError) as told:
+        store.access()
+    assert "The disk is full" in told.value.diagnostics[0].detail

@@ -1,0 +1,74 @@
+"""What a plan says of the places of a secret is what an apply does with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from keyform.engine.plan_file import dump_plan, load_plan
+from keyform.errors import PlanError, StoreError
+from keyform.model import Place, Secret
+from tests.apply.outside import declare, stores
+from tests.world import World
+
+AT = Place("local", "a")
+
+
+def overwritten(world: World) -> None:
+    with world.open() as ws:
+        ws.store("local").put(AT, Secret("somebody else's"), {})
+
+
+def emptied(world: World) -> None:
+    with world.open() as ws:
+        store = ws.store("local")
+        store.delete(AT, store.get(AT))
+
+
+def held(world: World) -> str | None:
+    with world.open() as ws:
+        found = ws.store("local").get(AT)
+    return found.reveal() if isinstance(found, Secret) else None
+
+
+@pytest.mark.parametrize(
+    ("meddle", "why", "after"),
+    [
+        (overwritten, "keyform did not write what is there now", "somebody else's"),
+        (emptied, "nothing is there", None),
+    ],
+)
+def test_a_removed_key_leaves_what_keyform_did_not_write(
+    world: World, meddle: Callable[[World], None], why: str, after: str | None
+) -> None:
+    world.write(declare("a", "b")).apply()
+    meddle(world)
+    (change,) = world.write(declare("b")).plan().changes
+    assert [(one.place, one.why) for one in change.left] == [(AT, why)]
+    assert not world.apply().failed
+    assert held(world) == after
+
+
+def test_a_saved_removal_goes_by_what_the_stores_held(world: World) -> None:
+    world.write(declare("a", "b")).apply()
+    plan = load_plan(dump_plan(world.write(declare("b")).plan()), "p")
+    assert plan.changes[0].left == ()
+    overwritten(world)
+    with pytest.raises(PlanError) as told:
+        world.apply(plan=plan)
+    assert [d.code for d in told.value.diagnostics] == ["plan-stale"]
+    assert held(world) == "somebody else's"
+
+
+def test_why_a_value_cannot_be_read_is_told_by_the_plan(world: World) -> None:
+    world.write(declare("a")).apply()
+    overwritten(world)
+
+    def fail(real: Callable[..., Secret | None], *args: object) -> Secret | None:
+        raise StoreError("the identity does not open it", "Use the right one.")
+
+    world.wrap = stores(get=fail)
+    (told,) = (d for d in world.plan().diagnostics if d.code == "foreign-value")
+    assert "cannot be read (the identity does not open it)" in told.summary
+    assert "did not write" not in told.summary
