@@ -15,6 +15,7 @@ from typing import Any
 
 from keyform.apply.effects import Effects
 from keyform.apply.failing import Failing
+from keyform.apply.gating import Gating
 from keyform.apply.intents import Intent
 from keyform.apply.journal import JournalWriter
 from keyform.apply.order import Chain, Waiting, leaves, waves
@@ -43,6 +44,7 @@ class Results:
     done: int = 0
     failed: list[Diagnostic] = field(default_factory=list)
     skipped: int = 0
+    held: int = 0
     doubts: list[Doubt] = field(default_factory=list)
 
 
@@ -57,12 +59,14 @@ class Executor:
         views: Mapping[str, ServiceView],
         intents: Mapping[int, Intent],
         seen: Seen,
+        gating: Gating,
     ) -> None:
         self._ws = ws
         self._journal = journal
         self._intents = intents
         self._effects = Effects(ws, journal, state, views, seen)
         self._failing = Failing(ws)
+        self._gating = gating
         self._stop = threading.Event()
         self._projects = {(p.service, p.id): p.address for p in ws.desired.projects}
 
@@ -182,9 +186,13 @@ class Executor:
         started = self._ws.clock.monotonic()
         gains = {"privilege": change.privilege, "privilege_words": list(change.privilege_words)}
         tell({**_about("start", change), "reason": change.reason, **(gains if change.privilege else {})})
-        key_id, made = change.key_id, False
+        key_id, made, held = change.key_id, False, 0
         try:
             for index, step in steps:
+                if (hold := self._gating.holds(change, step)) is not None:
+                    held += 1
+                    tell({"type": "warning", "diagnostic": hold.as_json()})
+                    continue
                 event, warnings = self._effects.take(index, step, self._intents.get(index))
                 for diagnostic in warnings:
                     tell({"type": "warning", "diagnostic": diagnostic.as_json()})
@@ -208,6 +216,9 @@ class Executor:
                 }
             )
             return False
+        if held == len(steps):
+            tell({**_about("held", change), "key_id": key_id})
+            return True
         seconds = round(self._ws.clock.monotonic() - started, 3)
         tell({**_about("done", change), "key_id": key_id, "seconds": seconds})
         return True
@@ -240,6 +251,8 @@ def _count(message: dict[str, Any], results: Results) -> None:
         results.done += 1
     elif message["type"] == "skipped":
         results.skipped += 1
+    elif message["type"] == "held":
+        results.held += 1
     elif message["type"] == "failed":
         results.failed += message.pop("problems")
 

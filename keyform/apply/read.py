@@ -18,6 +18,9 @@ from keyform.registry import store_whereabouts
 from keyform.services import service_whereabouts
 from keyform.state import State
 
+SHORT_WHILE = 5.0
+"""Seconds after which what was read of a service is read again before something hangs on it."""
+
 
 def touched_services(ws: Workspace, state: State) -> frozenset[str]:
     """Services that the configuration or the state has keys or projects at, and that are declared."""

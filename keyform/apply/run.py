@@ -12,12 +12,13 @@ from keyform.apply.check import check_fit, check_saved_plan, check_unmoved
 from keyform.apply.copying import take_back_copies
 from keyform.apply.doubts import ask_about_doubts
 from keyform.apply.execute import Executor, Report, Results
+from keyform.apply.gating import Gating
 from keyform.apply.journal import JournalWriter, Replay, read_journal
 from keyform.apply.mint import new_intent
 from keyform.apply.now import elsewhere, read_recorded
 from keyform.apply.order import Chain, Waiting, chains
 from keyform.apply.places import probe_stores
-from keyform.apply.read import look, whereabouts
+from keyform.apply.read import SHORT_WHILE, look, whereabouts
 from keyform.apply.recover import Resolved, resolve
 from keyform.apply.seen import see_places, with_begun
 from keyform.apply.telling import about_dead, tell_of_doubts, tell_resolved, warn
@@ -35,9 +36,6 @@ from keyform.engine.whereabouts import Whereabouts, with_whereabouts
 from keyform.errors import Interrupted, KeyformError, PlanError
 from keyform.model import Place
 from keyform.state import State, dump_state
-
-SHORT_WHILE = 5.0
-"""Seconds that an approval may take before the services are looked at once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +55,13 @@ class Recovered:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an apply came to. ``done`` and ``skipped`` count changes."""
+    """What an apply came to. ``done``, ``skipped`` and ``held`` count changes."""
 
     plan: Plan
     done: int = 0
     failed: tuple[Diagnostic, ...] = ()
     skipped: int = 0
+    held: int = 0
     interrupted: bool = False
     declined: bool = False
 
@@ -102,6 +101,7 @@ def apply(
                 done = recovered.completed
         saved = plan is not None
         looking = options if plan is None else plan.options
+        looked = ws.clock.monotonic()
         sight = look(ws, state, looking)
         if plan is None:
             plan = make_plan(sight, options)
@@ -121,6 +121,7 @@ def apply(
         if saved:
             tell_of_doubts(state.doubts, state, on_event)
         if ws.clock.monotonic() - asked > SHORT_WHILE:
+            looked = ws.clock.monotonic()
             sight = look(ws, state, looking)
             if saved:
                 check_saved_plan(plan, sight, recovered.version is None, done)
@@ -128,7 +129,8 @@ def apply(
                 check_unmoved(plan, sight)
         closed = len(state.doubts) < known
         recovered = replace(recovered, state=state, completed=done or frozenset(), closed=closed)
-        return _carry_out(ws, plan, sight, recovered, parallelism, overwrite, on_event, stop)
+        gating = Gating(ws, plan, sight, looked)
+        return _carry_out(ws, plan, sight, recovered, gating, parallelism, overwrite, on_event, stop)
 
 
 def _nothing_to_do(
@@ -197,6 +199,7 @@ def _carry_out(
     plan: Plan,
     sight: Sight,
     recovered: Recovered,
+    gating: Gating,
     parallelism: int,
     overwrite: bool,
     on_event: Report,
@@ -217,7 +220,7 @@ def _carry_out(
     if steps:
         ws.backend.check_lock()  # the journal is that of whoever holds it
         journal.begin(state.lineage, digest_of(plan), intents.values(), sight.where, done)
-    executor = Executor(ws, journal, state, sight.services, intents, seen)
+    executor = Executor(ws, journal, state, sight.services, intents, seen, gating)
     results = executor.run(todo, parallelism, on_event, stop, waiting)
     try:
         _commit_run(ws, sight, recovered, journal, results, bool(steps), on_event)
@@ -231,6 +234,7 @@ def _carry_out(
         results.done,
         (*recovered.told, *results.failed),
         results.skipped,
+        results.held,
         interrupted=stop.is_set() and results.skipped > 0,
     )
     on_event(_complete(outcome, todo))
@@ -329,7 +333,8 @@ def _complete(outcome: Outcome, todo: tuple[Chain, ...]) -> dict[str, object]:
         "type": "complete",
         "summary": {
             "done": outcome.done,
-            "failed": total - outcome.done - outcome.skipped,
+            "failed": total - outcome.done - outcome.skipped - outcome.held,
             "skipped": outcome.skipped,
+            **({"held": outcome.held} if outcome.held else {}),
         },
     }

@@ -168,8 +168,13 @@ def _closing(operation: str, outcome: Outcome, events: Events, waiting: int) -> 
     failed -= waiting
     verb = operation.capitalize()
     if not failed and not skipped and not outcome.failed:
-        return f"{verb} complete: {done}."
-    left = ((failed, "failed"), (waiting, "waiting for a person"), (skipped, "not begun"))
+        return f"{verb} complete: {done}{f'; {outcome.held} held' if outcome.held else ''}."
+    left = (
+        (failed, "failed"),
+        (waiting, "waiting for a person"),
+        (skipped, "not begun"),
+        (outcome.held, "held"),
+    )
     rest = [f"{count} {what}" for count, what in left if count]
     return f"{verb} incomplete: {'; '.join([done, *rest])}."
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from keyform.cli.console import Console
     from keyform.cli.session import Session
 
-_ENDS = ("done", "failed", "skipped")
+_ENDS = ("done", "failed", "skipped", "held")
 _WIDE_BAR, _NARROW_BAR, _ROOM_FOR_BOTH = 36, 12, 100
 _BESIDE_BAR = len("Applying  []  /    ")
 
@@ -65,7 +65,7 @@ class Events:
             self._console.tell("\n".join(self._console.err_style.fitted(told, hanging="  ")))
 
     def counts(self, kind: str) -> dict[str, int]:
-        """How many ``start``, ``done``, ``failed`` or ``skipped`` events came, by action."""
+        """How many ``start``, ``done``, ``failed``, ``skipped`` or ``held`` events came, by action."""
         return dict(self._counts[kind])
 
     @property
@@ -76,7 +76,7 @@ class Events:
     @property
     def in_flight(self) -> int:
         """Changes that were begun and are not over."""
-        over = sum(sum(self._counts[kind].values()) for kind in ("done", "failed"))
+        over = sum(sum(self._counts[kind].values()) for kind in ("done", "failed", "held"))
         return sum(self._counts["start"].values()) - over
 
 
@@ -101,6 +101,7 @@ class LineEvents(Events):
         words = {
             "done": DONE.get(event["action"], event["action"]),
             "failed": "waits for a person" if waits else _failed(event),
+            "held": "held, since it is in use",
             "skipped": f"not begun ({visible(str(event.get('why', '')))})",
         }
         key_id = f" ({visible(event['key_id'])})" if event.get("key_id") else ""
@@ -141,7 +142,7 @@ class BarEvents(Events):
 
     def take(self, event: dict[str, Any]) -> None:
         super().take(event)
-        if self._bar is not None and event["type"] in ("done", "failed"):
+        if self._bar is not None and event["type"] in ("done", "failed", "held"):
             self._bar.update(1, event["address"])
 
     def __exit__(

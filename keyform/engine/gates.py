@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from keyform.diagnostics import Diagnostic, note
@@ -52,6 +52,34 @@ def deadline(generation: Generation, record: KeyRecord, rotation: Rotation | Non
     # A state of an earlier keyform does not say when it was replaced.
     replaced = generation.replaced_at or every[every.index(generation) + 1].created_at
     return replaced + rotation.revoke_within
+
+
+def holds(
+    generation: Generation, record: KeyRecord, rotation: Rotation | None, view: ServiceView, now: datetime
+) -> Diagnostic | None:
+    """Why a generation that is due to be revoked, or whose successor has just come, is held; None where its
+    gate lets it end, or its last day is over."""
+    use = in_use(generation, rotation, view, now)
+    just_replaced = replace(generation, replaced_at=now) if generation is record.current else generation
+    latest = deadline(just_replaced, record, rotation)
+    if use is None or (latest is not None and latest <= now):
+        return None
+    return held(record.address, generation, use, latest)
+
+
+def held(address: str, generation: Generation, use: Use, latest: datetime | None) -> Diagnostic:
+    """The note on an old generation that is kept alive, until ``latest`` or for as long as it is used."""
+    by = (
+        f", and {instant(latest)} at the latest, used or not (`revoke_within`)"
+        if latest
+        else ". `rotation.revoke_within` would set a time by which it ends, used or not"
+    )
+    return note(
+        "held",
+        f"{address} generation {generation.number} is held: {use.last}, and {use.waits}",
+        f"It is revoked by the first apply after it has been unused for long enough{by}.",
+        address=address,
+    )
 
 
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))

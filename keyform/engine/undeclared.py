@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from keyform.diagnostics import Diagnostic, error, note
+from keyform.diagnostics import Diagnostic, error
 from keyform.engine.diff import words
-from keyform.engine.gates import Use, deadline, in_use
+from keyform.engine.gates import Use, deadline, held, in_use
 from keyform.engine.plan import (
     CREATE,
     DROP,
@@ -124,7 +124,7 @@ def plan_deposed(
         use = None if generation.revoke_now else in_use(generation, want.rotation, view, now)
         latest = deadline(generation, record, want.rotation)
         if use and (latest is None or latest > now):
-            yield _held(record, generation, use, latest)
+            yield held(record.address, generation, use, latest)
             continue
         found = presence(view, generation, now)
         if not view.profile.revokes:
@@ -151,20 +151,6 @@ def plan_deposed(
             backing=view.backing("revoke"),
             steps=(replace(end(record, generation), now=generation.revoke_now),),
         )
-
-
-def _held(record: KeyRecord, generation: Generation, use: Use, latest: datetime | None) -> Diagnostic:
-    by = (
-        f", and {instant(latest)} at the latest, used or not (`revoke_within`)"
-        if latest
-        else ". `rotation.revoke_within` would set a time by which it ends, used or not"
-    )
-    return note(
-        "held",
-        f"{record.address} generation {generation.number} is held: {use.last}, and {use.waits}",
-        f"It is revoked by the first apply after it has been unused for long enough{by}.",
-        address=record.address,
-    )
 
 
 def _over(generation: Generation, end: datetime, rotation: Rotation | None, use: Use | None) -> str:
