@@ -287,7 +287,7 @@ def test_a_key_with_another_end_is_replaced_and_the_plan_says_who_did_it(
         (change,) = world.plan().changes
         assert change.action == "replace"
         assert (
-            "it granted expires_at otherwise than keyform last asked for, and may do so again"
+            "it granted expires_in otherwise than keyform last asked for, and may do so again"
             in change.reason
         )
         assert "changed in the configuration" not in change.reason
