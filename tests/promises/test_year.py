@@ -31,6 +31,8 @@ def test_a_year_of_bad_weather_costs_nobody_a_call(tmp_path: Path, figures: Figu
         for _ in range(1460 if WHOLE else 170):
             year.run()
             year.pass_time()
+            if year.chance.random() < 0.1:
+                year.ask()
         year.settle()
         figures("a year" if WHOLE else "six weeks", year.told_in_figures())
         assert not year.wrong, "\n".join(year.wrong[:10])

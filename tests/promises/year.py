@@ -23,83 +23,12 @@ from keyform.model import Place, Secret, fingerprint_matches
 from keyform.registry import load_config
 from keyform.state import State
 from tests.promises.fleet import SERVICES, Fleet
+from tests.promises.policies import EXPIRES, FOR_EVER, SHARES, SOMEWHERE, policies
 from tests.promises.weather import Run, some_breaking, some_weather, struck_by
-from tests.world import MovedClock
+from tests.world import NORMALLY, MovedClock
 
 STEP = timedelta(hours=6)
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def days(number: float) -> timedelta:
-    return timedelta(days=number)
-
-
-@dataclass(frozen=True)
-class Policy:
-    """What is declared about the life of a key, and for how long a client may go on with a secret it has."""
-
-    every: timedelta | None = None
-    ahead: timedelta | None = None
-    span: timedelta | None = None
-    overlap: timedelta = timedelta(0)
-    gate: timedelta | None = None
-    within: timedelta | None = None
-
-    @property
-    def patience(self) -> timedelta:
-        """With a gate, a client that keeps using an old key may take any time, or until the deadline;
-        without, the overlap."""
-        return (self.within or self.overlap) * 0.9 if self.within or not self.gate else days(12)
-
-    def text(self) -> str:
-        rotation = {
-            "every": self.every,
-            "before_expiry": self.ahead,
-            "overlap": self.overlap,
-            "revoke_when_unused_for": self.gate,
-            "revoke_within": self.within,
-        }
-        said = ", ".join(f"{name}: {hours(span)}" for name, span in rotation.items() if span)
-        lives = f", expires_in: {hours(self.span)}" if self.span else ""
-        return lives + (f", rotation: {{{said}}}" if said else "")
-
-
-def hours(span: timedelta) -> str:
-    return f"{span // timedelta(hours=1)}h" if span % days(1) else f"{span.days}d"
-
-
-FORTNIGHTLY = Policy(every=days(14), overlap=days(3))
-OFTEN = Policy(every=days(4), overlap=timedelta(hours=12))
-BY_ITSELF = Policy(every=days(4), overlap=days(3))
-ABRUPT = Policy(every=days(9))
-GATED = Policy(every=days(6), overlap=days(1), gate=days(1))
-WATCHED = Policy(every=days(21), overlap=timedelta(hours=6), gate=days(2))
-DEADLINE = Policy(every=days(8), overlap=timedelta(hours=12), gate=days(1), within=days(4))
-AHEAD = Policy(ahead=days(20), span=days(30), overlap=days(2))
-WINDOW = Policy(ahead=days(30), span=days(60), overlap=days(1), gate=days(1))
-BOTH = Policy(every=days(5), ahead=days(3), span=days(20), overlap=days(2))
-EXPIRES = Policy(span=days(30))
-FOR_EVER = Policy()
-
-SHARES: dict[str, tuple[str, int, int, tuple[Policy, ...]]] = {
-    "revenium": ("kind: write", 8, 3, (FORTNIGHTLY, OFTEN, ABRUPT, FOR_EVER)),
-    "revkeen": ("scopes: [customers:read]", 8, 3, (OFTEN, FORTNIGHTLY, ABRUPT, FOR_EVER)),
-    "cart": ("kind: {kind}", 2, 2, (FORTNIGHTLY, BY_ITSELF)),
-    "millimetric": ("kind: pk, project: web", 9, 3, (GATED, WATCHED, ABRUPT, DEADLINE)),
-    "climeter": ('scopes: ["tools:read"]', 6, 2, (FORTNIGHTLY, OFTEN, FOR_EVER)),
-    "devtune": ("project: acme, scopes: [visibility.read]", 9, 4, (AHEAD, DEADLINE, WINDOW, EXPIRES)),
-    "unkey": ("scopes: [documents.read]", 8, 3, (GATED, AHEAD, BOTH)),
-}
-"""By service: what a key is, how many there are in the whole fleet and in the small one, and policies."""
-
-SOMEWHERE = tuple(service for service in SHARES if service != "cart")  # which is at RevKeen
-
-
-def policies(whole: bool) -> Iterator[tuple[str, Policy]]:
-    """The policy of each declared key."""
-    for service, (_, many, few, some) in SHARES.items():
-        for number in range(many if whole else few):
-            yield f"keys.{service}-{number}", some[number % len(some)]
 
 
 @dataclass
@@ -248,7 +177,17 @@ class Year:
     def _move_to(self, moment: datetime) -> None:
         self.clock.move(seconds=max(0.0, (moment - self.clock.now()).total_seconds()))
 
-    def run(self, *, fair: bool = False) -> Outcome | None:
+    def ask(self) -> None:
+        """Somebody rotates a key out of turn, or makes the key before it current again."""
+        records = self.state().keys
+        overlapping = [a for a in sorted(records) if records[a].deposed and self.service_of[a] != "cart"]
+        lasting = [a for a in sorted(self.created) if self.policies[a].overlap]
+        if overlapping and self.chance.random() < 0.6:
+            self.run(options=Options(rollback=(self.chance.choice(overlapping),)))
+        elif lasting:
+            self.run(options=Options(rotate=(self.chance.choice(lasting),)))
+
+    def run(self, *, fair: bool = False, options: Options = NORMALLY) -> Outcome | None:
         """One apply; None where it died, or something of it failed. ``fair``: nothing goes wrong."""
         self.counts["runs"] += 1
         chance = random.Random(f"{self.seed}/{self.counts['runs']}")
@@ -272,7 +211,7 @@ class Year:
             with run.mortal(), self._open(run.wrapping()) as ws:
                 outcome = apply(
                     ws,
-                    Options(),
+                    options,
                     approve=lambda plan: True,
                     parallelism=self.parallelism,
                     on_event=lambda event: None,
@@ -295,7 +234,10 @@ class Year:
             for address in sorted(self.created):
                 self.call(address, afresh=True)
             return None
-        self._check(outcome)
+        if options is NORMALLY:
+            self._check(outcome)
+        for change in outcome.plan.changes:
+            self.counts[change.action] += 1
         return outcome
 
     def settle(self) -> None:
@@ -311,9 +253,8 @@ class Year:
         self._check_stored(state)
         with self._open(Wrapping(transport=lambda inner: self.fleet.way)) as ws:
             plan = plan_now(ws, Options())
-            held = [d.summary for d in plan.diagnostics if d.code == "held"]
-            for what in (*(f"not at rest: {c.address} {c.action} {c.reason}" for c in plan.changes), *held):
-                self._broken(what)
+            for change in plan.changes:
+                self._broken(f"not at rest: {change.address} {change.action} {change.reason}")
             if ws.backend.journal.read() or ws.backend.holder():
                 self._broken("the journal is not empty, or the state still locked")
         kept = {file.stem for file in (self.config.folder / ".keyform" / "secrets").rglob("*.age")}
@@ -325,28 +266,29 @@ class Year:
     def _check(self, outcome: Outcome) -> None:
         """After an apply that came through."""
         now, state = self.clock.now(), self.state()
-        held = {d.address for d in outcome.plan.diagnostics if d.code == "held"}
-        unseen = {d.summary.split()[3] for d in outcome.plan.diagnostics if d.code == INCOMPLETE_LISTING}
+        told = outcome.plan.diagnostics
+        held = {d.address for d in told if d.code == "held"}
+        back = {d.address for d in told if d.code == "held-back"}
+        unseen = {d.summary.split()[3] for d in told if d.code == INCOMPLETE_LISTING}
         self.counts["held"] += len(held)
+        self.counts["held back after a rollback"] += len(back)
         for address in state.keys.keys() ^ self.policies.keys():
             self._broken(f"state and configuration differ: {address}")
         for address, record in state.keys.items():
             policy, current = self.policies[address], record.current
             if current.service in unseen:
                 continue
-            if policy.every is not None and current.created_at + policy.every <= now - STEP / 6:
-                self._broken(f"{address} is older than {policy.every}: made {current.created_at}")
-            ends = current.spec.expires_at
-            if policy.ahead is not None and ends is not None and ends - policy.ahead <= now - STEP / 6:
-                self._broken(f"{address} expires {ends}, and was to be rotated before")
+            ends, latest = current.spec.expires_at, now - STEP / 6
+            late = policy.every is not None and current.created_at + policy.every <= latest
+            late |= policy.ahead is not None and ends is not None and ends - policy.ahead <= latest
+            if late and address not in back:
+                self._broken(f"{address} is not rotated: made {current.created_at}, ends {ends}")
             for old in record.deposed:
-                over = old.revoke_at is not None and old.revoke_at <= now - STEP / 6
+                over = old.revoke_at is not None and old.revoke_at <= latest
                 if over and address not in held:
                     self._broken(f"{address}: {old.id} outlives its overlap, and nothing says why")
         self._compare(state)
         if outcome.plan.changes:
-            for change in outcome.plan.changes:
-                self.counts[change.action] += 1
             self._check_stored(state)
             if self.chance.random() < 0.2:
                 with self._open(Wrapping(transport=lambda inner: self.fleet.way)) as ws:
