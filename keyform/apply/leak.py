@@ -7,6 +7,7 @@ from typing import Any
 
 from keyform.apply.now import sight_now
 from keyform.apply.workspace import Workspace
+from keyform.engine.gates import gate_of
 from keyform.engine.listings import about_listings
 from keyform.engine.options import Options
 from keyform.engine.planner import make_plan
@@ -15,22 +16,33 @@ from keyform.engine.whose import (
     CURRENT,
     GONE,
     OLD,
-    UNKNOWN,
+    Likeness,
     Match,
     Owner,
+    Seen,
     Standing,
     candidates,
     likenesses,
+    looks_unknown,
     matches,
+    readings,
 )
-from keyform.model import ACTIVE, DISABLED, EXPIRED, LiveKey, Secret
+from keyform.model import ACTIVE, DISABLED, EXPIRED, Secret, format_duration, instant
 
 
 def owner_of(ws: Workspace, secret: Secret) -> Owner:
     """Whose the string is, as far as files tell; asks no service. Raises ``StateError``."""
     state, _ = ws.read_state()
     profiles = {name: service.profile for name, service in ws.config.services.items()}
-    return Owner(matches(secret, state), tuple(_credentials(ws, secret)), tuple(likenesses(secret, profiles)))
+    owned: tuple[Match, ...] = ()
+    credentials: tuple[str, ...] = ()
+    looks: list[Likeness] = []
+    for reading in readings(secret):
+        owned = owned or matches(reading, state)
+        credentials = credentials or tuple(_credentials(ws, reading))
+        looks += likenesses(reading, profiles)
+    unknown = (name for name, profile in profiles.items() if looks_unknown(profile))
+    return Owner(owned, credentials, tuple(dict.fromkeys(looks)), tuple(unknown))
 
 
 def standing_of(
@@ -39,43 +51,49 @@ def standing_of(
     """Whether the matched keys still work, and the plan that would end them: without an outage or, with
     ``at_once``, as soon as their successors are stored. Writes nothing. Raises ``KeyformError``."""
     sight, told = sight_now(ws, Options())
-    shown = [_live(sight, match) for match in found]
-    matched = {(match.generation.service, match.generation.id) for match in found if match.generation}
-    others = [
-        (name, key)
-        for name, view in sight.services.items()
-        for key in candidates(secret, view)
-        if not found and (name, key.id) not in matched
-    ]
+    seen = tuple(_seen(sight, match) for match in found)
+    views = () if found else sight.services.values()
+    others = tuple(one for view in views for one in candidates(secret, view, sight.state))
     current = tuple(match.record.address for match in found if match.standing == CURRENT)
-    old = tuple(match.record.address for match in found if match.standing == OLD) if at_once else ()
+    endable = (match for match, shown in zip(found, seen, strict=True) if not shown.ender)
+    old = tuple(match.record.address for match in endable if match.standing == OLD) if at_once else ()
     plan = None
     if current or old:
         wanted = Options(rotate=current, rotate_reason=reason, rotate_now=at_once, end_old=old)
         plan = make_plan(sight, wanted)
-    return Standing(
-        tuple(status for status, _ in shown),
-        tuple(live for _, live in shown),
-        tuple(others),
-        plan,
-        (*told, *about_listings(sight)),
-    )
+    return Standing(seen, others, plan, (*told, *about_listings(sight)))
 
 
-def _live(sight: Sight, match: Match) -> tuple[str, LiveKey | None]:
+def _seen(sight: Sight, match: Match) -> Seen:
     generation = match.generation
     if generation is None:
-        return GONE, None
+        return Seen(GONE)
     view = sight.services.get(generation.service)
     if view is None:
-        return UNKNOWN, None
+        return Seen()
+    profile, ends = view.profile, generation.revoke_at
+    gate = gate_of(match.record.rotation, view)
     found = presence(view, generation, sight.now)
+    if ends is not None and not profile.revokes:
+        if found.live is None:
+            return Seen(
+                GONE, why=f"{profile.title} was to end it by itself {instant(ends)}", ender=profile.title
+            )
+        why = (
+            f"it works until {instant(ends)}, when {profile.title} ends it by itself; nothing ends it sooner"
+        )
+        return Seen(ACTIVE, found.live, why, ender=profile.title)
     if found.live is None:
-        return GONE, None
+        return Seen(GONE)
     if not found.known:
-        return UNKNOWN, None
+        return Seen(gate=gate)
     status = EXPIRED if found.expired else DISABLED if found.disabled else ACTIVE
-    return status, found.live
+    if generation.id in view.keys:
+        return Seen(status, found.live, gate=gate)
+    why = f"{profile.title} lists no keys"
+    if profile.lists:
+        why = f"{profile.title} lists new keys up to {format_duration(profile.list_lag)} late"
+    return Seen(why=f"by the state alone it is {status}; {why}", gate=gate)
 
 
 def _credentials(ws: Workspace, secret: Secret) -> Iterator[str]:

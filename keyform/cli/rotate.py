@@ -46,8 +46,9 @@ def command(
 
     With --now, for a key that has leaked, nothing lives on: the old generation, and those before it that are
     still in their overlap, are revoked as soon as the new one is stored, used or not. Whoever has not
-    fetched the new secret by then is refused. A protected key may be rotated, since it stays what it is; to
-    have the plan reviewed first, use `keyform plan --rotate ADDR --out FILE`.
+    fetched the new secret by then is refused. What only its service ends lives on, and the plan says until
+    when. A protected key may be rotated, since it stays what it is; to have the plan reviewed first, use
+    `keyform plan --rotate ADDR --out FILE`.
     """
     return carry_out(
         session,

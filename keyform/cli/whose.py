@@ -125,4 +125,4 @@ def _read(session: Session) -> Secret:
         raise KeyformError(
             "there is more than one word on standard input", "Give the leaked string alone, without a name."
         )
-    return Secret(text.strip("\"'"))
+    return Secret(text)

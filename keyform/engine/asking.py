@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime
 
 from keyform.diagnostics import Diagnostic, error
 from keyform.engine.options import Options
-from keyform.engine.sight import Sight
+from keyform.engine.sight import ServiceView, Sight
+from keyform.engine.succession import deposed_to_end
 from keyform.state import Generation, State
 
 
-def with_old_ended(state: State, addresses: Collection[str], now: datetime) -> State:
-    """The state with the old generations of these keys due to be revoked now, used or not."""
+def with_old_ended(
+    state: State, addresses: AbstractSet[str], services: Mapping[str, ServiceView], now: datetime
+) -> State:
+    """The state with the old generations of these keys due to be revoked now, used or not. Those that only
+    their service ends stay as they are."""
     if not addresses:
         return state
 
     def due(old: Generation) -> Generation:
         return replace(old, revoke_at=min(old.revoke_at or now, now), revoke_now=True)
 
-    keys = {
-        address: replace(record, deposed=tuple(map(due, record.deposed))) if address in addresses else record
-        for address, record in state.keys.items()
-    }
+    keys = dict(state.keys)
+    for address in addresses & keys.keys():
+        record = keys[address]
+        ending = deposed_to_end(record, services)
+        deposed = tuple(due(old) if old in ending else old for old in record.deposed)
+        keys[address] = replace(record, deposed=deposed)
     return replace(state, keys=keys)
 
 

@@ -72,7 +72,9 @@ def make_plan(sight: Sight, options: Options) -> Plan:
     else:
         moved, state = _moves(sight)
         planned += moved
-        sight = replace(sight, state=with_old_ended(state, options.end_old, sight.now))
+        sight = replace(
+            sight, state=with_old_ended(state, frozenset(options.end_old), sight.services, sight.now)
+        )
         planned += _projects(sight)
         planned += not_to_be_had(sight, options)
         planned += _declared_keys(sight, options)

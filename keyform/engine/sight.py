@@ -118,6 +118,9 @@ def presence(view: ServiceView, generation: Generation, now: datetime) -> Presen
         recorded = LiveKey(generation.id, generation.spec, created_at=generation.created_at)
         if not profile.lists:
             live = recorded
+        elif generation.revoke_at is not None and not profile.revokes:
+            # The listing shows the key in use alone, and an old one ends when its service was told to end it.
+            return Presence(recorded if generation.revoke_at > now else None)
         elif not view.listing.complete:
             return Presence(recorded, known=False)
         elif generation.created_at + profile.list_lag > now:

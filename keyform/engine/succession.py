@@ -12,7 +12,7 @@ from keyform.engine.plan import END, MINT, ROTATE, Change, FieldDiff, Step, Stor
 from keyform.engine.reroll import copies, lives_on, source
 from keyform.engine.sight import Presence, ServiceView, recorded_terms, seen_digest, terms_of
 from keyform.engine.wording import terms_diff, with_on_revoke, worded
-from keyform.model import DesiredKey, Place, format_duration
+from keyform.model import DesiredKey, Place, format_duration, instant
 from keyform.state import Generation, KeyRecord
 
 NO_OVERLAP = timedelta(0)
@@ -59,6 +59,8 @@ def succeed(
         ids = " and ".join(generation.id for generation in ending)
         verb = "is" if len(ending) == 1 else "are"
         reason += f"; {ids} {verb} revoked as soon as the new key is stored, used or not"
+    if at_once:
+        reason += "".join(_outlives(other, services, now) for other in record.deposed)
     if old.secret_unseen:
         reason += f"; keyform never had the secret of {old.id}, and has the new one"
     diff = (*diff, *kept_diff(want, record))
@@ -77,6 +79,17 @@ def succeed(
         view.backing(operation),
         (step, *(end(record, generation, want.places) for generation in ending)),
         stored,
+    )
+
+
+def _outlives(old: Generation, services: Mapping[str, ServiceView], now: datetime) -> str:
+    """What to say of an old generation that even a rotation without an overlap leaves alive, if it does."""
+    view = services.get(old.service)
+    if view is None or view.profile.revokes or old.revoke_at is None or old.revoke_at <= now:
+        return ""
+    return (
+        f"; {old.id} (generation {old.number}) works until {instant(old.revoke_at)}, when "
+        f"{view.profile.title} ends it by itself; nothing ends it sooner"
     )
 
 

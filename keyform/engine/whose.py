@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from keyform.diagnostics import Diagnostic
-from keyform.engine.plan import Plan
+from keyform.engine.plan import END, Plan
 from keyform.engine.sight import ServiceView
 from keyform.model import REVOKED, LiveKey, Secret, fingerprint_matches
 from keyform.profile import Profile
@@ -43,27 +44,80 @@ class Likeness:
 @dataclass(frozen=True, slots=True)
 class Owner:
     """What the state and the configuration say of a string, without asking anybody. ``credentials`` are
-    options of the configuration (``services.payments.credential``) whose value it is."""
+    options of the configuration (``services.payments.credential``) whose value it is; ``unknown_looks``
+    services of which nobody knows what their keys look like."""
 
     matches: tuple[Match, ...] = ()
     credentials: tuple[str, ...] = ()
     likenesses: tuple[Likeness, ...] = ()
+    unknown_looks: tuple[str, ...] = ()
 
 
 GONE, UNKNOWN = "revoked or gone", "unknown"
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """What the services say. ``status`` of each match: whether it still works; ``live`` as its service shows
-    it. ``candidates`` are keys that nobody declared and whose hint fits the string, by service. ``plan`` ends
-    the matched keys; None where none is needed, or nobody could be asked."""
+class Seen:
+    """What the service of a match says of it: its ``status``, and ``live`` as it shows it. ``why``: what the
+    status rests on or means, where it is not simply what the service shows. ``gate``: for how long an old one
+    has to be unused before it is revoked. ``ender``: the title of a service that ends it alone, at its time,
+    with no call that would end it sooner."""
 
-    status: tuple[str, ...] = ()
-    live: tuple[LiveKey | None, ...] = ()
-    candidates: tuple[tuple[str, LiveKey], ...] = ()
+    status: str = UNKNOWN
+    live: LiveKey | None = None
+    why: str = ""
+    gate: timedelta | None = None
+    ender: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A live key whose shown characters fit the string; ``record`` and ``generation`` where keyform manages
+    it, though the whole secret of it is another one, or keyform never had it."""
+
+    service: str
+    key: LiveKey
+    record: KeyRecord | None = None
+    generation: Generation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the services say: of each match, and which of their live keys it looks like if there is none.
+    ``plan`` ends the matched keys; None where none is needed or possible, or nobody could be asked."""
+
+    seen: tuple[Seen, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
     plan: Plan | None = None
     told: tuple[Diagnostic, ...] = ()
+
+    def of(self, index: int) -> Seen | None:
+        """What is seen of a match; None where nobody could be asked."""
+        return self.seen[index] if self.seen else None
+
+    def revoked_by_plan(self, match: Match) -> bool:
+        """Whether the plan itself revokes the matched generation, in the run that stores the new one."""
+        steps = (step for change in self.plan.changes for step in change.steps) if self.plan else ()
+        this = (match.generation.service, match.generation.id) if match.generation else None
+        return any(step.op == END and (step.service, step.key_id) == this for step in steps)
+
+
+_AROUND = " \t\r\n'\"`,;()[]{}<>"
+_AFTER = ".:!?"
+_MOST_READINGS = 16
+
+
+def readings(found: Secret) -> tuple[Secret, ...]:
+    """What a string that somebody found may stand for, itself first: without the quotes, brackets and commas
+    of the text around it, and the value alone of ``NAME=value`` and ``name:value``."""
+    texts = [found.reveal()]
+    for text in texts:
+        bare = text.strip(_AROUND)
+        values = (text.partition(sign)[2] for sign in "=:")
+        for other in (bare, bare.rstrip(_AFTER), *values):
+            if other and other not in texts and len(texts) < _MOST_READINGS:
+                texts.append(other)
+    return tuple(map(Secret, texts))
 
 
 def matches(secret: Secret, state: State) -> tuple[Match, ...]:
@@ -87,12 +141,24 @@ def likenesses(secret: Secret, profiles: Mapping[str, Profile]) -> Iterator[Like
         yield from (Likeness(name, kind) for kind in profile.kinds_like(secret.reveal()))
 
 
-def candidates(secret: Secret, view: ServiceView) -> Iterator[LiveKey]:
+def looks_unknown(profile: Profile) -> bool:
+    """Whether nothing says what keys of this service look like."""
+    return not profile.key_format and not any(k.key_format or k.prefix for k in profile.kinds.values())
+
+
+def candidates(found: Secret, view: ServiceView, state: State) -> Iterator[Candidate]:
     """The keys of a listing that may be the string's: what the service shows of their secrets fits it."""
-    text = secret.reveal()
+    texts = [one.reveal() for one in readings(found)]
+    managed = {
+        (generation.service, generation.id): (record, generation)
+        for record in state.keys.values()
+        for generation in record.generations()
+    }
     for key in view.listing.keys:
-        if key.hint and key.status != REVOKED and _fits(text, key.hint):
-            yield key
+        hint = key.hint
+        if hint and key.status != REVOKED and any(_fits(text, hint) for text in texts):
+            record, generation = managed.get((view.name, key.id), (None, None))
+            yield Candidate(view.name, key, record, generation)
 
 
 def _fits(text: str, hint: str) -> bool:

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from keyform.encoding import spec_to_json
-from keyform.engine.whose import CURRENT, ENDED, GONE, OLD, UNKNOWN, Likeness, Match, Owner, Standing
-from keyform.model import LiveKey, instant
+from keyform.engine.whose import (
+    CURRENT,
+    ENDED,
+    GONE,
+    OLD,
+    UNKNOWN,
+    Candidate,
+    Likeness,
+    Match,
+    Owner,
+    Seen,
+    Standing,
+)
+from keyform.model import ACTIVE, EXPIRED, format_duration, instant
 from keyform.report.changes import value
 from keyform.report.safe import padded, visible
 from keyform.report.style import Style
 from keyform.report.text import plan_text
-from keyform.state import place_to_json
+from keyform.state import Generation, place_to_json
 
 FORMAT, VERSION = "keyform-whose", 1
 
@@ -27,9 +41,7 @@ def answer_text(
     """The answer for people, with the plan. ``declared`` says where in the files an address stands."""
     out: list[str] = []
     for index, match in enumerate(owner.matches):
-        status = standing.status[index] if standing.status else UNKNOWN
-        live = standing.live[index] if standing.live else None
-        out += [*_match(match, status, live, style, declared), ""]
+        out += [*_match(match, standing.of(index), style, declared), ""]
     for name in owner.credentials:
         out += style.wrapped(
             f"It is `{visible(name)}` of this configuration: keyform's own credential. Make a new one where "
@@ -39,20 +51,45 @@ def answer_text(
     if not owner.matches and not owner.credentials:
         out += _strange(owner, standing, style)
     if standing.plan is not None:
-        how = "at once" if at_once else "without an outage"
-        out += [style.paint(f"The plan that ends it {how}:", "bold"), "", plan_text(standing.plan, style)]
+        title, remark = _about_plan(owner, standing, at_once)
+        out += [style.paint(title, "bold"), "", *style.wrapped(remark), *([""] if remark else [])]
+        out.append(plan_text(standing.plan, style))
         if not at_once:
             out += style.wrapped("`keyform whose --now` plans to end it as soon as the new key is stored.")
+    elif any(_can_be_ended(match, standing.of(index)) for index, match in enumerate(owner.matches)):
+        out += style.wrapped("`keyform whose --now` plans to revoke it at once, used or not.")
     return "\n".join(out).rstrip("\n") + "\n"
 
 
-def _match(
-    match: Match, status: str, live: LiveKey | None, style: Style, declared: Mapping[str, str]
-) -> Iterator[str]:
+def _about_plan(owner: Owner, standing: Standing, at_once: bool) -> tuple[str, str]:
+    """What the plan does to the leaked key, and what its reader has to know before it is applied."""
+    current = [(i, match) for i, match in enumerate(owner.matches) if match.standing == CURRENT]
+    if at_once:
+        if all(standing.revoked_by_plan(match) for match in owner.matches if match.standing != ENDED):
+            return "The plan that ends it at once:", ""
+        return "The plan that ends it as soon as its service lets it:", ""
+    cut = [seen for i, match in current if standing.revoked_by_plan(match) and (seen := standing.of(i))]
+    if not cut:
+        return "The plan that ends it without an outage:", ""
+    if all(seen.status == EXPIRED for seen in cut):
+        return "The plan that replaces it:", ""
+    return (
+        "The plan that ends it in the same run:",
+        "No overlap is declared, so it is revoked as soon as the new key is stored: whoever has not fetched "
+        "that by then is refused. Declare a `rotation.overlap` first if nobody is to be cut off.",
+    )
+
+
+def _can_be_ended(match: Match, seen: Seen | None) -> bool:
+    return match.standing == OLD and seen is not None and seen.status != GONE and not seen.ender
+
+
+def _match(match: Match, seen: Seen | None, style: Style, declared: Mapping[str, str]) -> Iterator[str]:
     record, generation = match.record, match.generation
+    live = seen.live if seen else None
     title = f"{visible(record.address)}, generation {match.number}: {_WHICH[match.standing]}"
     yield style.paint(title, "bold")
-    fields: list[tuple[str, Any]] = [("status", _status(match, status, live))]
+    fields: list[tuple[str, Any]] = [("status", _status(match, seen or Seen()))]
     if generation is not None:
         fields += [("service", generation.service), ("key", generation.id)]
         fields.append(("minted", instant(generation.created_at)))
@@ -62,7 +99,7 @@ def _match(
         fields += [(name, spec[name]) for name in spec if name not in ("metadata", "description")]
         fields.append(("secret", [str(place) for place in generation.written]))
         if generation.revoke_at is not None:
-            fields.append(("revoked", f"by the first apply after {instant(generation.revoke_at)}, if unused"))
+            fields.append(("ends", _end(generation, generation.revoke_at, seen)))
     fields.append(("owner", record.owner or "nobody is named"))
     if record.tags:
         fields.append(("tags", list(record.tags)))
@@ -73,14 +110,25 @@ def _match(
         yield "  " + padded(name, width) + shown
 
 
-def _status(match: Match, status: str, live: LiveKey | None) -> str:
+def _end(generation: Generation, at: datetime, seen: Seen | None) -> str:
+    if seen is not None and seen.ender:
+        return f"{instant(at)}, by {seen.ender} itself"
+    if generation.revoke_now:
+        return "revoked by the next apply, used or not"
+    after = f"revoked by the first apply after {instant(at)}"
+    if seen is None:
+        return f"{after} at the earliest"
+    return after + (f", once it has not been used for {format_duration(seen.gate)}" if seen.gate else "")
+
+
+def _status(match: Match, seen: Seen) -> str:
     if match.standing == ENDED:
         return "revoked: keyform ended it, and it works no more"
-    if status == UNKNOWN:
-        return "unknown: its service could not be asked, or did not show it"
-    if status == GONE:
-        return "revoked or gone at its service: it works no more"
-    return f"{status}: it works" if live is not None and status == "active" else f"{status}: refused for now"
+    if seen.status == UNKNOWN:
+        return f"unknown: {seen.why or 'its service could not be asked, or did not show it'}"
+    if seen.status == GONE:
+        return f"{seen.why or 'revoked or gone at its service'}: it works no more"
+    return f"{seen.status}: {seen.why or ('it works' if seen.status == ACTIVE else 'refused for now')}"
 
 
 def _strange(owner: Owner, standing: Standing, style: Style) -> Iterator[str]:
@@ -88,15 +136,43 @@ def _strange(owner: Owner, standing: Standing, style: Style) -> Iterator[str]:
     if owner.likenesses:
         yield from style.wrapped(f"It looks like a key of {_likely(owner.likenesses)}.")
     elif not standing.candidates:
-        yield from style.wrapped("It looks like no key of the declared services either.")
-    if standing.candidates:
-        shown = [f"{service}: {key.id} ({key.status})" for service, key in standing.candidates[:_SHOWN]]
-        more = len(standing.candidates) - _SHOWN
+        unknown = visible(", ".join(owner.unknown_looks))
+        but = f", but nobody knows what keys of {unknown} look like" if unknown else ""
+        yield from style.wrapped(f"It looks like no key of the declared services either{but}.")
+    managed = [one for one in standing.candidates if one.record is not None]
+    for one in managed[:_SHOWN]:
+        yield from style.wrapped(_managed(one))
+    if more := managed[_SHOWN:]:
+        yield from style.wrapped(f"What services show of {len(more)} more managed keys fits it, too.")
+    if strangers := [one for one in standing.candidates if one.record is None]:
+        shown = [f"{one.service}: {one.key.id} ({one.key.status})" for one in strangers[:_SHOWN]]
+        rest = len(strangers) - _SHOWN
         yield from style.wrapped(
-            f"What services show of these keys fits it: {visible(', '.join(shown))}"
-            + (f" and {more} more" if more > 0 else "")
+            f"What services show of these keys, which keyform does not manage, fits it: "
+            f"{visible(', '.join(shown))}"
+            + (f" and {rest} more" if rest > 0 else "")
             + ". If it is one of them, revoke it at its service, or adopt it with `imports` and rotate it."
         )
+
+
+def _managed(one: Candidate) -> str:
+    """What to do about a key of the state that the string may be: never what is for keys of nobody."""
+    record, generation = one.record, one.generation
+    if record is None or generation is None:
+        return ""
+    address = visible(record.address)
+    which = _WHICH[CURRENT if generation is record.current else OLD]
+    owner = visible(record.owner or "nobody is named")
+    why = "the whole secret of that key is another string, so this one may be cut short or changed"
+    if generation.fingerprint is None:
+        why = "keyform never had the secret of that key, so no more than this can be compared"
+    command = shlex.join(["keyform", "rotate", record.address, "--now", "--reason", "leaked"])
+    return (
+        f"What {visible(one.service)} shows of {address}, generation {generation.number} "
+        f"({visible(one.key.id)}, {one.key.status}; {which}; owner: {owner}) fits it; "
+        f"{why}. If it is that key, `{visible(command)}` puts a new one in its place and ends it; "
+        "without --now it lives on for the declared overlap."
+    )
 
 
 def _likely(likenesses: tuple[Likeness, ...]) -> str:
@@ -109,12 +185,13 @@ def answer_json(owner: Owner, standing: Standing, declared: Mapping[str, str]) -
     keys = []
     for index, match in enumerate(owner.matches):
         generation, record = match.generation, match.record
-        live = standing.live[index] if standing.live else None
+        seen = standing.of(index) or Seen()
+        live = seen.live
         one: dict[str, Any] = {
             "address": record.address,
             "generation": match.number,
             "standing": match.standing,
-            "status": standing.status[index] if standing.status else UNKNOWN,
+            "status": seen.status,
             "owner": record.owner,
             "tags": list(record.tags),
             "declared": declared.get(record.address),
@@ -140,8 +217,15 @@ def answer_json(owner: Owner, standing: Standing, declared: Mapping[str, str]) -
         "credentials": list(owner.credentials),
         "looks_like": [{"service": one.service, "kind": one.kind} for one in owner.likenesses],
         "candidates": [
-            {"service": service, "key_id": key.id, "status": key.status}
-            for service, key in standing.candidates
+            {
+                "service": one.service,
+                "key_id": one.key.id,
+                "status": one.key.status,
+                "address": one.record.address if one.record else None,
+                "generation": one.generation.number if one.generation else None,
+                "owner": one.record.owner if one.record else None,
+            }
+            for one in standing.candidates
         ],
         "plan": standing.plan.as_json() if standing.plan else None,
     }

@@ -20,6 +20,7 @@ from keyform.ports import Listing
 from keyform.registry import load_config
 from keyform.schemas_location import schema_text
 from keyform.services.profiles import load_profile
+from keyform.state import State
 from tests.engine.scene import PROFILE
 from tests.world import MovedClock
 
@@ -84,11 +85,64 @@ def test_the_current_generation(ask: Ask, folder: Path, declared: MovedClock) ->
     assert "keys.other" not in ran.out + ran.err
 
 
-@pytest.mark.parametrize("quote", ["'{}'", '"{}"', "  {}\r\n"])
-def test_quotes_and_spaces_around_it_are_no_part_of_it(
-    ask: Ask, folder: Path, declared: MovedClock, quote: str
+@pytest.mark.parametrize(
+    "around",
+    [
+        "'{}'",
+        '"{}"',
+        "  {}\r\n",
+        "{},",
+        "({})",
+        "<{}>.",
+        "API_KEY={}",
+        'export_KEY="{}";',
+        '{{"api_key":"{}"}}',
+        "--token={},",
+    ],
+)
+def test_what_stands_around_it_is_no_part_of_it(
+    ask: Ask, folder: Path, declared: MovedClock, around: str
 ) -> None:
-    assert ask(quote.format(stored(folder, "prod/backend")), clock=declared).code == 0
+    ran = ask(around.format(stored(folder, "prod/backend")), clock=declared)
+    assert ran.code == 0
+    assert ran.out.startswith("keys.backend, generation 1: the one in use")
+
+
+@pytest.mark.parametrize("cut", ["{:.16}", "{:.40}", "{}x", "KEY={:.40},"])
+def test_one_that_only_looks_like_a_managed_key_is_told_to_be_rotated(
+    ask: Ask, folder: Path, declared: MovedClock, cut: str
+) -> None:
+    string = cut.format(stored(folder, "prod/backend"))
+    ran = ask(string, clock=declared)
+    told = " ".join(ran.out.split())
+    assert ran.code == 1
+    assert "keys.backend, generation 1" in told
+    assert "owner: payments-team" in told
+    assert "`keyform rotate keys.backend --now --reason leaked`" in told
+    for never in ("revoke it at its service", "adopt it", string):
+        assert never not in told
+    ran = ask(string, "--format", "json", clock=declared)
+    jsonschema.validate(json.loads(ran.out), json.loads(schema_text("whose.schema.json")))
+    (one,) = json.loads(ran.out)["candidates"]
+    assert (one["address"], one["generation"], one["owner"]) == ("keys.backend", 1, "payments-team")
+
+
+def test_an_adopted_key_is_told_as_one_that_is_managed(ask: Ask, keyform: Keyform, folder: Path) -> None:
+    clock = MovedClock()
+    both = TWO_KEYS + "    name: Other\n"
+    (folder / "keyform.yaml").write_text(both)
+    assert keyform("apply", "--auto-approve", clock=clock).code == 0
+    leaked = stored(folder, "prod/other")
+    shown = json.loads(keyform("show", "--format", "json", clock=clock).out)
+    key_id = shown["keys"]["keys.other"]["current"]["id"]
+    assert keyform("state", "rm", "keys.other", clock=clock).code == 0
+    (folder / "keyform.yaml").write_text(both + f"imports: [{{key: other, id: {key_id}}}]\n")
+    assert keyform("apply", "--auto-approve", clock=clock).code == 0
+    told = " ".join(ask(leaked, clock=clock).out.split())
+    assert f"keys.other, generation 1 ({key_id}" in told
+    assert "keyform never had the secret of that key" in told
+    assert "`keyform rotate keys.other --now --reason leaked`" in told
+    assert "adopt it" not in told
 
 
 def test_a_plan_without_an_outage_and_one_at_once(
@@ -112,6 +166,28 @@ def test_a_plan_without_an_outage_and_one_at_once(
     assert "The plan" not in after.out
 
 
+def test_without_an_overlap_the_plan_is_not_said_to_cut_nobody_off(
+    ask: Ask, folder: Path, declared: MovedClock
+) -> None:
+    ran = ask(stored(folder, "prod/other"), clock=declared)
+    assert "without an outage" not in ran.out
+    assert "The plan that ends it in the same run:" in ran.out
+    assert "Declare a `rotation.overlap` first" in " ".join(ran.out.split())
+
+
+def test_an_old_generation_that_waits_for_its_gate_says_so(
+    ask: Ask, keyform: Keyform, folder: Path, declared: MovedClock
+) -> None:
+    text = (folder / "keyform.yaml").read_text()
+    (folder / "keyform.yaml").write_text(
+        text.replace("overlap: 72h", "overlap: 72h, revoke_when_unused_for: 1d")
+    )
+    leaked = stored(folder, "prod/backend")
+    assert keyform("apply", "--auto-approve", clock=declared).code == 0
+    assert keyform("rotate", "backend", "--auto-approve", clock=declared).code == 0
+    assert "once it has not been used for 1d" in ask(leaked, clock=declared).out
+
+
 def test_an_old_generation_in_its_overlap(
     ask: Ask, keyform: Keyform, folder: Path, declared: MovedClock
 ) -> None:
@@ -123,7 +199,9 @@ def test_an_old_generation_in_its_overlap(
     assert (key["generation"], key["standing"], key["status"]) == (1, "old", "active")
     assert key["revoke_at"] == "2026-11-23T12:00:00Z"
     assert json.loads(ran.out)["plan"] is None
-    assert "revoked      by the first apply after 2026-11-23" in ask(leaked, clock=declared).out
+    told = ask(leaked, clock=declared).out
+    assert "revoked by the first apply after 2026-11-23T12:00:00Z\n" in told
+    assert "`keyform whose --now` plans to revoke it at once" in told
     assert ask(leaked, "--now", "--out", "kill.json", clock=declared).code == 0
     assert keyform("apply", "kill.json", clock=declared).code == 0
     assert "generation 1: which has ended" in ask(leaked, clock=declared).out
@@ -221,7 +299,8 @@ def test_it_is_written_nowhere_and_nothing_is(ask: Ask, folder: Path, declared: 
 )
 def test_keys_whose_hint_fits_are_candidates(hint: str, fits: bool) -> None:
     view = ServiceView.of("s", PROFILE, Listing((LiveKey("id", KeySpec(), hint=hint),)))
-    assert [key.id for key in candidates(Secret("rev_mk_secretwxyz"), view)] == (["id"] if fits else [])
+    found = candidates(Secret("rev_mk_secretwxyz"), view, State("lineage", 1))
+    assert [one.key.id for one in found] == (["id"] if fits else [])
 
 
 def test_likenesses_of_the_vendors() -> None:
