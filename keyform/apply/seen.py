@@ -63,7 +63,7 @@ def see_places(
     }
     wanted = [(place, step) for step in steps for place in written_by(step, generations)]
 
-    def see(entry: tuple[Place, Step]) -> tuple[Place, Before, Diagnostic | None]:
+    def see(entry: tuple[Place, Step]) -> tuple[Place, Before, Step | None]:
         place, step = entry
         try:
             store = ws.store(place.store)
@@ -85,19 +85,42 @@ def see_places(
         ours = any(_is_of(ws, sight, place, found, generation) for generation in known) or (
             isinstance(found, Secret) and any(fingerprint_matches(found, one) for one in prints)
         )
-        return place, Before(found, found), None if ours else _foreign(place, step, found)
+        return place, Before(found, found), None if ours else step
 
     if not wanted:
         return {}
     with ThreadPoolExecutor(min(parallelism, len(wanted)), thread_name_prefix="check") as pool:
         looked = tuple(pool.map(see, wanted))
-    problems = tuple(problem for _, _, problem in looked if problem is not None)
-    if problems:
-        raise PlanError(problems)
+    foreign = [(place, step, before.found) for place, before, step in looked if step is not None]
+    if foreign:
+        known = generations.values() if len(foreign) <= _EXPLAINED else ()
+        raise PlanError(tuple(_foreign(*one, state, known) for one in foreign))
     return {place: before for place, before, _ in looked}
 
 
-def _foreign(place: Place, step: Step, found: Secret | Held) -> Diagnostic:
+_EXPLAINED = 20
+"""Of so many places with other values it is told whose they are; each is held against all known secrets."""
+
+
+def _foreign(
+    place: Place,
+    step: Step,
+    found: Secret | Held | None,
+    state: State,
+    known: Iterable[Generation],
+) -> Diagnostic:
+    for generation in known:
+        same = isinstance(found, Secret) and fingerprint_matches(found, generation.fingerprint or "")
+        if generation.written and same:
+            owner = next(r.address for r in state.keys.values() if generation in r.generations())
+            return error(
+                "place-taken",
+                f"{place} holds the secret of {owner}, which keyform wrote to {generation.written[0]}, and "
+                f"{step.address} would overwrite it",
+                f"The two are one place, it seems. Apply the change of {owner} first, or choose another "
+                "`secret`.",
+                address=step.address,
+            )
     what = "a value that keyform did not write"
     if isinstance(found, Held):
         what = "a value that was changed since keyform wrote it, or that it did not write"

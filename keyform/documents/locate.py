@@ -14,7 +14,7 @@ import yaml
 from keyform.diagnostics import Diagnostic
 from keyform.documents.parse import Loader, collector_paused
 from keyform.documents.problems import Problem, Problems, Spot
-from keyform.documents.sensitive import ONE_ENVIRONMENT_NAME, has_password, is_sensitive
+from keyform.documents.sensitive import ONE_ENVIRONMENT_NAME, has_password, is_sensitive, passwords_in
 from keyform.model import Location, SourceRef
 
 _LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
@@ -119,7 +119,8 @@ class FileIndex:
                 masks.setdefault(line, []).append((first, last))
 
     def _masks_of_lines(self) -> dict[int, list[tuple[int, int]]]:
-        """Without a tree: everything after the name of a credential, and the deeper lines that follow."""
+        """Without a tree: everything after the name of a credential, and the deeper lines that follow; the
+        passwords in URLs."""
         masks: dict[int, list[tuple[int, int]]] = {}
         inside: int | None = None
         for number, line in enumerate(self._lines):
@@ -129,11 +130,13 @@ class FileIndex:
                     masks[number] = [(indent, len(line))]
                     continue
                 inside = None
+            if urls := list(passwords_in(line)):
+                masks[number] = urls
             for match in _LINE_VALUE.finditer(line + " x"):
                 if is_sensitive(match[1]):
                     inside = indent
                     if match.end() < len(line):
-                        masks[number] = [(match.end(), len(line))]
+                        masks.setdefault(number, []).append((match.end(), len(line)))
                     break
         return masks
 

@@ -72,3 +72,24 @@ def test_why_a_value_cannot_be_read_is_told_by_the_plan(world: World) -> None:
     (told,) = (d for d in world.plan().diagnostics if d.code == "foreign-value")
     assert "cannot be read (the identity does not open it)" in told.summary
     assert "did not write" not in told.summary
+
+
+COMMANDS = """put: [sh, -c, 'cat > "$KEYFORM_PATH.txt"'],
+    get: [sh, -c, 'test -e "$KEYFORM_PATH.txt" || exit 44; cat "$KEYFORM_PATH.txt"'],
+    delete: [sh, -c, 'rm -f "$KEYFORM_PATH.txt"']"""
+ONE_FOLDER = f"""stores:
+  one: {{type: exec, {COMMANDS}}}
+  two: {{type: exec, timeout: 29, {COMMANDS}}}"""
+
+
+def test_whose_secret_is_in_a_place_under_another_name_is_told(world: World) -> None:
+    world.write(declare(a="secret: {store: one, path: x}", rest=ONE_FOLDER)).apply()
+    before = world.stored("keys.a")
+    world.write(declare(b="secret: {store: two, path: x}", rest=ONE_FOLDER))
+    with pytest.raises(PlanError) as told:
+        world.apply()
+    (problem,) = told.value.diagnostics
+    assert problem.summary == (
+        "two:x holds the secret of keys.a, which keyform wrote to one:x, and keys.b would overwrite it"
+    )
+    assert before is not None and world.stored("keys.a") == before

@@ -20,6 +20,9 @@ TEXTS = {
     "folded over lines": f'version: 1\nstores: {{a: {{type: vault, password: "x\n  {CANARY}", tpye: 1}}}}\n',
     "in a URL": f"version: 1\nservices: {{a: {{type: embeded, endpoint: 'https://u:{CANARY}@h.example/'}}}}\n",
     "in a URL of a list": f"version: 1\nstores: {{a: {{type: vaul, hosts: ['https://u:{CANARY}@h.example/']}}}}\n",
+    "in a URL before a syntax error": (
+        f"version: 1\nservices: {{a: {{endpoint: 'https://u:{CANARY}@h.example/', type: embeded, b: : 1}}}}\n"
+    ),
     "before a syntax error": f"version: 1\nstores: {{a: {{type: vault, token: {CANARY}]\n",
     "in a block with a syntax error": f"version: 1\nstores:\n  a:\n    token: >\n      {CANARY}\n     : [\n",
     "around a syntax error": f"version: 1\nstores:\n  a:\n    token: 'x'{CANARY}\n",
