@@ -74,8 +74,8 @@ def test_why_a_value_cannot_be_read_is_told_by_the_plan(world: World) -> None:
     assert "did not write" not in told.summary
 
 
-COMMANDS = """put: [sh, -c, 'cat > "$KEYFORM_PATH.txt"'],
-    get: [sh, -c, 'test -e "$KEYFORM_PATH.txt" || exit 44; cat "$KEYFORM_PATH.txt"'],
+COMMANDS = """put: [sh, -c, 'base64 > "$KEYFORM_PATH.txt"'],
+    get: [sh, -c, 'test -e "$KEYFORM_PATH.txt" || exit 44; base64 -d "$KEYFORM_PATH.txt"'],
     delete: [sh, -c, 'rm -f "$KEYFORM_PATH.txt"']"""
 ONE_FOLDER = f"""stores:
   one: {{type: exec, {COMMANDS}}}
