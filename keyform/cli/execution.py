@@ -158,7 +158,7 @@ def finish(session: Session, operation: str, outcome: Outcome, events: Events, o
     if outcome.interrupted:
         session.console.tell(f"Interrupted before {outcome.skipped} changes. To go on, run it again.")
         return INTERRUPTED
-    return ERROR if outcome.failed else OK
+    return ERROR if outcome.failed or outcome.plan.held_back else OK
 
 
 def _closing(operation: str, outcome: Outcome, events: Events, waiting: int) -> str:
@@ -167,13 +167,15 @@ def _closing(operation: str, outcome: Outcome, events: Events, waiting: int) -> 
     waiting = min(waiting, failed)
     failed -= waiting
     verb = operation.capitalize()
-    if not failed and not skipped and not outcome.failed:
+    wrong = len(outcome.plan.held_back)
+    if not failed and not skipped and not wrong and not outcome.failed:
         return f"{verb} complete: {done}{f'; {outcome.held} held' if outcome.held else ''}."
     left = (
         (failed, "failed"),
         (waiting, "waiting for a person"),
         (skipped, "not begun"),
         (outcome.held, "held"),
+        (wrong, "held back by an error"),
     )
     rest = [f"{count} {what}" for count, what in left if count]
     return f"{verb} incomplete: {'; '.join([done, *rest])}."

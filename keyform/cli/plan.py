@@ -127,7 +127,7 @@ def command(
         return ERROR
     if out is not None:
         save_plan(session, plan, out)
-    if fails(session, plan, fail_on) or plan.half_seen:
+    if fails(session, plan, fail_on) or plan.half_seen or plan.held_back:
         return ERROR
     return CHANGES if detailed_exitcode and not plan.empty else OK
 

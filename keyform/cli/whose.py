@@ -95,7 +95,7 @@ def _finish(session: Session, standing: Standing, out: str | None) -> int:
     plan = standing.plan
     if out is None:
         return OK
-    if plan is None or plan.failed:
+    if plan is None or plan.failed or plan.held_back:
         session.console.tell(f"{out} was not written: there is no plan that could be applied.")
         return ERROR
     save_plan(session, plan, out)

@@ -11,7 +11,7 @@ from keyform.config.declared import Declared
 from keyform.config.defaults import Defaults, Values
 from keyform.config.interpolate import UNRESOLVED
 from keyform.config.rules import ServiceRules
-from keyform.config.values import Bad, future
+from keyform.config.values import Bad, end
 from keyform.documents.problems import Problems
 from keyform.model import Rotation, SourceRef
 
@@ -77,12 +77,20 @@ class Lifetimes:
         if not rules.knows("expires_at") or not rules.expires_at(key):
             return _WRONG
         try:
-            moment = future(key.fields["expires_at"], self._now)
-            rules.ends(moment, key.at("expires_at"), key.address)
-            return Expiry(moment=moment)
+            moment = end(key.fields["expires_at"])
         except Bad as bad:
             key.error("bad-time", ("expires_at",), bad.summary, bad.detail)
             return _WRONG
+        rules.ends(moment, key.at("expires_at"), key.address)
+        if moment <= self._now:  # an end that comes is no mistake in the files
+            self._problems.warning(
+                "past-end",
+                key.at("expires_at"),
+                "this `expires_at` has passed",
+                "Nothing is minted for the key any more. Write a later `expires_at`, or remove the key.",
+                address=key.address,
+            )
+        return Expiry(moment=moment)
 
     def rotation(self, key: Declared, expiry: Expiry, rules: ServiceRules) -> Rotation | None:
         """The rotation of a key: its own fields over those of the defaults, which are passed over where they

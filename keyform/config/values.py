@@ -72,13 +72,11 @@ def duration(text: str, *, zero: bool = False) -> timedelta | None:
     return timedelta(seconds=seconds)
 
 
-def future(text: str, now: datetime) -> datetime:
-    """An RFC 3339 time with a zone, after ``now``."""
+def end(text: str) -> datetime:
+    """When a key is to expire: an RFC 3339 time with a zone."""
     if _DAY.match(text):
         raise Bad(f"`{text}` is a day, not a time", f"Write `{text}T00:00:00Z`.")
     moment = _moment(text)
-    if moment <= now:
-        raise Bad(f"`{text}` is in the past", "Write a time in the future, or remove the key.")
     if moment >= LATEST:
         raise Bad(f"`{text}` is too far away", "Write `expires_in: never` for a key that does not expire.")
     return moment

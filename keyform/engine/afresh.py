@@ -46,7 +46,7 @@ def shown_otherwise(plan: Plan, sight: Sight) -> Iterator[Diagnostic]:
         if change not in shown and (wrong := _differing(change, shown)):
             yield _unfit(change.address, wrong, change.address)
     changed = {change.address for change in plan.changes}
-    left = len(covered(sight, plan.options) - changed)
+    left = len(covered(sight, plan.options) - changed - set(plan.held_back))
     if plan.unchanged != left:
         yield _unfit("its summary", f"{plan.unchanged} are unchanged, and {left} are")
     due, said = _of_changes(again), _of_changes(plan)

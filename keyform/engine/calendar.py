@@ -172,10 +172,19 @@ class _Generation:
         return self.entry(at, REVOKES, why)
 
 
+_AHEAD = timedelta(days=14)
+"""How long before a key ends for good plans begin to say so."""
+
+_LATER_END = (
+    "No rotation renews what ends at a moment of choice, and nothing is minted after it. Give it a later "
+    "`expires_at`, or remove the key once nobody needs it."
+)
+
+
 def expiring_before_next_run(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
-    """The declared keys that expire before the run after this one, what the plan changes of them included."""
-    if sight.schedule is None:
-        return
+    """The declared keys that expire before the run after this one, what the plan changes of them included;
+    and those that end for good (`expires_at`) in a while."""
+    span_of_runs = sight.schedule or timedelta(0)
     steps = {step.address: step for change in changes for step in change.steps if step.op in (MINT, ALTER)}
     for want in sight.desired.keys:
         record, step = sight.state.keys.get(want.address), steps.get(want.address)
@@ -186,17 +195,28 @@ def expiring_before_next_run(sight: Sight, changes: tuple[Change, ...]) -> Itera
             ends = step.spec.expires_at
         else:
             ends = _expiry(sight, record) if record else None
-        if ends is None or not sight.now < ends <= sight.now + sight.schedule:
+        for_good = want.spec.expires_at is not None
+        if ends is None or ends <= sight.now:
             continue
-        yield warning(
-            EXPIRES_SOON,
-            f"{want.address} expires {instant(ends)}, before the next run: `schedule` has one every "
-            f"{format_duration(sight.schedule)}",
-            "Nothing renews it before that. Rotate it now with "
-            f"`{shlex.join(['keyform', 'rotate', want.address])}`, and give it a `rotation.before_expiry` "
-            "that is longer than the time between two runs.",
-            address=want.address,
-        )
+        if ends <= sight.now + span_of_runs:
+            yield warning(
+                EXPIRES_SOON,
+                f"{want.address} expires {instant(ends)}, before the next run: `schedule` has one every "
+                f"{format_duration(span_of_runs)}",
+                _LATER_END
+                if for_good
+                else "Nothing renews it before that. Rotate it now with "
+                f"`{shlex.join(['keyform', 'rotate', want.address])}`, and give it a "
+                "`rotation.before_expiry` that is longer than the time between two runs.",
+                address=want.address,
+            )
+        elif for_good and record is not None and ends <= sight.now + _AHEAD:
+            yield warning(
+                "ends-soon",
+                f"{want.address} expires {instant(ends)}, for good: nothing renews an `expires_at`",
+                _LATER_END,
+                address=want.address,
+            )
 
 
 def _expiry(sight: Sight, record: KeyRecord) -> datetime | None:

@@ -1,10 +1,11 @@
-"""Guards: plans that are refused as a whole, whatever brought them about."""
+"""Guards: what no plan may do, whatever brought it about."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
 from keyform.diagnostics import Diagnostic, error
+from keyform.engine.alone import OVER
 from keyform.engine.options import Options
 from keyform.engine.plan import (
     ALTER,
@@ -22,7 +23,7 @@ from keyform.engine.plan import (
 from keyform.engine.sight import ServiceView, Sight
 from keyform.engine.whereabouts import same_service
 from keyform.engine.written import key_in_yaml
-from keyform.model import Place
+from keyform.model import Place, instant
 from keyform.state import Generation
 
 MASS_SHARE = 0.3
@@ -32,7 +33,7 @@ _ENDS_A_KEY = (REVOKE, REPLACE, ROTATE)
 
 
 def guard(sight: Sight, options: Options, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
-    """The errors that forbid this plan."""
+    """The errors that forbid this plan, or what it does at one address."""
     yield from guard_again(sight, changes)
     if not options.allow_mass_change:
         yield from _mass_change(sight, changes)
@@ -40,12 +41,36 @@ def guard(sight: Sight, options: Options, changes: tuple[Change, ...]) -> Iterat
 
 def guard_again(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
     """The errors that forbid these changes, however they were approved."""
+    yield from _over(sight, changes)
     yield from _protected(sight, changes)
     yield from _own_credential(sight, changes)
     yield from _incomplete(sight, changes)
     yield from _undeclared_services(sight, changes)
     yield from _unrevocable(sight, changes)
     yield from _taken_places(sight, changes)
+
+
+def _over(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
+    """A key is not made to be dead from the start, nor ended by an edit of when it ends."""
+    ends = {want.address: want.spec.expires_at for want in sight.desired.keys}
+    for change in changes:
+        end = ends.get(change.address)
+        if end is None or end > sight.now:
+            continue
+        if any(step.op == MINT for step in change.steps):
+            known = change.address in sight.state.keys
+            what, then = ("has expired", "nothing") if known else ("is not minted", "no key")
+            consequence = f"{then} is minted for it"
+        elif any(step.op == ALTER and "expires_at" in step.fields for step in change.steps):
+            what, consequence = "would expire at once", "it is left as it is"
+        else:
+            continue
+        yield error(
+            OVER,
+            f"{change.address} {what}: its `expires_at`, {instant(end)}, has passed, so {consequence}",
+            "Write a later `expires_at`, or remove the key.",
+            address=change.address,
+        )
 
 
 def _protected(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:

@@ -239,7 +239,8 @@ class Change:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A whole plan. ``unmanaged`` counts live keys that keyform does not own, per service; ``options`` are
-    what it was asked for with."""
+    what it was asked for with. Nothing is changed at the addresses that are ``held_back`` by an error of
+    their own; the rest can be applied."""
 
     lineage: str
     serial: int
@@ -250,6 +251,7 @@ class Plan:
     unmanaged: tuple[tuple[str, int], ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     options: Options = NORMALLY
+    held_back: tuple[str, ...] = ()
 
     @property
     def mode(self) -> str:
@@ -269,7 +271,7 @@ class Plan:
     @property
     def failed(self) -> bool:
         """Whether an error forbids applying it."""
-        return any(diagnostic.severity == "error" for diagnostic in self.diagnostics)
+        return any(d.severity == "error" and d.address not in self.held_back for d in self.diagnostics)
 
     @property
     def half_seen(self) -> bool:
@@ -311,6 +313,7 @@ class Plan:
             "mode": self.mode,
             "targets": list(self.targets),
             **({"options": asked} if (asked := self.options.as_json()) else {}),
+            **({"held_back": list(self.held_back)} if self.held_back else {}),
             "summary": self.summary,
             "unmanaged": dict(self.unmanaged),
             "changes": [change.as_json() for change in self.changes],

@@ -113,6 +113,7 @@ def _plan_from_json(raw: Mapping[str, Any]) -> Plan:
         tuple(raw["unmanaged"].items()),
         tuple(_diagnostic(entry) for entry in raw["diagnostics"]),
         Options.from_json(raw["mode"], tuple(raw["targets"]), raw.get("options", {})),
+        tuple(raw.get("held_back", ())),
     )
 
 

@@ -9,11 +9,12 @@ from datetime import datetime
 from keyform.diagnostics import ERROR, Diagnostic, error
 from keyform.engine.adoption import plan_import
 from keyform.engine.again import plan_again
+from keyform.engine.alone import held_back
 from keyform.engine.asking import not_to_be_had, with_old_ended
 from keyform.engine.calendar import expiring_before_next_run
 from keyform.engine.checklist import with_checklists
 from keyform.engine.declared import plan_first, plan_known
-from keyform.engine.guards import guard
+from keyform.engine.guards import guard, guard_again
 from keyform.engine.holding import about_stores, drift_notes
 from keyform.engine.leaving import about_left, with_left
 from keyform.engine.listings import about_listings, unmanaged_keys
@@ -89,6 +90,10 @@ def make_plan(sight: Sight, options: Options) -> Plan:
     changes = with_checklists((*readdressed(sight.state, sight.where), *changes), sight)
     changes = with_passing(with_privilege(changes, sight), sight)
     diagnostics = [p for p in planned if isinstance(p, Diagnostic)]
+    forbidden = [*guard(sight, options, changes)]
+    if held := held_back(sight.desired, options, (*diagnostics, *forbidden)):
+        changes = tuple(change for change in changes if change.address not in held)
+        forbidden += guard_again(sight, changes)  # what is held back may be in the way of others
     unmanaged, strays = unmanaged_keys(sight)
     diagnostics += strays
     diagnostics += about_listings(sight)
@@ -97,8 +102,9 @@ def make_plan(sight: Sight, options: Options) -> Plan:
     declared = frozenset(want.address for want in sight.desired.keys)
     diagnostics += about_stores(sight.state, declared, sight.stores, changes)
     diagnostics += about_left(changes, sight.stores)
-    diagnostics += guard(sight, options, changes)
-    return _plan_of(sight, options, changes, _unchanged(sight, options, planned), unmanaged, diagnostics)
+    diagnostics += forbidden
+    unchanged = _unchanged(sight, options, planned)
+    return _plan_of(sight, options, changes, unchanged, unmanaged, diagnostics, held)
 
 
 def _in_a_file(now: datetime) -> datetime:
@@ -113,6 +119,7 @@ def _plan_of(
     unchanged: int = 0,
     unmanaged: tuple[tuple[str, int], ...] = (),
     diagnostics: Iterable[Diagnostic] = (),
+    held: tuple[str, ...] = (),
 ) -> Plan:
     return Plan(
         sight.state.lineage,
@@ -124,6 +131,7 @@ def _plan_of(
         unmanaged,
         tuple(dict.fromkeys(diagnostics)),
         options,
+        held,
     )
 
 

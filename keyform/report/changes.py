@@ -193,6 +193,8 @@ def nothing_to_do(plan: Plan) -> str:
     """The sentence for a plan without changes."""
     if plan.mode == "destroy":
         return "Nothing to destroy. The state owns no key."
+    if plan.held_back and not plan.failed:
+        return "No changes but those that are held back; see the errors."
     if plan.half_seen and not plan.failed:
         return (
             "No changes in what could be read. Not every listing could be read as a whole, so nothing can be "
@@ -225,7 +227,8 @@ def tally(plan: Plan) -> str:
     rest = f"; {plan.unchanged} unchanged{seen}" if plan.unchanged else ""
     lost = plan.summary.get("origins_lost", 0)
     access = f"; {lost} {'origin loses' if lost == 1 else 'origins lose'} access" if lost else ""
-    return f"{counted(plan.summary)}{access}{rest}.{people(plan)}"
+    held = f"; {len(plan.held_back)} held back by an error" if plan.held_back else ""
+    return f"{counted(plan.summary)}{access}{rest}{held}.{people(plan)}"
 
 
 def people(plan: Plan) -> str:

@@ -222,16 +222,16 @@ def test_a_project_that_is_refused_is_told_and_its_keys_wait(world: World) -> No
     assert not inspect(world)
 
 
-def test_a_key_of_a_service_that_is_renamed_in_the_configuration_is_refused_before_anything(
+def test_a_key_of_a_service_that_is_renamed_in_the_configuration_is_held_back(
     world: World,
 ) -> None:
     world.write(declare("a")).apply()
     world.write(declare("a").replace("sandbox", "renamed"))
-    with pytest.raises(PlanError) as told:
-        world.apply()
-    assert told.value.diagnostics[0].code == "service-not-declared"
+    outcome = world.apply()
+    assert (outcome.done, outcome.plan.held_back) == (0, ("keys.a",))
+    assert outcome.plan.diagnostics[0].code == "service-not-declared"
     assert len(world.live("renamed")) == 1
-    assert "declare the service again" in told.value.diagnostics[0].detail.lower()
+    assert "declare the service again" in outcome.plan.diagnostics[0].detail.lower()
 
 
 def test_a_key_that_moves_to_another_service(world: World) -> None:

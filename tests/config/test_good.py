@@ -459,3 +459,14 @@ def test_a_schedule_tells_of_keys_that_can_die_between_two_runs(
 def test_the_digest_covers_the_schedule(config: Loader) -> None:
     text = SCHEDULED.format(fields="expires_in: 30d")
     assert config(text).digest != config(text.replace("24h", "12h")).digest
+
+
+def test_an_end_that_has_passed_is_a_warning_since_the_key_may_have_lived_until_then(config: Loader) -> None:
+    loaded = config(
+        "version: 1\nservices: {a: {type: embedded}}\n"
+        "keys: {k: {service: a, kind: secret, environment: test, name: K, secret: k, "
+        "expires_at: 2026-11-20T00:00:00Z}}\n"
+    )
+    assert [(d.severity, d.code, d.address) for d in loaded.diagnostics] == [
+        ("warning", "past-end", "keys.k")
+    ]
