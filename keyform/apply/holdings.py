@@ -74,6 +74,7 @@ def look_at_stores(
         frozenset(recorded - set(ws.config.stores)),
         {look.name: look.problem for look in looks if look.problem is not None},
         frozenset(place for look in looks for place in look.taken),
+        frozenset(place for look in looks for place in look.own),
         _earlier(ws, state, options),
     )
 
@@ -152,6 +153,7 @@ class _Look:
     coming: Mapping[Place, str]
     found: dict[Place, Found] = field(default_factory=dict)
     taken: list[Place] = field(default_factory=list)
+    own: list[Place] = field(default_factory=list)
     problem: Diagnostic | None = None
     failures: int = 0
 
@@ -195,8 +197,8 @@ class _Look:
         try:
             if record is not None:
                 self.found[place] = _found(store, place, record)
-            elif (held := store.look(place)) is not None and not self._is_own(store, place, held):
-                self.taken.append(place)
+            elif (held := store.look(place)) is not None:
+                (self.own if self._is_own(store, place, held) else self.taken).append(place)
         except StoreError as problem:
             self.failures += 1
             self.problem = self.problem or problem.diagnostics[0]

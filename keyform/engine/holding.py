@@ -56,14 +56,16 @@ AS_RECORDED = Found(HELD)
 class Holdings:
     """What was found, by place. ``unread``: stores whose values cannot be read back. ``absent``: stores that
     hold something of the state and are no longer declared. ``unseen``: why a store could not be compared.
-    ``taken``: places where something is although no secret is recorded there. ``earlier``: by service and id,
-    what is left of the secrets of older generations, where a rollback was asked for."""
+    ``taken``: places where something is although no secret is recorded there, ``own`` where that is a secret
+    of the very key that is to come there. ``earlier``: by service and id, what is left of the secrets of
+    older generations, where a rollback was asked for."""
 
     found: Mapping[Place, Found] = field(default_factory=dict)
     unread: frozenset[str] = frozenset()
     absent: frozenset[str] = frozenset()
     unseen: Mapping[str, Diagnostic] = field(default_factory=dict)
     taken: frozenset[Place] = frozenset()
+    own: frozenset[Place] = frozenset()
     earlier: Mapping[tuple[str, str], Earlier] = field(default_factory=dict)
 
     def at(self, place: Place) -> Found:
@@ -204,6 +206,17 @@ def about_stores(
                 f"{change.address}: {place} holds a value already; apply overwrites it only with "
                 "--overwrite-secrets, and refuses otherwise",
                 "Choose another `secret`, or find out who wrote that value and delete it if nobody needs it.",
+                address=change.address,
+            )
+        moved = [p for step in change.steps if step.op == RELOCATE for p in step.places]
+        for place in dict.fromkeys(place for place in moved if place in holdings.own):
+            yield warning(
+                "one-place",
+                f"{change.address}: {place} holds a secret of this key already, so it may be another of its "
+                "places under another name",
+                "Apply deletes nothing that turns out to be the same place: the old name is forgotten. Two "
+                "names of one place in one `secret` are one copy, and no new key can be stored at both: "
+                "declare one of them.",
                 address=change.address,
             )
         for one in change.stored:

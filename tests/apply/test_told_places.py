@@ -93,3 +93,17 @@ def test_whose_secret_is_in_a_place_under_another_name_is_told(world: World) -> 
         "two:x holds the secret of keys.a, which keyform wrote to one:x, and keys.b would overwrite it"
     )
     assert before is not None and world.stored("keys.a") == before
+
+
+@pytest.mark.parametrize(
+    "places", ["{store: two, path: x}", "[{store: one, path: x}, {store: two, path: x}]"]
+)
+def test_another_name_of_a_place_is_told_before_the_move(world: World, places: str) -> None:
+    world.write(declare(a="secret: {store: one, path: x}", rest=ONE_FOLDER)).apply()
+    before = world.stored("keys.a")
+    plan = world.write(declare(a=f"secret: {places}", rest=ONE_FOLDER)).plan()
+    (told,) = (d for d in plan.diagnostics if d.code == "one-place")
+    assert told.summary.startswith("keys.a: two:x holds a secret of this key already")
+    assert not world.apply(plan=load_plan(dump_plan(plan), "p")).failed
+    with world.open() as ws:
+        assert ws.store("two").get(Place("two", "x")) == before
