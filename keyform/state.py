@@ -33,8 +33,9 @@ class Generation:
     ``revoke_at`` is set on deposed generations only. ``marker`` is the label it was minted with, or None
     when adopted. ``leftovers`` are places that the secret has moved away from and that may hold it still.
     ``versions`` are what the stores called the writes of it, where they number writes at all. A deposed one
-    was replaced at ``replaced_at`` (None in older states); with ``revoke_now`` it ends whether it is used or
-    not. ``spec`` is what was asked for; ``otherwise`` names the fields that the service granted otherwise.
+    was replaced at ``replaced_at`` (None in older states); with ``revoke_now`` it ends used or not, a
+    current one when another follows it. ``spec`` is what was asked for; ``otherwise`` names the fields that
+    the service granted otherwise.
     """
 
     number: int

@@ -18,6 +18,8 @@ from keyform.apply.intents import Intent, Receipt, Sent
 from keyform.doubt import Doubt
 from keyform.ended import Undone
 from keyform.engine.events import Event, fold
+from keyform.engine.lapsed import still_due
+from keyform.engine.plan import Step
 from keyform.engine.remember import remembering
 from keyform.engine.whereabouts import Whereabouts
 from keyform.errors import StateError
@@ -117,7 +119,7 @@ class JournalWriter:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One run's part of a journal."""
+    """One run's part of a journal. ``lapsed`` are the mints of which nothing came."""
 
     run: str
     lineage: str
@@ -128,6 +130,7 @@ class Section:
     copying: Mapping[int, Copy] = field(default_factory=dict)
     doubts: tuple[Doubt, ...] = ()
     undone: tuple[Undone, ...] = ()
+    lapsed: tuple[Step, ...] = ()
 
     def completed(self) -> tuple[int, ...]:
         """The plan's steps that have come true by the end of the section."""
@@ -180,10 +183,11 @@ class Replay:
         return state
 
     def folded_into(self, state: State) -> State:
-        """``state`` with every event, every doubt and every mint that was undone, that it lacks."""
+        """``state`` with every event, every doubt and every mint that came to nothing, that it lacks."""
         missing = self.missing_from(state)
         state = fold(state, (event for section in missing for _, event in section.events))
         state = remembering(state, (one for section in missing for one in section.undone))
+        state = still_due(state, (step for section in missing for step in section.lapsed))
         return state.doubting(doubt for section in missing for doubt in section.doubts)
 
 
@@ -255,18 +259,25 @@ def _replay(
             copying = {**heads[-1].copying, record["index"]: Copy.from_json(record)}
             heads[-1] = replace(heads[-1], copying=copying)
         case "void":
-            intents.pop(record["marker"], None)
+            _lapse(record["marker"], heads, intents)
             if "undone" in record:
                 undone = (*heads[-1].undone, Undone.from_json(record["undone"]))
                 heads[-1] = replace(heads[-1], undone=undone)
         case "doubt":
-            intents.pop(record["marker"], None)
+            _lapse(record["marker"], heads, intents)
             heads[-1] = replace(heads[-1], doubts=(*heads[-1].doubts, Doubt.from_json(record)))
         case "event":
             intents.pop(record.get("marker", ""), None)
             events[-1].append((record["index"], Event.from_json(record["event"])))
         case other:
             raise ValueError(f"unknown record {other!r}")
+
+
+def _lapse(marker: str, heads: list[Section], intents: dict[str, Intent]) -> None:
+    """Close an intent that came to nothing."""
+    intent = intents.pop(marker, None)
+    if intent is not None:
+        heads[-1] = replace(heads[-1], lapsed=(*heads[-1].lapsed, intent.step))
 
 
 def _record_of(intent: Intent) -> dict[str, Any]:

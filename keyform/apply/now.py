@@ -98,10 +98,12 @@ def _known(ws: Workspace) -> _Known:
     state = replay.folded_into(state)
     unsettled = frozenset(place for intent in replay.open for place in intent.step.places)
     unsettled |= {place for copy in replay.half_copied() for place in copy.places}
+    leaked = sorted({intent.step.address for intent in replay.open if intent.step.now})
+    until = f"Until then the old key of {', '.join(leaked)} may work, in spite of --now. " if leaked else ""
     interrupted = warning(
         "recovery-pending",
         "an earlier apply was interrupted; the next apply first finishes what it left",
-        "Run `keyform apply`. A plan saved now will be refused, since recovery changes the state.",
+        until + "Run `keyform apply`. A plan saved now will be refused, since recovery changes the state.",
     )
     pending = _pending(replay, state.lineage)
     return _Known(state, pending, unsettled, _minting(replay), moved, told or (interrupted,))

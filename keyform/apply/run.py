@@ -21,11 +21,12 @@ from keyform.apply.places import probe_stores
 from keyform.apply.read import SHORT_WHILE, look, whereabouts
 from keyform.apply.recover import Resolved, resolve
 from keyform.apply.seen import see_places, with_begun
-from keyform.apply.telling import about_dead, tell_of_doubts, tell_resolved, warn
+from keyform.apply.telling import about_dead, about_lapsed, tell_of_doubts, tell_resolved, warn
 from keyform.apply.workspace import Workspace
 from keyform.diagnostics import Diagnostic, error
 from keyform.engine.again import without_proven
 from keyform.engine.events import REVOKED, fold
+from keyform.engine.lapsed import still_due
 from keyform.engine.notes import still_working
 from keyform.engine.options import Options
 from keyform.engine.plan import MINT, PROMOTE, READDRESS, RELOCATE, RESTORE, Plan, digest_of
@@ -174,7 +175,10 @@ def _recover(ws: Workspace, state: State, version: str | None, replay: Replay, o
             raise KeyformError(_told_by(resolved.problems))
         after = fold(after, (event for _, event in resolved.events)).doubting(resolved.doubts)
         after = remembering(after, journal.undone)
+        waits = {intent.marker for intent in resolved.waiting}
+        after = still_due(after, (intent.step for intent in replay.open if intent.marker not in waits))
         completed += [index for index, _ in resolved.events]
+    warn(about_lapsed(state, after), on_event)
     take_back_copies(ws, replay.half_copied(), after)
     if after != state:
         # By the section that came last, a later look knows that all of them are in the state.

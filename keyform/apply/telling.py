@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from keyform.apply.execute import Report
 from keyform.apply.recover import Resolved
@@ -42,6 +42,21 @@ def about_dead(dead: LockRecord) -> Diagnostic:
         "state",
         "It was killed or crashed. This run finishes what it left.",
     )
+
+
+def about_lapsed(before: State, after: State) -> Iterator[Diagnostic]:
+    """That rotations for now came to nothing, of those that ``before`` did not know of."""
+    for address, record in after.keys.items():
+        known = before.keys.get(address)
+        if record.current.revoke_now and not (known is not None and known.current.revoke_now):
+            yield warning(
+                "old-key-works",
+                f"{address}: the interrupted `rotate --now` had stored no new secret, and "
+                f"{record.current.id} still works",
+                "It is due at once: a plan of that address rotates it again, and revokes the old one last of "
+                "all, used or not.",
+                address=address,
+            )
 
 
 def about_running(holder: LockRecord) -> Diagnostic:

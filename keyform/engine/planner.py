@@ -16,6 +16,7 @@ from keyform.engine.checklist import with_checklists
 from keyform.engine.declared import plan_first, plan_known
 from keyform.engine.guards import guard, guard_again
 from keyform.engine.holding import about_stores, drift_notes
+from keyform.engine.lapsed import asked_of
 from keyform.engine.leaving import about_left, with_left
 from keyform.engine.listings import about_listings, unmanaged_keys
 from keyform.engine.notes import notes
@@ -251,7 +252,7 @@ def _declared_keys(sight: Sight, options: Options) -> list[Planned]:
                 why = options.rollback_reason
                 out.append(plan_rollback(want, record, sight.services, sight.stores, sight.now, why))
                 continue
-            asked = options.asked(want.address)
+            asked = asked_of(record, options)
             verdict = plan_known(want, record, sight.services, sight.now, holders, sight.stores, asked)
             out += [p for p in (verdict.change, *verdict.diagnostics) if p is not None]
             if record.deposed:

@@ -116,6 +116,8 @@ def _generation(generation: Generation) -> list[tuple[str, object]]:
     if generation.revoke_at:
         at_once = " (at once: somebody asked)" if generation.revoke_now else ""
         out.append(("revoke_at", instant(generation.revoke_at) + at_once))
+    elif generation.revoke_now:
+        out.append(("revoke_at", "as soon as a new one is stored (an interrupted `rotate --now`)"))
     return out
 
 
