@@ -54,6 +54,23 @@ def without_opaque(text: str) -> str:
     return _OPAQUE.sub(hidden, text)
 
 
+_PLAIN = re.compile(r"\d{4}-\d\d-\d\d[\dTtZz:.+-]*")
+_NAMED = re.compile(r"-{0,2}[a-z]{1,20}(?:-[a-z]{1,20})*")
+_TYPED = re.compile(r"[^\s'\"`,;:(){}\[\]<>=/]{12,}")
+
+
+def without_secrets(text: str) -> str:
+    """``text``, which repeats what somebody typed, with ``[hidden]`` for what may be a secret as in
+    ``without_opaque``. Times, and names of lower-case words like those of options, stay; of a path each part
+    is looked at alone."""
+
+    def hidden(found: re.Match[str]) -> str:
+        run = found[0]
+        return run if _PLAIN.fullmatch(run) or _NAMED.fullmatch(run) else without_opaque(run)
+
+    return _TYPED.sub(hidden, text)
+
+
 def mask_error(problem: KeyformError, secrets: Iterable[Secret]) -> None:
     """Mask ``secrets`` in everything that ``problem`` would tell."""
     problem.diagnostics = mask_diagnostics(problem.diagnostics, secrets)

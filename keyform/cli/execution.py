@@ -12,7 +12,7 @@ import click
 from keyform.cli.desk import desk_for
 from keyform.cli.interrupt import finishing_first
 from keyform.cli.main import ERROR, INTERRUPTED, OK
-from keyform.cli.options import JSON, TEXT, check_targets, format_option
+from keyform.cli.options import JSON, TEXT, check_reason, check_targets, format_option
 from keyform.cli.progress import Events, follower
 from keyform.cli.showing import as_json, one_line, print_plan
 from keyform.engine.options import DESTROY, Options
@@ -118,6 +118,7 @@ def carry_out(
                 return True
 
             check_targets(ws, options.targets)
+            check_reason(ws, options.rotate_reason or options.rollback_reason)
             if saved is not None:
                 begin(saved)
             outcome = apply(

@@ -159,12 +159,15 @@ def run(argv: Sequence[str], *, clock: Clock | None = None, wrap: Wrapping | Non
 
 def _usage(problem: click.ClickException) -> int:
     context = getattr(problem, "ctx", None)
+    from keyform.masking import without_secrets
+
     if isinstance(problem, click.exceptions.NoArgsIsHelpError):
         _say(problem.format_message())
         return ERROR
     if context is not None:
         _say(context.get_usage())
-    _say(f"error: {problem.format_message()}")
+    # What was mistyped may be a secret that was pasted in the wrong place.
+    _say(f"error: {without_secrets(problem.format_message())}")
     if context is not None:
         _say(f"  `{context.command_path} --help` explains the options.")
     return ERROR

@@ -15,7 +15,7 @@ from keyform.diagnostics import Diagnostic, error
 from keyform.engine.options import NORMAL, REFRESH_ONLY, Options
 from keyform.engine.plan import EXPIRES_SOON
 from keyform.errors import PlanError
-from keyform.model import LATEST, normal_address, parse_instant
+from keyform.model import LATEST, Secret, normal_address, parse_instant
 from keyform.report.safe import visible
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ def reason_option(command: _Command) -> _Command:
 
 
 MAX_REASON = 300
+_LEAST_SECRET = 12
 
 
 def asking(
@@ -225,6 +226,30 @@ def check_targets(ws: Workspace, targets: Sequence[str]) -> None:
                 f"--target {target} is neither declared nor in the state",
                 f"Did you mean `{close[0]}`?" if close else "`keyform state list` shows the addresses.",
             )
+
+
+def check_reason(ws: Workspace, reason: str | None) -> None:
+    """Refuse a reason with a secret in it: plans, events and other people would read it. Raises
+    ``PlanError``, which does not repeat it."""
+    from keyform.apply.leak import owner_of
+
+    for word in (reason or "").split():
+        if len(word) < _LEAST_SECRET:
+            continue
+        owner = owner_of(ws, Secret(word))
+        if owner.matches:
+            what = f"the secret of {owner.matches[0].record.address}"
+        elif owner.credentials:
+            what = f"`{owner.credentials[0]}` of the configuration"
+        elif owner.likenesses:
+            what = f"what looks like a key of {owner.likenesses[0].service}"
+        else:
+            continue
+        raise PlanError(
+            f"--reason holds {what}",
+            "A reason is shown in plans, events and logs; say it without the secret. It stands in the "
+            "history of the shell now: take it out of there. `keyform whose` takes a leaked string safely.",
+        )
 
 
 def moment(option: str, text: str) -> datetime:

@@ -17,6 +17,7 @@ from keyform.cli.options import (
     MARKDOWN,
     TEXT,
     asking,
+    check_reason,
     check_targets,
     fail_on_option,
     fails,
@@ -32,6 +33,7 @@ from keyform.engine.plan import FORMAT, Plan
 from keyform.engine.plan_file import dump_plan
 from keyform.errors import PlanError
 from keyform.files import advice, reason, write_private
+from keyform.model import instant
 
 if TYPE_CHECKING:
     from keyform.cli.session import Session
@@ -100,7 +102,10 @@ def command(
             raise click.UsageError(
                 "--at and --out exclude each other: a plan for another time is not applied."
             )
-        session.clock = _Fixed(session.clock, moment("--at", at))
+        then = moment("--at", at)
+        if then < session.clock.now():
+            raise click.UsageError(f"--at {at!r} is in the past, and nobody plans for that.")
+        session.clock = _Fixed(session.clock, then)
     if out is not None:
         refuse_other_files(session.path(out))
     options = planning(targets, refresh_only, allow_mass_change, allow_endpoint_change)
@@ -118,7 +123,13 @@ def command(
             )
         with session.workspace(config, "plan") as ws:
             check_targets(ws, options.targets)
+            check_reason(ws, reason)
             plan = plan_now(ws, options)
+    if at is not None:
+        session.console.tell(
+            f"This is what a run at {instant(plan.created_at)} would do with what is there now; it is no "
+            "plan to apply."
+        )
     print_plan(session, plan, output)
     session.tell_all(plan.diagnostics)
     if plan.failed:

@@ -7,14 +7,16 @@ keyform is told as what it is.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 from keyform.engine import plan as pl
+from keyform.engine.gates import gate_of
 from keyform.engine.plan import MOVES, WIDENS, Change, Plan, Step
 from keyform.engine.reach import compare, origin_turns, whole
 from keyform.engine.sight import ServiceView, Sight, as_adopted, presence, with_balance_of
 from keyform.engine.turns import GAIN, LOSS, SIDEWAYS, Reach, Turn, direction, in_words
-from keyform.model import KeySpec
-from keyform.state import KeyRecord
+from keyform.model import KeySpec, Rotation, format_duration
+from keyform.state import Generation, KeyRecord
 
 
 def with_privilege(changes: tuple[Change, ...], sight: Sight) -> tuple[Change, ...]:
@@ -85,13 +87,17 @@ class _Powers:
             again = Turn(GAIN, f"works again: it was revoked or deleted at {view.name} outside keyform")
             return (again, *whole(after, view.profile))
         old = record.current
+        ends = any(s.op == pl.END and (s.service, s.key_id) == (old.service, old.id) for s in change.steps)
+        rotation = mint.terms.rotation if mint.terms else None
         if old.service != view.name:
             elsewhere = Turn(SIDEWAYS, f"works at {view.name}, and no longer at {old.service}")
-            return (elsewhere, *whole(after, view.profile))
+            turns = (elsewhere, *whole(after, view.profile))
+            return turns if ends else self._still(turns, old, mint.overlap, rotation)
         woken = presence(view, old, self._sight.now).disabled
         turns = compare(
             self._now(view, record, mint.spec), after, view.profile, self._sight.now, renewed=True
         )
+        turns = turns if ends else self._still(turns, old, mint.overlap, rotation)
         return (Turn(GAIN, f"works again: {old.id} is disabled at {view.name}"), *turns) if woken else turns
 
     def _promoted(self, step: Step, record: KeyRecord | None) -> tuple[Turn, ...]:
@@ -107,9 +113,29 @@ class _Powers:
         after = Reach(spec, span, self._project_origins(view, spec.project))
         if record.current.service != view.name:
             elsewhere = Turn(SIDEWAYS, f"works at {view.name}, and no longer at {record.current.service}")
-            return (elsewhere, *whole(after, view.profile))
+            turns = (elsewhere, *whole(after, view.profile))
+            return self._still(turns, record.current, step.overlap, record.rotation)
         before = self._now(view, record, spec)
-        return compare(before, after, view.profile, self._sight.now, renewed=True)
+        turns = compare(before, after, view.profile, self._sight.now, renewed=True)
+        return self._still(turns, record.current, step.overlap, record.rotation)
+
+    def _still(
+        self, turns: tuple[Turn, ...], old: Generation, overlap: timedelta | None, rotation: Rotation | None
+    ) -> tuple[Turn, ...]:
+        """The turns of a series whose ``old`` generation lives on beside the new one: what is lost is lost
+        only when that has ended."""
+        view = self._sight.services.get(old.service)
+        found = presence(view, old, self._sight.now) if view else None
+        if found is None or found.live is None or found.expired or found.disabled or view is None:
+            return turns
+        if not any(turn.way in (LOSS, SIDEWAYS) for turn in turns):
+            return turns
+        gate = gate_of(rotation, view)
+        spans = [f"for {format_duration(overlap)}"] if overlap else []
+        spans += [f"until it has not been used for {format_duration(gate)}"] if gate else []
+        lives = ", and ".join(spans)
+        lost = f"but until {old.id} has ended, that one still can: it lives on {lives}"
+        return (*turns, Turn(LOSS, lost)) if spans else turns
 
     def _altered(self, step: Step, record: KeyRecord | None) -> tuple[Turn, ...]:
         view = self._sight.services.get(step.service or "")

@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from keyform.apply import Workspace
+from keyform.clock import SystemClock
+from keyform.model import Place
+from keyform.registry import load_config
+
 from .conftest import Keyform
 
 
@@ -71,3 +76,18 @@ def test_options_that_mean_nothing_are_refused(applied: Keyform, argv: tuple[str
     refused = applied(*argv)
     assert refused.code == 1
     assert says in refused.err
+
+
+def test_a_reason_with_a_secret_in_it_is_refused_and_not_repeated(keyform: Keyform, one_key: Path) -> None:
+    assert keyform("apply", "--auto-approve").code == 0
+    with Workspace(load_config(one_key.parent, SystemClock()), SystemClock(), "test") as ws:
+        secret = ws.store("local").get(Place("local", "backend"))
+    assert secret is not None
+    for word in (secret.reveal(), f"KEY={secret.reveal()},"):
+        for verb in (("rotate", "backend", "--auto-approve"), ("plan", "--rotate", "backend")):
+            ran = keyform(*verb, "--reason", f"found {word} in a log")
+            assert ran.code == 1
+            assert "--reason holds the secret of keys.backend" in ran.err
+            assert secret.reveal() not in ran.out + ran.err
+    ran = keyform("plan", "--rotate", "backend", "--reason", f"found {secret.reveal()[:-4]} in a log")
+    assert "--reason holds what looks like a key of sandbox" in ran.err

@@ -202,8 +202,30 @@ def test_plan_at_another_time(keyform: Keyform, one_key: Path, edit: Edit) -> No
     keyform("apply", "--auto-approve")
     later = keyform("plan", "--at", "2099-01-01T00:00:00Z", "--detailed-exitcode")
     assert (later.code, "1 to rotate" in later.out) == (2, True)
+    assert "what a run at 2099-01-01T00:00:00Z would do" in later.err
+    past = keyform("plan", "--at", "2020-01-01T00:00:00Z")
+    assert (past.code, "--at '2020-01-01T00:00:00Z' is in the past" in past.err) == (1, True)
     assert keyform("plan", "--at", "tomorrow").code == 1
     assert keyform("plan", "--at", "2099-01-01T00:00:00Z", "--out", "p").code == 1
+
+
+@pytest.mark.parametrize("before", [(), ("whose", "--format"), ("plan", "--"), ("rotate", "--parallelism")])
+@pytest.mark.parametrize(
+    "secret", ["sk_live_a1b2c3d4_R9fK2", "0a1b2c3d4e5f6a7b", "abcdEFGHijklMNOPqrstUVWX/yz+="]
+)
+def test_a_secret_that_was_typed_in_the_wrong_place_is_not_repeated(
+    keyform: Keyform, before: tuple[str, ...], secret: str
+) -> None:
+    argv = (*before[:-1], before[-1] + secret) if before[-1:] == ("--",) else (*before, secret)
+    ran = keyform(*argv)
+    assert ran.code == 1
+    assert secret.split("/")[0] not in ran.out + ran.err
+    assert "[hidden]" in ran.err
+
+
+def test_what_was_mistyped_is_repeated_where_it_is_no_secret(keyform: Keyform) -> None:
+    assert "No such option '--detailed-exitcodes'" in keyform("plan", "--detailed-exitcodes").err
+    assert "--until '2020-01-31T00:00:00Z'" in keyform("calendar", "--until", "2020-01-31T00:00:00Z").err
 
 
 def test_variables(keyform: Keyform, one_key: Path, folder: Path, edit: Edit) -> None:

@@ -96,6 +96,24 @@ def test_a_replacement_is_told_by_what_it_brings() -> None:
     assert told(only(scene(test, SPEC))) == (REPLACE, NARROWS, ("was live, is test now",))
 
 
+def test_what_is_lost_is_lost_only_when_the_old_generation_has_ended() -> None:
+    test = replace(SPEC, environment="test")
+    change = only(scene(test, SPEC, of_key={"rotation": Rotation(overlap=2 * DAY)}))
+    assert change.privilege == NARROWS
+    lost, until = change.privilege_words
+    assert lost == "was live, is test now"
+    assert until == "but until id-a-1 has ended, that one still can: it lives on for 2d"
+    gated = Rotation(overlap=2 * DAY, revoke_when_unused_for=DAY)
+    change = only(scene(test, SPEC, of_key={"rotation": gated}))
+    assert "for 2d, and until it has not been used for 1d" in change.privilege_words[-1]
+
+
+def test_what_only_gains_needs_no_word_of_the_old_generation() -> None:
+    test = replace(SPEC, environment="test")
+    change = only(scene(SPEC, test, of_key={"rotation": Rotation(overlap=2 * DAY)}))
+    assert (change.privilege, len(change.privilege_words)) == (WIDENS, 1)
+
+
 def test_a_key_that_moves_to_another_service_can_do_other_things() -> None:
     change = only(replace(scene(SPEC, SPEC, of_key={"service": "other"}), services=("toy", "other")))
     assert (change.action, change.privilege) == (REPLACE, MOVES)
