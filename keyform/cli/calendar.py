@@ -11,7 +11,7 @@ from keyform.cli.main import ERROR, OK
 from keyform.cli.options import JSON, TEXT, format_option, moment, variable_options
 from keyform.cli.showing import errors_as_json, pretty
 from keyform.config.values import Bad, duration
-from keyform.model import LATEST
+from keyform.model import LATEST, instant
 
 if TYPE_CHECKING:
     from keyform.cli.session import Session
@@ -40,6 +40,7 @@ def command(
     ends it with 1.
     """
     from keyform.apply.ahead import calendar_now
+    from keyform.engine.calendar import MOST
     from keyform.report.calendar import calendar_ics, calendar_text
 
     end = _end(until, session.clock.now())
@@ -51,6 +52,10 @@ def command(
         session.console.data(pretty(found.as_json()))
     elif output == ICS:
         session.console.data(calendar_ics(found))
+        for address, at in found.cut:
+            session.console.tell(
+                f"Not written out, beyond {MOST} rotations of a key: {address} after {instant(at)}."
+            )
     else:
         session.console.data(calendar_text(found, session.console.style))
     session.tell_all(told)

@@ -17,15 +17,17 @@ from keyform.engine.due import next_rotation
 from keyform.engine.gates import deadline, gate_of
 from keyform.engine.idle import unused_since
 from keyform.engine.plan import ALTER, EXPIRES_SOON, MINT, Change
-from keyform.engine.sight import Sight, presence
+from keyform.engine.reroll import lives_on
+from keyform.engine.sight import ServiceView, Sight, presence
 from keyform.model import DesiredKey, format_duration, instant
 from keyform.state import KeyRecord
 
 FORMAT, VERSION = "keyform-calendar", 1
+_NONE = timedelta(0)
 EXPIRES, ROTATES, REVOKES = "expires", "rotates", "revokes"
 
-_MOST = 400
-"""Of one key; a rotation every minute is not written out for a year."""
+MOST = 400
+"""Rotations of one key; a rotation every minute is not written out for a year."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +61,15 @@ class Entry:
 @dataclass(frozen=True, slots=True)
 class Calendar:
     """What comes from ``since`` until ``until``, in order. ``unminted``: declared keys that are still to be
-    made, of which nothing is known yet."""
+    made, of which nothing is known yet. ``cut``: keys of which no more than ``MOST`` rotations are written
+    out, with the time of the last."""
 
     lineage: str
     since: datetime
     until: datetime
     entries: tuple[Entry, ...]
     unminted: int = 0
+    cut: tuple[tuple[str, datetime], ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """JSON form."""
@@ -76,6 +80,7 @@ class Calendar:
             "since": instant(self.since),
             "until": instant(self.until),
             "unminted": self.unminted,
+            "cut": [{"address": address, "at": instant(at)} for address, at in self.cut],
             "entries": [entry.as_json() for entry in self.entries],
         }
 
@@ -84,13 +89,19 @@ def calendar(sight: Sight, until: datetime) -> Calendar:
     """Everything until then. Pure, like a plan."""
     declared = {want.address: want for want in sight.desired.keys}
     entries: list[Entry] = []
+    cut: list[tuple[str, datetime]] = []
     for address, record in sight.state.keys.items():
         if (want := declared.get(address)) is not None:
-            entries += [entry for entry in _series(sight, record, want, until) if entry.at <= until]
+            series = [entry for entry in _series(sight, record, want, until) if entry.at <= until]
+            rotations = [entry.at for entry in series if entry.event == ROTATES]
+            if len(rotations) > MOST:  # one more than is told, by which it is known that there are more
+                series = [entry for entry in series if entry.at < rotations[MOST]]
+                cut.append((address, rotations[MOST - 1]))
+            entries += series
             entries += [entry for entry in _old(sight, record, want) if entry.at <= until]
     entries.sort(key=lambda entry: (entry.at, entry.address, entry.generation, entry.event))
     unminted = len(declared.keys() - sight.state.keys.keys())
-    return Calendar(sight.state.lineage, sight.now, until, tuple(entries), unminted)
+    return Calendar(sight.state.lineage, sight.now, until, tuple(entries), unminted, tuple(cut))
 
 
 def _series(sight: Sight, record: KeyRecord, want: DesiredKey, until: datetime) -> Iterator[Entry]:
@@ -98,12 +109,23 @@ def _series(sight: Sight, record: KeyRecord, want: DesiredKey, until: datetime) 
     now, this = sight.now, record.current
     view = sight.services.get(this.service)
     found = presence(view, this, now) if view else None
-    if view is None or found is None or found.live is None:
+    if view is None or found is None:
         return
     rotation = None if found.disabled else want.rotation
-    born, ends = this.created_at, found.live.spec.expires_at
     old, back = _Generation(want, this.number, this.id), record.rolled_back_at
-    for coming in range(record.next_number, record.next_number + _MOST):
+    first = record.next_number
+    if found.live is not None:
+        born, ends = this.created_at, found.live.spec.expires_at
+    elif want.protect or not view.profile.revokes:
+        return  # a plan says why no key takes its place by itself
+    else:
+        old = _Generation(want, first, None)
+        yield old.entry(
+            now, ROTATES, f"{this.id} is no longer at {view.name}; the next apply mints a new key"
+        )
+        born, ends = now, now + want.expires_in if want.expires_in else want.spec.expires_at
+        back, first = None, first + 1
+    for coming in range(first, first + MOST + 1):
         due = next_rotation(rotation, born, ends, back)
         if ends is not None and (due is None or due[0] >= ends):
             if ends > now:
@@ -113,8 +135,9 @@ def _series(sight: Sight, record: KeyRecord, want: DesiredKey, until: datetime) 
             return
         at = max(due[0], now)
         new = _Generation(want, coming, None)
-        yield new.entry(at, ROTATES, due[1])
-        yield old.end(at + _overlap(want), ends, gate_of(want.rotation, view))
+        yield new.entry(at, ROTATES, f"generation {old.number} is due: {due[1]}")
+        span = _overlap(want) if view.profile.revokes else lives_on(view.profile, _overlap(want))
+        yield old.end(at + span, ends, span, gate_of(want.rotation, view), _ender(view))
         born, ends = at, at + want.expires_in if want.expires_in else None
         old, back = new, None
 
@@ -138,15 +161,23 @@ def _old(sight: Sight, record: KeyRecord, want: DesiredKey) -> Iterator[Entry]:
             at = max(at, unused_since(live, generation.created_at) + gate + view.profile.last_used_lag)
         if (latest := deadline(generation, record, want.rotation)) is not None:
             at = min(at, max(latest, generation.revoke_at))
+        span = _overlap(want)
+        if generation.replaced_at is not None:
+            span = timedelta(seconds=round((generation.revoke_at - generation.replaced_at).total_seconds()))
         if generation.revoke_now:
-            at = generation.revoke_at
+            at, gate = generation.revoke_at, None
         ends = live.spec.expires_at if live else generation.spec.expires_at
         old = _Generation(want, generation.number, generation.id, generation.service)
-        yield old.end(max(at, sight.now), ends, gate)
+        yield old.end(max(at, sight.now), ends, span, gate, _ender(view))
+
+
+def _ender(view: ServiceView) -> str:
+    """The title of a service that ends old keys itself, where no call does."""
+    return "" if view.profile.revokes else view.profile.title
 
 
 def _overlap(want: DesiredKey) -> timedelta:
-    return want.rotation.overlap if want.rotation else timedelta(0)
+    return want.rotation.overlap if want.rotation else _NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +191,18 @@ class _Generation:
         service = self.service or self.want.service
         return Entry(at, event, self.want.address, service, self.number, self.key_id, why, outage)
 
-    def end(self, at: datetime, ends: datetime | None, gate: timedelta | None) -> Entry:
-        """How a generation that another one has followed ends: revoked, or by its own expiry before that."""
+    def end(
+        self, at: datetime, ends: datetime | None, span: timedelta, gate: timedelta | None, ender: str = ""
+    ) -> Entry:
+        """How a generation that another one has followed ends, which it outlives by ``span``: revoked, by its
+        service ``ender`` itself, or by its own expiry before that."""
         if ends is not None and ends <= at:
             return self.entry(ends, EXPIRES, "it is an old generation by then")
-        why = f"its overlap of {format_duration(_overlap(self.want))} is over"
+        if ender:
+            return self.entry(
+                at, REVOKES, f"{ender} ends it by itself, {format_duration(span)} after its successor"
+            )
+        why = f"its overlap of {format_duration(span)} is over" if span > _NONE else "the new key is stored"
         if gate is not None:
             why += f", if it has not been used for {format_duration(gate)}"
             latest = self.want.rotation.revoke_within if self.want.rotation else None

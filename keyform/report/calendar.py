@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from keyform.engine.calendar import EXPIRES, REVOKES, ROTATES, Calendar, Entry
+from keyform.engine.calendar import EXPIRES, MOST, REVOKES, ROTATES, Calendar, Entry
 from keyform.model import digest, instant
 from keyform.report.safe import visible
 from keyform.report.style import Style
@@ -31,6 +31,9 @@ def calendar_text(calendar: Calendar, style: Style) -> str:
         if outages > 1:
             keys = f"{outages} keys expire before anything renews them"
         out.append(style.paint(f"{keys} (marked !).", "yellow") + "\n")
+    out_of = [f"{visible(address)} after {instant(at)}" for address, at in calendar.cut]
+    if out_of:
+        out.append(f"Not written out, beyond {MOST} rotations of a key: {', '.join(out_of)}.\n")
     if calendar.unminted:
         keys = "1 declared key is" if calendar.unminted == 1 else f"{calendar.unminted} declared keys are"
         out.append(f"{keys} not minted yet, and not in it.\n")

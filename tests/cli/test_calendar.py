@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -166,3 +167,46 @@ def test_what_this_plan_mints_counts_too(keyform: Keyform, folder: Path) -> None
     declare(folder, "expires_in: 12h")
     ran = keyform("plan", clock=MovedClock())
     assert "keys.backend expires 2026-11-21T00:00:00Z, before the next run" in ran.err
+
+
+def test_more_rotations_than_are_written_out_are_told(keyform: Keyform, folder: Path) -> None:
+    clock = MovedClock()
+    declare(folder, "rotation: {every: 1h, overlap: 30m}")
+    assert keyform("apply", "--auto-approve", clock=clock).code == 0
+    whole = json.loads(keyform("calendar", "--until", "10d", "--format", "json", clock=clock).out)
+    assert whole["cut"] == []
+    ran = keyform("calendar", "--until", "30d", "--format", "json", clock=clock)
+    found = json.loads(ran.out)
+    jsonschema.validate(found, json.loads(schema_text("calendar.schema.json")))
+    assert found["cut"] == [{"address": "keys.backend", "at": "2026-12-07T04:00:00Z"}]
+    assert sum(entry["event"] == "rotates" for entry in found["entries"]) == 400
+    told = "Not written out, beyond 400 rotations of a key: keys.backend after 2026-12-07T04:00:00Z."
+    assert told in keyform("calendar", "--until", "30d", clock=clock).out
+    assert told in keyform("calendar", "--until", "30d", "--format", "ics", clock=clock).err
+
+
+def test_a_key_that_was_revoked_elsewhere_is_minted_by_the_next_apply(keyform: Keyform, folder: Path) -> None:
+    declare(folder, "rotation: {every: 20d, overlap: 2d}")
+    world = World(folder)
+    world.apply()
+    (live,) = world.live().values()
+    with closing(world.service()) as service:
+        service.revoke(live.id)
+    with world.open() as ws:
+        found, _, _ = calendar_now(ws, START + timedelta(days=25))
+    assert [(e.at, e.event, e.generation) for e in found.entries] == [
+        (START, "rotates", 2),
+        (START + timedelta(days=20), "rotates", 3),
+        (START + timedelta(days=22), "revokes", 2),
+    ]
+    assert f"{live.id} is no longer at sandbox" in found.entries[0].why
+    assert found.entries[1].why.startswith("generation 2 is due: every 20d, and it was minted")
+
+
+def test_an_old_key_is_told_with_the_time_that_it_was_given(keyform: Keyform, folder: Path) -> None:
+    clock = MovedClock()
+    declare(folder, "rotation: {overlap: 2d}")
+    assert keyform("apply", "--auto-approve", clock=clock).code == 0
+    assert keyform("rotate", "backend", "--auto-approve", clock=clock).code == 0
+    declare(folder, "rotation: {overlap: 9d}")
+    assert "its overlap of 2d is over" in keyform("calendar", clock=clock).out

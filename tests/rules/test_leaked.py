@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
+from keyform.apply.ahead import calendar_now
 from keyform.apply.leak import owner_of, standing_of
 from keyform.engine.options import Options
 from keyform.engine.whose import Standing
@@ -78,3 +79,15 @@ def test_where_no_keys_are_listed_only_the_state_says_that_one_works(rules: Call
     assert [seen.status for seen in standing.seen] == ["unknown"]
     assert "unknown: by the state alone it is active; CLIMeter lists no keys" in told
     assert "it works" not in told
+
+
+def test_the_calendar_says_what_the_service_ends_and_how_long_that_really_takes(
+    rules: Callable[..., Rules],
+) -> None:
+    it = rules("revkeen-cart")
+    it.apply(CART)
+    it.world.apply(Options(rotate=("keys.back",), rotate_now=True))
+    with it.world.open() as ws:
+        found, _, _ = calendar_now(ws, it.clock.now() + timedelta(days=1))
+    (entry,) = found.entries
+    assert entry.why == "RevKeen cart keys ends it by itself, 1h after its successor"
