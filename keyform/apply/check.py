@@ -10,8 +10,9 @@ from keyform.diagnostics import Diagnostic, error
 from keyform.engine import plan as pl
 from keyform.engine.afresh import shown_otherwise
 from keyform.engine.diff import changed_fields
-from keyform.engine.plan import ALTER, END, MINT, SET_ORIGINS, Change, Plan, Step
+from keyform.engine.plan import ALTER, END, MINT, PROMOTE, SET_ORIGINS, Change, Plan, Step
 from keyform.engine.planner import after_moves
+from keyform.engine.rollback import target
 from keyform.engine.sight import Sight, presence, seen_digest, without_balance
 from keyform.engine.vetting import vet
 from keyform.errors import PlanError, StoreError
@@ -51,12 +52,30 @@ def check_saved_plan(
             f"Apply it with the files and variables that it was made from. {STALE}",
         )
     sight = replace(sight, state=state)
-    problems = _moved(plan, sight, done) or tuple(vet(plan, sight, done))
+    problems = _moved(plan, sight, done) or _too_late(plan, sight) or tuple(vet(plan, sight, done))
     if done is None and not problems:  # else it was held against planning before its first step
         problems = tuple(shown_otherwise(plan, sight))
     if problems:
         raise PlanError(tuple(dict.fromkeys(problems)))
     return state
+
+
+def _too_late(plan: Plan, sight: Sight) -> tuple[Diagnostic, ...]:
+    """Rollbacks that could be had when the plan was made, and cannot now, since time has passed."""
+    wants = {want.address: want for want in sight.desired.keys}
+    out = []
+    for step in (step for change in plan.changes for step in change.steps if step.op == PROMOTE):
+        want, record = wants.get(step.address), sight.state.keys.get(step.address)
+        if want is None or record is None:
+            continue
+        why = target(want, record, sight.services, sight.now)
+        then = target(want, record, sight.services, plan.created_at)
+        if isinstance(why, Diagnostic) and not isinstance(then, Diagnostic):
+            summary = f"the plan was applied too late: {why.summary}"
+            out.append(
+                error("plan-late", summary, f"Nothing was changed. {why.detail}", address=step.address)
+            )
+    return tuple(out)
 
 
 def check_unmoved(plan: Plan, sight: Sight) -> None:

@@ -13,7 +13,7 @@ from keyform.config.interpolate import UNRESOLVED
 from keyform.config.rules import ServiceRules
 from keyform.config.values import Bad, end
 from keyform.documents.problems import Problems
-from keyform.model import Rotation, SourceRef
+from keyform.model import Rotation, SourceRef, format_duration
 
 Spans = Mapping[str, timedelta | None]
 
@@ -172,6 +172,16 @@ class Lifetimes:
             )
         elif latest is not None and latest < (overlap or timedelta(0)):
             wrong(_LATEST, f"`{_LATEST}` is shorter than `overlap`", "Nothing is revoked inside its overlap.")
+        early = [span for span in (ahead, expiry.span - every if expiry.span and every else None) if span]
+        if overlap is not None and (left := max(early, default=overlap)) > timedelta(0) and overlap > left:
+            self._problems.warning(
+                "cut-overlap",
+                at("overlap"),
+                "an old generation expires before its `overlap` is over: "
+                f"{format_duration(left)} after the new one is made",
+                "Make `overlap` shorter, or rotate earlier, with `before_expiry` or `every`.",
+                address=key.address,
+            )
         if every is not None and ahead is None and expiry.span is not None and every >= expiry.span:
             self._problems.warning(
                 "late-rotation",

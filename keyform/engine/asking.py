@@ -66,8 +66,11 @@ def _why(asked: str, declared: set[str], sight: Sight) -> tuple[str, str]:
         return "a project has no secret", "Name the keys of the project."
     every = {*sight.state.keys, *(want.address for want in sight.desired.keys)}
     every |= {address.partition("[")[0] for address in every}
-    close = difflib.get_close_matches(asked, sorted(every), 1)
+    named = {address.partition(".")[2]: address for address in sorted(every) if address.startswith("keys.")}
+    close = difflib.get_close_matches(
+        asked.removeprefix("keys."), named, 1
+    )  # what all begin with is no match
     return (
         "it is neither declared nor in the state",
-        f"Did you mean `{close[0]}`?" if close else "`keyform state list` shows the addresses.",
+        f"Did you mean `{named[close[0]]}`?" if close else "`keyform state list` shows the addresses.",
     )

@@ -49,7 +49,11 @@ def succeed(
     ending = [] if overlap or use else [old]
     if at_once:
         ending += deposed_to_end(record, services)
-    if overlap:
+    ends = found.live.spec.expires_at if found and found.live else None
+    if overlap and ends is not None and now < ends < now + overlap:
+        reason += f"; {old.id} lives on beside the new key until it expires {instant(ends)}, which is before "
+        reason += f"its overlap of {format_duration(overlap)} is over"
+    elif overlap:
         reason += f"; {old.id} lives on for {format_duration(overlap)} beside the new key"
         if at_once:
             reason += f", the least that {view.profile.title} can be asked for"

@@ -275,8 +275,11 @@ def test_when_it_is_not_what_is_declared(world: World) -> None:
 def test_a_saved_plan_says_when_it_came_too_late(rotated: World) -> None:
     plan = load_plan(dump_plan(rotated.plan(BACK)), "p")
     rotated.clock.move(days=3)
-    with pytest.raises(PlanError, match="the overlap of generation 1 is over"):
+    with pytest.raises(PlanError, match=r"too late: .* the overlap of generation 1 is over") as refused:
         rotated.apply(plan=plan)
+    (told,) = refused.value.diagnostics
+    assert "`keyform rotate keys.a` makes a new key." in told.detail
+    assert "wrote" not in told.detail
 
 
 def test_what_only_an_update_would_change_is_shown_and_put_right_by_the_next_apply(world: World) -> None:

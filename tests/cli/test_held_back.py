@@ -159,6 +159,18 @@ def test_plans_say_ahead_that_a_key_ends_for_good(
     assert "rotate keys.at" not in told.err
 
 
+def test_a_plan_promises_no_overlap_that_an_expiry_cuts_short(
+    run: Run, write: Callable[[str], object], clock: MovedClock
+) -> None:
+    write(ROTATED.replace("overlap: 2d", "overlap: 8d"))
+    assert run("apply", "--auto-approve").code == 0
+    clock.move(days=26)
+    shown = " ".join(run("plan").out.split())
+    assert "lives on beside the new key until it expires 2026-12-20T12:00:00Z" in shown
+    assert "before its overlap of 8d is over" in shown
+    assert "for 8d" not in shown
+
+
 @pytest.fixture
 def vanished(run: Run, write: Callable[[str], object], clock: MovedClock, folder: Path) -> None:
     """A protected key was revoked elsewhere, and another is due for rotation."""

@@ -44,6 +44,13 @@ def test_an_unknown_address_changes_nothing(applied: Keyform) -> None:
     assert "Did you mean `keys.backend`?" in refused.err
 
 
+def test_no_name_is_guessed_that_is_nothing_like_it(applied: Keyform) -> None:
+    refused = applied("rotate", "nope", "--auto-approve")
+    assert refused.code == 1
+    assert "keys.nope cannot be rotated" in refused.err
+    assert "Did you mean" not in refused.err
+
+
 def test_a_rotation_can_be_reviewed_as_a_plan(applied: Keyform) -> None:
     planned = applied("plan", "--rotate", "backend", "--now", "--reason", "leak 17", "--out", "p")
     assert planned.code == 0

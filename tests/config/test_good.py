@@ -470,3 +470,25 @@ def test_an_end_that_has_passed_is_a_warning_since_the_key_may_have_lived_until_
     assert [(d.severity, d.code, d.address) for d in loaded.diagnostics] == [
         ("warning", "past-end", "keys.k")
     ]
+
+
+@pytest.mark.parametrize(
+    ("rotation", "left"),
+    [
+        ("before_expiry: 2d, overlap: 5d", "2d"),
+        ("every: 9d, overlap: 5d", "1d"),
+        ("every: 9d, before_expiry: 3d, overlap: 5d", "3d"),
+        ("before_expiry: 5d, overlap: 5d", None),
+        ("every: 5d, before_expiry: 1d, overlap: 4d", None),
+    ],
+)
+def test_an_overlap_that_an_expiry_cuts_short_is_a_warning(
+    config: Loader, rotation: str, left: str | None
+) -> None:
+    loaded = config(
+        "version: 1\nservices: {a: {type: embedded}}\n"
+        "keys: {k: {service: a, kind: secret, environment: test, name: K, secret: k, expires_in: 10d, "
+        f"rotation: {{{rotation}}}}}}}\n"
+    )
+    found = [d for d in loaded.diagnostics if d.code == "cut-overlap"]
+    assert [f"{left} after" in d.summary for d in found] == ([True] if left else [])

@@ -301,6 +301,15 @@ TRIPS: tuple[Case, ...] = (
     ),
     ("KF016", "expired", {"live": {"toy": (live(status=EXPIRED),)}}, "has been expired since"),
     (
+        "KF016",
+        "expired, and its rotation was not carried out",
+        {
+            "keys": (want(rotation=Rotation(every=5 * DAY)),),
+            "live": {"toy": (live(status=EXPIRED, spec={"expires_at": NOW - DAY}),)},
+        },
+        "and no run has done it",
+    ),
+    (
         "KF017",
         "an old generation",
         {"records": (record(deposed=(old(),)),), "live": {"toy": (live(), OLD_IN_USE)}},

@@ -42,7 +42,9 @@ def deadlines(key: ManagedKey, now: datetime, grace: timedelta) -> Iterator[Find
     due = next_rotation(want.rotation, record.current.created_at, ends)
     if seen.expired:
         at = f" since {instant(ends)}" if ends is not None else ""
-        yield key.found(DIES_UNREPLACED, f"{record.current.id} has been expired{at}", "rotation")
+        late = due is not None and ends is not None and due[0] < ends
+        missed = f"; its rotation was due {instant(due[0])}, and no run has done it" if due and late else ""
+        yield key.found(DIES_UNREPLACED, f"{record.current.id} has been expired{at}{missed}", "rotation")
         return
     if due is not None and due[0] + grace <= now:
         message = f"its rotation has been due since {instant(due[0])}: {due[1]}"

@@ -160,7 +160,8 @@ DIES_UNREPLACED = Rule(
     ERROR,
     "a key that has expired, or will within 14 days with nothing to rotate it before",
     "Its users stop working at that moment.",
-    "Declare `rotation.before_expiry`, or an earlier `rotation.every`, and run `keyform apply`.",
+    "Run `keyform apply`, and let it run on a schedule, where its `rotation` would have renewed it; else "
+    "declare `rotation.before_expiry`, an earlier `rotation.every` or a later `expires_at`.",
 )
 DEPOSED_HELD = Rule(
     "KF017",
