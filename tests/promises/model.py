@@ -66,13 +66,15 @@ class Declared:
 class Model:
     """The folder, the services, and everything that the promises speak of. ``trusted`` are the addresses that
     have to work: those that were applied, are declared still, and that nobody has harmed since. Of those that
-    are ``left`` a dead value could not be erased, which was told."""
+    are ``left`` a dead value could not be erased, which was told; those that are ``ending`` may
+    expire."""
 
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(dir=RAM if RAM.is_dir() else None)))
     declared: dict[str, Declared] = field(default_factory=dict)
     foreign: dict[str, str] = field(default_factory=dict)
     trusted: set[str] = field(default_factory=set)
     left: set[str] = field(default_factory=set)
+    ending: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.clock = MovedClock()
@@ -109,7 +111,7 @@ class Model:
 
     def apply(self, options: Options = NORMALLY, **trouble: Any) -> Outcome | None:
         """One apply, in trouble of the kinds that a run knows; None where it died or was refused for it."""
-        run = Run(self, self.fleet.way, **trouble)
+        run = Run(self, self.fleet.way, tick=lambda: self.clock.move(milliseconds=1), **trouble)
         outcome = None
         try:
             with run.mortal(), self._open(run.wrapping()) as ws:
@@ -180,11 +182,8 @@ class Model:
             self._eyes.store(place.store).put(place, Secret(value), {})
 
     def expire(self) -> None:
-        """What has expired by now works no more, and need not."""
-        for address, record in self.state().keys.items():
-            ends = record.current.spec.expires_at
-            if ends is not None and ends <= self.clock.now():
-                self.trusted.discard(address)
+        """Keys that were declared to expire since the last apply that came through need not work for ever."""
+        self.trusted -= {address for address in self.ending & self.trusted if not self.works(address)}
 
     def _values(self) -> dict[Place, str]:
         """Everything in the store."""

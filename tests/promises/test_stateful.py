@@ -82,6 +82,8 @@ class Histories(RuleBasedStateMachine):
     @rule(name=names, declared=keys)
     def declare(self, name: str, declared: Declared) -> None:
         self.model.declared[name] = declared
+        if "expires_in" in declared.lives:
+            self.model.ending.add(f"keys.{name}")
 
     @rule(name=names)
     def declare_no_longer(self, name: str) -> None:
@@ -156,7 +158,9 @@ class Histories(RuleBasedStateMachine):
         outcome = self.model.apply()
         assert outcome is not None and not outcome.failed, outcome and outcome.failed
         self.model.as_declared()
-        self.model.trusted = {f"keys.{name}" for name in self.model.declared}
+        declared = self.model.declared.items()
+        self.model.trusted = {f"keys.{name}" for name, _ in declared}
+        self.model.ending = {f"keys.{name}" for name, one in declared if "expires_in" in one.lives}
 
     @rule()
     def plan(self) -> None:
