@@ -32,10 +32,11 @@ class _Known:
     told: tuple[Diagnostic, ...] = ()
 
 
-def plan_now(ws: Workspace, options: Options) -> Plan:
+def plan_now(ws: Workspace, options: Options, *, present: bool = True) -> Plan:
     """Read and plan. What an interrupted apply had completed by then is taken as done, and the plan says that
     there is something to recover. Where a service or store is not the one that the state knows, nothing is
-    asked of any: a credential is not for whoever answers there."""
+    asked of any: a credential is not for whoever answers there. ``present`` False: the clock tells another
+    time, and no service's is held against it."""
     known = _known(ws)
     if known.elsewhere and not options.allow_endpoint_change:
         where, now = whereabouts(ws), ws.clock.now()
@@ -44,6 +45,9 @@ def plan_now(ws: Workspace, options: Options) -> Plan:
         )
     else:
         sight = _look(ws, known, options)
+    if not present:
+        views = {name: replace(view, skew=None) for name, view in sight.services.items()}
+        sight = replace(sight, services=views)
     plan = make_plan(sight, options)
     return replace(plan, diagnostics=(*known.told, *plan.diagnostics)) if known.told else plan
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from keyform.apply.holdings import look_at_stores
 from keyform.apply.workspace import Workspace
@@ -54,7 +55,8 @@ def view_services(
             if name not in unusable:
                 raise
             listing = Listing((), complete=False, problem=problem.diagnostics[0])
-        return ServiceView.of(name, service.profile, listing, own_key, stale_after)
+        shown = ServiceView.of(name, service.profile, listing, own_key, stale_after)
+        return replace(shown, skew=service.clock_skew())
 
     if len(ordered) < 2:
         return {name: view(name) for name in ordered}

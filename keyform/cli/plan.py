@@ -124,7 +124,7 @@ def command(
         with session.workspace(config, "plan") as ws:
             check_targets(ws, options.targets)
             check_reason(ws, reason)
-            plan = plan_now(ws, options)
+            plan = plan_now(ws, options, present=at is None)
     if at is not None:
         session.console.tell(
             f"This is what a run at {instant(plan.created_at)} would do with what is there now; it is no "

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from keyform.diagnostics import ERROR, Diagnostic
+from keyform.engine.clocks import CLOCK_SKEW
 from keyform.engine.options import NORMAL, Options
 from keyform.model import Desired
 
 OVER = "end-has-passed"
 
-_ALONE = frozenset({OVER, "protected", "own-credential", "not-revocable", "service-not-declared"})
+_ALONE = frozenset({OVER, CLOCK_SKEW, "protected", "own-credential", "not-revocable", "service-not-declared"})
 """Codes of errors that say nothing against the rest of a plan: see docs/adr/0018."""
 
 

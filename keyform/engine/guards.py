@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from keyform.diagnostics import Diagnostic, error
 from keyform.engine.alone import OVER
+from keyform.engine.clocks import guard_clocks
 from keyform.engine.options import Options
 from keyform.engine.plan import (
     ALTER,
@@ -48,6 +49,7 @@ def guard_again(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnosti
     yield from _undeclared_services(sight, changes)
     yield from _unrevocable(sight, changes)
     yield from _taken_places(sight, changes)
+    yield from guard_clocks(sight, changes)
 
 
 def _over(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:

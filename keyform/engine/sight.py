@@ -31,7 +31,8 @@ from keyform.state import Generation, KeyRecord, State
 @dataclass(frozen=True, slots=True)
 class ServiceView:
     """One service: its profile, its listing by id, and the key that keyform uses as its credential.
-    ``stale_after``: how long a key of it may go unused before plans say so, None for ever."""
+    ``stale_after``: how long a key of it may go unused before plans say so, None for ever. ``skew``: how far
+    its clock is ahead of this machine's, None where that is not known."""
 
     name: str
     profile: Profile
@@ -40,6 +41,7 @@ class ServiceView:
     keys: Mapping[str, LiveKey] = field(default_factory=dict)
     projects: Mapping[str, LiveProject] = field(default_factory=dict)
     stale_after: timedelta | None = None
+    skew: timedelta | None = None
 
     @staticmethod
     def of(
