@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from keyform.apply.journal import read_journal
 from keyform.apply.workspace import Workspace
+from keyform.engine.soundness import check_sound
 from keyform.errors import StateError
 from keyform.state import State, dump_state, load_state
 
@@ -59,6 +60,7 @@ def pull(ws: Workspace) -> bytes:
 def push(ws: Workspace, data: bytes, force: bool) -> None:
     """Make ``data`` the state. Without ``force`` it must be of the same lineage and no older."""
     pushed = load_state(data, "the file to push", "Give one that `keyform state pull` wrote.")
+    check_sound(pushed, "the file to push")
     with ws.locked():
         snapshot = ws.backend.read()
         if not force:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from keyform.config import Config
+from keyform.engine.soundness import check_sound
 from keyform.errors import StateError
 from keyform.model import Desired
 from keyform.ports import Clock, Desk, LockRecord, Service, StateBackend, Store
@@ -115,11 +116,14 @@ class Workspace:
             return self._stores[name]
 
     def read_state(self) -> tuple[State, str | None]:
-        """The state and its version; a fresh one, and None, when there is none yet."""
+        """The state and its version; a fresh one, and None, when there is none yet. Raises ``StateError`` for
+        one that cannot be gone by."""
         snapshot = self.backend.read()
         if snapshot is None:
             return State.fresh(), None
-        return load_state(snapshot.data, self.backend.describe()), snapshot.version
+        state = load_state(snapshot.data, self.backend.describe())
+        check_sound(state, self.backend.describe())
+        return state, snapshot.version
 
     @contextmanager
     def locked(self) -> Iterator[LockRecord | None]:

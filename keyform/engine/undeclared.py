@@ -8,7 +8,7 @@ from datetime import datetime
 
 from keyform.diagnostics import Diagnostic, error
 from keyform.engine.diff import words
-from keyform.engine.gates import Use, deadline, held, in_use
+from keyform.engine.gates import Use, deadline, gate_of, held, in_use
 from keyform.engine.plan import (
     CREATE,
     DROP,
@@ -85,11 +85,14 @@ def service_gone(address: str, generation: Generation, otherwise: str = "") -> D
 
 
 def plan_forgotten(record: KeyRecord, why: str) -> Change:
-    """Drop a key from the state and let it live; its secret stays where it is."""
+    """Drop a key from the state and let it live, its old generations too; their secrets stay where they
+    are."""
+    old = ", ".join(f"{generation.id} (generation {generation.number})" for generation in record.deposed)
+    beside = f", and its old {old} beside it: no overlap or gate ends what is forgotten" if old else ""
     return Change(
         record.address,
         FORGET,
-        f"{why}; {record.current.id} lives on at {record.current.service}",
+        f"{why}; {record.current.id} lives on at {record.current.service}{beside}",
         record.current.service,
         record.current.id,
         record.current.number,
@@ -127,6 +130,7 @@ def plan_deposed(
             yield held(record.address, generation, use, latest)
             continue
         found = presence(view, generation, now)
+        ungated = _ungated(generation, record, want, view, now)
         if not view.profile.revokes:
             yield Change(
                 record.address,
@@ -143,7 +147,7 @@ def plan_deposed(
         yield Change(
             record.address,
             REVOKE,
-            _over(generation, generation.revoke_at, want.rotation, use),
+            _over(generation, generation.revoke_at, want.rotation, use) + ungated,
             generation.service,
             generation.id,
             generation.number,
@@ -151,6 +155,16 @@ def plan_deposed(
             backing=view.backing("revoke"),
             steps=(replace(end(record, generation), now=generation.revoke_now),),
         )
+
+
+def _ungated(
+    generation: Generation, record: KeyRecord, want: DesiredKey, view: ServiceView, now: datetime
+) -> str:
+    """That a generation is in use which the gate of the last apply would hold, where it has none any more."""
+    if generation.revoke_now or gate_of(want.rotation, view) is not None:
+        return ""
+    use = in_use(generation, record.rotation, view, now)
+    return f"; revoked although {use.last}: `revoke_when_unused_for` was taken away" if use else ""
 
 
 def _over(generation: Generation, end: datetime, rotation: Rotation | None, use: Use | None) -> str:

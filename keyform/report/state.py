@@ -78,7 +78,7 @@ def _lines(state: State) -> Iterator[Sequence[str]]:
                 generation.service,
                 generation.id,
                 (instant(ends) if ends else "never") + asked,
-                "never seen; the first rotation captures it"
+                ("never seen" if generation.revoke_at else "never seen; the first rotation captures it")
                 if generation.secret_unseen
                 else ", ".join(map(str, generation.places)),
             )
@@ -123,7 +123,10 @@ def _generation(generation: Generation) -> list[tuple[str, object]]:
 
 def _without(generation: Generation) -> str:
     if generation.secret_unseen:
-        return "unknown: the key was adopted, and its first rotation captures its secret"
+        known = "its first rotation captures its secret"
+        if generation.revoke_at:
+            known = "keyform never had its secret"
+        return f"unknown: the key was adopted, and {known}"
     return "none: its secret was lost in an interrupted apply, and the next one rotates it"
 
 

@@ -48,6 +48,16 @@ def test_the_state_is_shown_like_that_too(adopted: World) -> None:
     assert "its first rotation captures its secret" in record_text(state.keys["keys.a"], Style())
 
 
+def test_once_rotated_no_rotation_captures_the_old_one(adopted: World) -> None:
+    adopted.apply(Options(rotate=("keys.a",)))
+    state = adopted.state()
+    (line,) = (text for text in state_text(state, "here", Style(width=200)).splitlines() if "(old," in text)
+    assert line.endswith("never seen")
+    told = record_text(state.keys["keys.a"], Style())
+    assert "unknown: the key was adopted, and keyform never had its secret" in told
+    assert "captures" not in told
+
+
 def test_its_first_rotation_captures_it_into_every_declared_place(adopted: World) -> None:
     theirs = adopted.state().keys["keys.a"].current.id
     outcome = adopted.apply(Options(rotate=("keys.a",)))

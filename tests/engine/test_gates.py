@@ -158,3 +158,14 @@ def test_how_long_ago(span: timedelta, words: str) -> None:
 
 def test_nothing_here_is_an_error() -> None:
     assert errors(unshown(without_overlap(MINUTE))) == []
+
+
+def test_a_gate_that_is_taken_away_is_told_with_the_use_that_it_would_have_seen() -> None:
+    here = scene(replace(GATE, revoke_when_unused_for=None), replaced=3 * DAY, used=3 * MINUTE)
+    (known,) = here.records
+    gated = replace(here, records=(replace(known, rotation=GATE),))
+    old = next(change for change in gated.plan().changes if change.action == "revoke")
+    assert old.reason == (
+        "the overlap of generation 1 ended 2026-11-18T12:00:00Z; revoked although used 3 minutes ago "
+        "(2026-11-20T11:57:00Z): `revoke_when_unused_for` was taken away"
+    )

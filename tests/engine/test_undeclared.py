@@ -79,6 +79,18 @@ def test_removed_without_revoking_leaves_key_and_value() -> None:
     assert step(change, "forget").places == ()
 
 
+def test_forgetting_names_every_generation_that_lives_on() -> None:
+    old = tuple(generation(number=number, revoke_at=NOW + DAY) for number in (1, 2))
+    removal = Removal("keys.a", revoke=False)
+    change = Scene(
+        (), (record(current=generation(number=3), deposed=old),), desired={"removals": (removal,)}
+    ).only()
+    assert change.reason.endswith(
+        "id-a-3 lives on at toy, and its old id-a-1 (generation 1), id-a-2 (generation 2) beside it: no "
+        "overlap or gate ends what is forgotten"
+    )
+
+
 def test_removed_with_revoking_is_a_revocation() -> None:
     scene = Scene((), (record(),), desired={"removals": (Removal("keys.a", revoke=True),)})
     assert scene.only().action == "revoke"
