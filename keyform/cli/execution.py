@@ -139,6 +139,12 @@ def carry_out(
         if output != JSON:
             print_plan(session, outcome.plan, output)
         session.tell_all(outcome.plan.diagnostics)
+    if outcome.plan.held_back and not outcome.declined:
+        errors = [told for told in outcome.plan.diagnostics if told.severity == "error"]
+        if output == JSON:
+            session.console.data(one_line({"type": "error", "diagnostics": as_json(errors)}))
+        if saved is not None:  # else they were told with the plan
+            session.tell_all(errors)
     code = finish(session, operation, outcome, events, output)
     if code == OK and saved is None and outcome.plan.half_seen:
         session.console.tell("This ends with an error, since not every listing could be read as a whole.")

@@ -202,7 +202,17 @@ def test_a_saved_plan_does_the_rest_and_ends_with_an_error_as_well(run: Run, fol
     assert [change["address"] for change in plan["changes"]] == ["keys.rev"]
     done = run("apply", "p.json")
     assert (done.code, done.out) == (1, "Apply incomplete: 1 rotated; 1 held back by an error.\n")
+    assert "keys.p is protected" in done.err
     assert numbers(folder, "keys.rev") == [1, 2]
+
+
+@pytest.mark.usefixtures("vanished")
+def test_the_event_stream_tells_of_it(run: Run) -> None:
+    for _ in range(2):  # the second time there is nothing else to do
+        done = run("apply", "--auto-approve", "--format", "json")
+        assert done.code == 1
+        (told,) = [event for event in map(json.loads, done.out.splitlines()) if event["type"] == "error"]
+        assert [(one["code"], one["address"]) for one in told["diagnostics"]] == [("protected", "keys.p")]
 
 
 @pytest.mark.usefixtures("vanished")
