@@ -10,7 +10,6 @@ from keyform.diagnostics import Diagnostic, note, warning
 from keyform.engine.access import origins_lost
 from keyform.engine.adoption import never_had
 from keyform.engine.diff import EVERYTHING
-from keyform.engine.doubts import about_doubt
 from keyform.engine.gates import time_decides
 from keyform.engine.idle import idle_keys
 from keyform.engine.plan import DROP, END, MINT, REFRESH, Change
@@ -24,7 +23,6 @@ SHOWN_STALE = 5
 def notes(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]:
     """Notes on the services that the plan looked at or changes."""
     yield from _unseen(sight)
-    yield from (about_doubt(doubt, sight.state) for doubt in sight.state.doubts)
     yield from _disabled(sight, changes)
     yield from never_had(sight, changes)
     yield from _stale(sight, changes)

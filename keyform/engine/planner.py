@@ -14,6 +14,7 @@ from keyform.engine.asking import not_to_be_had, with_old_ended
 from keyform.engine.calendar import expiring_before_next_run
 from keyform.engine.checklist import with_checklists
 from keyform.engine.declared import plan_first, plan_known
+from keyform.engine.doubts import about_doubt
 from keyform.engine.guards import guard, guard_again
 from keyform.engine.holding import about_stores, drift_notes
 from keyform.engine.lapsed import asked_of
@@ -98,14 +99,34 @@ def make_plan(sight: Sight, options: Options) -> Plan:
     unmanaged, strays = unmanaged_keys(sight)
     diagnostics += strays
     diagnostics += about_listings(sight)
-    diagnostics += notes(sight, changes)
-    diagnostics += expiring_before_next_run(sight, changes)
+    diagnostics += (
+        about_doubt(doubt, sight.state)
+        for doubt in sight.state.doubts
+        if not options.scope or is_targeted(doubt.address, options, sight.desired)
+    )
+    near = _nearby(sight, options, changes)
+    diagnostics += notes(near, changes)
+    diagnostics += expiring_before_next_run(near, changes)
     declared = frozenset(want.address for want in sight.desired.keys)
-    diagnostics += about_stores(sight.state, declared, sight.stores, changes)
+    diagnostics += about_stores(near.state, declared, sight.stores, changes)
     diagnostics += about_left(changes, sight.stores)
     diagnostics += forbidden
     unchanged = _unchanged(sight, options, planned)
     return _plan_of(sight, options, changes, unchanged, unmanaged, diagnostics, held)
+
+
+def _nearby(sight: Sight, options: Options, changes: tuple[Change, ...]) -> Sight:
+    """What there is to tell about beside the changes: where the plan is limited to some keys, those and their
+    services alone."""
+    if not options.scope:
+        return sight
+    targeted = {a: r for a, r in sight.state.keys.items() if is_targeted(a, options, sight.desired)}
+    names = {generation.service for record in targeted.values() for generation in record.generations()}
+    names |= {w.service for w in sight.desired.keys if is_targeted(w.address, options, sight.desired)}
+    names |= {change.service or "" for change in changes}
+    names |= {step.service or "" for change in changes for step in change.steps}
+    services = {name: view for name, view in sight.services.items() if name in names}
+    return replace(sight, state=replace(sight.state, keys=targeted), services=services)
 
 
 def _in_a_file(now: datetime) -> datetime:

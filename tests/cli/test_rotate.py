@@ -98,3 +98,19 @@ def test_a_reason_with_a_secret_in_it_is_refused_and_not_repeated(keyform: Keyfo
             assert secret.reveal() not in ran.out + ran.err
     ran = keyform("plan", "--rotate", "backend", "--reason", f"found {secret.reveal()[:-4]} in a log")
     assert "--reason holds what looks like a key of sandbox" in ran.err
+
+
+def test_it_tells_nothing_of_keys_that_it_leaves_alone(keyform: Keyform, folder: Path) -> None:
+    (folder / "keyform.yaml").write_text(
+        "version: 1\nschedule: every 24h\n"
+        "services: {sandbox: {type: embedded}}\n"
+        "keys:\n"
+        "  a: {service: sandbox, kind: secret, secret: a}\n"
+        "  b: {service: sandbox, kind: secret, secret: b, expires_in: 12h}\n"
+    )
+    assert keyform("apply", "--auto-approve").code == 0
+    assert "keys.b expires" in keyform("plan").err
+    only = keyform("plan", "--rotate", "a")
+    assert only.code == 0
+    assert "keys.b expires" not in only.err
+    assert "keys.b expires" in keyform("plan", "--target", "b").err

@@ -205,3 +205,21 @@ def test_a_plan_that_ends_an_old_generation_early_without_saying_now_is_refused(
     told = list(vet(replace(plan, changes=(quiet,)), scene.sight(), None))
     assert {d.code for d in told} == {"plan-unfit"}
     assert codes(plan) == []
+
+
+def test_only_services_that_it_is_about_are_told_of() -> None:
+    there = record("b", current=generation("b", service="other"))
+    it = Scene(
+        (wanted(), wanted("b", "other")),
+        (record(), there),
+        profile=replace(PROFILE, lists=False),
+        services=("toy", "other"),
+    )
+
+    def unseen(**options: Any) -> list[str]:
+        plan = it.plan(**options)
+        return [d.summary.partition(":")[0] for d in plan.diagnostics if d.code == "no-listing"]
+
+    assert unseen() == ["toy, other"]
+    assert unseen(**ASK) == ["toy"]
+    assert unseen(targets=("keys.b",)) == ["other"]
