@@ -81,15 +81,28 @@ def test_a_saved_plan_takes_no_options_that_would_change_it(keyform: Keyform, on
 def test_a_plan_with_errors_is_shown_and_not_saved(
     keyform: Keyform, one_key: Path, folder: Path, edit: Edit
 ) -> None:
+    edit("    secret: backend\n", "    secret: backend\n    protect: true\n")
     keyform("apply", "--auto-approve")
-    edit("    secret: backend\n", "    secret: backend\n    protect: true\n    environment: test\n")
+    edit("  backend:\n", "  other:\n")
+    edit("    secret: backend\n", "    secret: other\n")
     failed = keyform("plan", "--out", "p", "--detailed-exitcode")
     assert failed.code == 1
-    assert "+/- keys.backend" in failed.out
-    assert f"{folder}/keyform.yaml:4:3: error: keys.backend is protected" in failed.err
-    assert "    4 |   backend:\n      |   ^\n" in failed.err
+    assert "+ keys.other" in failed.out
+    assert "error: keys.backend is protected" in failed.err
     assert "p was not written" in failed.err
     assert not (folder / "p").exists()
+
+
+def test_an_error_of_one_key_is_shown_at_its_place(
+    keyform: Keyform, one_key: Path, folder: Path, edit: Edit
+) -> None:
+    keyform("apply", "--auto-approve")
+    edit("    secret: backend\n", "    secret: backend\n    protect: true\n    environment: test\n")
+    failed = keyform("plan", "--detailed-exitcode")
+    assert failed.code == 1
+    assert f"{folder}/keyform.yaml:4:3: error: keys.backend is protected" in failed.err
+    assert "would be replaced: environment" in " ".join(failed.err.split())
+    assert "    4 |   backend:\n      |   ^\n" in failed.err
 
 
 def test_every_error_of_a_file_is_shown_with_its_place(
