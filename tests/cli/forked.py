@@ -115,6 +115,8 @@ def _become(
 ) -> NoReturn:
     """Be as ``python -m keyform ARGV`` is when it starts."""
     os.setsid()
+    # Whoever started the tests in the background had Ctrl-C ignored; on a terminal it is not.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.closerange(0, ABOVE)
     for number, fd in zip(numbers, given, strict=True):
         os.dup2(fd, number)
