@@ -9,8 +9,9 @@ from keyform.diagnostics import Diagnostic, error
 from keyform.engine import plan as pl
 from keyform.engine.gates import gate_of
 from keyform.engine.plan import Change
-from keyform.engine.sight import Sight
+from keyform.engine.sight import ServiceView, Sight, presence
 from keyform.model import format_duration
+from keyform.state import Generation
 
 CLOCK_SKEW = "clock-skew"
 
@@ -41,9 +42,22 @@ def _far(skew: timedelta | None) -> str | None:
     return f"{span} {'ahead of' if skew > timedelta(0) else 'behind'} this machine's"
 
 
+_SOON = timedelta(days=1)
+
+
+def _dying(sight: Sight, current: Generation, view: ServiceView) -> bool:
+    """Whether a key has ended or ends within a day, by its service's own clock."""
+    found = presence(view, current, sight.now)
+    ends = found.live.spec.expires_at if found.live else None
+    if found.live is None or found.expired:
+        return found.known
+    return ends is not None and ends <= sight.now + (view.skew or timedelta(0)) + _SOON
+
+
 def _by_time(change: Change, sight: Sight, off: frozenset[str]) -> str | None:
     """The service among those whose clock is ``off`` where the change goes by time, or None. A rotation that
-    is asked for with ``--now`` goes by none, unless the new key is to expire."""
+    is asked for with ``--now`` goes by none, and a key that is dead or about to die is not kept waiting: an
+    end at a somewhat wrong time is better than no key that works."""
     want = next((want for want in sight.desired.keys if want.address == change.address), None)
     record = sight.state.keys.get(change.address)
     minting = [step for step in change.steps if step.op in (pl.MINT, pl.PROMOTE)]
@@ -55,6 +69,8 @@ def _by_time(change: Change, sight: Sight, off: frozenset[str]) -> str | None:
         if view is None or view.name not in off:
             continue
         match step.op:
+            case pl.MINT if step.now or (record and _dying(sight, record.current, view)):
+                timed = False
             case pl.MINT:
                 timed = bool(step.overlap or (step.terms and step.terms.expires_in is not None))
                 timed = timed or (change.action == pl.ROTATE and not step.now)

@@ -87,6 +87,29 @@ def test_what_would_end_at_a_wrong_time_is_refused_when_it_is_asked_for(world: W
     assert not inspect(world)
 
 
+EXPIRING = declare(
+    "b", a="secret: a, expires_in: 30d, rotation: {every: 20d, before_expiry: 5d, overlap: 1d}"
+)
+
+
+@pytest.mark.parametrize(("days", "waits"), [(21, True), (26, True), (29.5, False), (31, False)])
+def test_a_key_that_is_dead_or_about_to_die_does_not_wait_for_somebodys_clock(
+    world: World, off: Off, days: float, waits: bool
+) -> None:
+    world.write(EXPIRING).apply()
+    world.clock.move(days=days)
+    outcome = world.apply(wrap=off(timedelta(minutes=-6)))
+    assert outcome.plan.held_back == (("keys.a",) if waits else ())
+    assert world.state().keys["keys.a"].current.number == (1 if waits else 2)
+
+
+def test_a_leak_does_not_wait_either(world: World, off: Off) -> None:
+    world.write(EXPIRING).apply()
+    now = Options(rotate=("keys.a",), rotate_now=True)
+    assert world.apply(now, wrap=off(timedelta(minutes=-6))).done == 1
+    assert len(world.live()) == 2
+
+
 def test_a_saved_plan_is_refused_for_it(world: World, off: Off) -> None:
     world.write(SERIES).apply()
     world.apply(ROTATE)
