@@ -13,10 +13,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from keyform.doubt import Doubt
-from keyform.encoding import rotation_from_json, rotation_to_json, spec_from_json, spec_to_json
+from keyform.encoding import spec_from_json, spec_to_json
 from keyform.ended import Ended, Undone
 from keyform.errors import StateError
 from keyform.model import KeySpec, Place, Rotation, instant, parse_instant
+from keyform.terms import Terms
 
 FORMAT = "keyform-state"
 VERSION = 1
@@ -113,6 +114,11 @@ class KeyRecord:
     rotation: Rotation | None = None
     past: tuple[Past, ...] = ()
     rolled_back_at: datetime | None = None
+
+    @property
+    def terms(self) -> Terms:
+        """What is kept of the declaration beside what the service holds."""
+        return Terms(self.expires_in, self.owner, self.tags, self.protect, self.rotation)
 
     @property
     def next_number(self) -> int:
@@ -250,16 +256,7 @@ def _record_to_json(record: KeyRecord) -> dict[str, Any]:
     out: dict[str, Any] = {"current": generation_to_json(record.current)}
     if record.deposed:
         out["deposed"] = [generation_to_json(generation) for generation in record.deposed]
-    if record.expires_in is not None:
-        out["expires_in_s"] = int(record.expires_in.total_seconds())
-    if record.owner is not None:
-        out["owner"] = record.owner
-    if record.tags:
-        out["tags"] = list(record.tags)
-    if record.protect:
-        out["protect"] = True
-    if record.rotation is not None:
-        out["rotation"] = rotation_to_json(record.rotation)
+    out |= record.terms.as_json()
     if record.rolled_back_at is not None:
         out["rolled_back_at"] = instant(record.rolled_back_at)
     if record.past:
@@ -268,16 +265,16 @@ def _record_to_json(record: KeyRecord) -> dict[str, Any]:
 
 
 def _record_from_json(address: str, data: Mapping[str, Any]) -> KeyRecord:
-    seconds, back = data.get("expires_in_s"), data.get("rolled_back_at")
+    terms, back = Terms.from_json(data), data.get("rolled_back_at")
     return KeyRecord(
         address,
         generation_from_json(data["current"]),
         tuple(generation_from_json(generation) for generation in data.get("deposed", ())),
-        timedelta(seconds=seconds) if seconds is not None else None,
-        data.get("owner"),
-        tuple(data.get("tags", ())),
-        data.get("protect", False),
-        rotation_from_json(data["rotation"]) if "rotation" in data else None,
+        terms.expires_in,
+        terms.owner,
+        terms.tags,
+        terms.protect,
+        terms.rotation,
         tuple(Past(one["number"], one["fingerprint"]) for one in data.get("past", ())),
         parse_instant(back) if back else None,
     )

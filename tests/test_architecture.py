@@ -26,14 +26,15 @@ MAY_IMPORT = {
     "masking": {"model", "diagnostics", "errors"},
     "encoding": {"model"},
     "doubt": {"encoding", "model"},
+    "terms": {"encoding", "model"},
     "ended": {"model"},
-    "state": {"doubt", "encoding", "ended", "model", "errors"},
+    "state": {"doubt", "encoding", "ended", "model", "errors", "terms"},
     "files": set(),
     "clock": set(),
     "schemas_location": set(),
     "engine": {
         "acceptance", "dashboard", "doubt", "encoding", "ended", "model", "diagnostics", "errors", "profile",
-        "ports", "state", "schemas_location",
+        "ports", "state", "schemas_location", "terms",
     },
     "documents": {"model", "diagnostics"},
     "config": {
@@ -54,6 +55,7 @@ MAY_IMPORT = {
     },
     "report": {
         "contract", "doubt", "encoding", "model", "diagnostics", "profile", "ports", "state", "engine",
+        "terms",
     },
     "reference": set(),
 }  # fmt: skip

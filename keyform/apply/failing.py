@@ -36,7 +36,6 @@ class Failing:
         return (f"held back: the store {bad[0]} failed in this run" if bad else None), told
 
     def _proven_again(self, name: str) -> tuple[Diagnostic, ...]:
-        self._suspect.discard(name)
         if name in self._given_up:
             return ()
         try:
@@ -51,4 +50,7 @@ class Failing:
                     "Mend it (`keyform doctor` says what it needs) and apply again: what is done is kept.",
                 ),
             )
+        finally:
+            # Not before: whoever finds no suspicion mints, and waits for no proof that is under way.
+            self._suspect.discard(name)
         return ()

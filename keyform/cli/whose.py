@@ -104,7 +104,7 @@ def _finish(session: Session, standing: Standing, out: str | None) -> int:
 
 def _read(session: Session) -> Secret:
     """The string, from a pipe or without echo from a terminal. Raises ``KeyformError``."""
-    if session.console.interactive:
+    if sys.stdin.isatty():  # wherever stderr goes: what is typed at a terminal must not be echoed
         text = click.prompt("The leaked string (it is not shown)", hide_input=True, err=True)
     else:
         data = sys.stdin.buffer.read(LARGEST + 1)

@@ -15,7 +15,7 @@ from keyform.engine.moving import secret_moves
 from keyform.engine.options import Asked
 from keyform.engine.plan import ALTER, CREATE, RECORD, REPLACE, ROTATE, UPDATE, Change, FieldDiff, Step
 from keyform.engine.rollback import held_back
-from keyform.engine.sight import ServiceView, presence, recorded_terms, seen_digest, terms_of
+from keyform.engine.sight import ServiceView, presence, seen_digest, terms_of
 from keyform.engine.single import rerolled, taken
 from keyform.engine.succession import NO_OVERLAP, deposed_to_end, end, kept_diff, mint, succeed
 from keyform.engine.wording import reasons_of, whole
@@ -209,7 +209,7 @@ def _in_place(
     amiss: Amends,
     stores: Holdings,
 ) -> Verdict:
-    terms, old_terms = terms_of(want), recorded_terms(record)
+    terms, old_terms = terms_of(want), record.terms
     gives = tuple(place for place in record.current.places if stores.gives(place))
     why, moves, left = secret_moves(want, record.current, amiss, gives)
     if amiss.rotate is not None:  # of a disabled key: nothing is copied, and nothing takes its place

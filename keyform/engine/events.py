@@ -10,7 +10,6 @@ from typing import Any
 from keyform.encoding import spec_from_json, spec_to_json
 from keyform.ended import Ended
 from keyform.engine.remember import remembering
-from keyform.engine.terms import Terms
 from keyform.model import KeySpec, Place, instant, parse_instant
 from keyform.state import (
     Generation,
@@ -25,6 +24,7 @@ from keyform.state import (
     stored_to_json,
     versions_from_json,
 )
+from keyform.terms import Terms
 
 MINTED, ADOPTED, UPDATED, RECORDED = "minted", "adopted", "updated", "recorded"
 RELOCATED, ERASED, REVOKED, FORGOTTEN = "relocated", "erased", "revoked", "forgotten"

@@ -13,7 +13,7 @@ from keyform.engine.options import DESTROY
 from keyform.engine.plan import Change, Step
 from keyform.engine.reroll import lives_on, source
 from keyform.engine.rollback import target, written_by_rollback
-from keyform.engine.sight import Presence, Sight, presence, recorded_terms, terms_of, without_balance
+from keyform.engine.sight import Presence, Sight, presence, terms_of, without_balance
 from keyform.engine.whereabouts import owners, same_service
 from keyform.engine.wording import with_on_revoke
 from keyform.model import Desired, DesiredKey, KeySpec, Place
@@ -188,7 +188,7 @@ class KeySteps:
                 found = self._presence(generation)
                 seen = found.live.spec if found is not None and found.live is not None else None
                 same = seen and step.spec and without_balance(seen) == without_balance(step.spec)
-                terms = (None, replace(recorded_terms(record), expires_in=None))
+                terms = (None, replace(record.terms, expires_in=None))
                 return None if same and step.terms in terms else f"{step.key_id} is not so at {step.service}"
         if want is None:
             return f"{step.key_id} is no longer declared"

@@ -13,9 +13,9 @@ from keyform.encoding import spec_from_json, spec_to_json
 from keyform.engine.access import origins_lost
 from keyform.engine.options import NORMALLY, Options
 from keyform.engine.passing import NOTHING_PASSES, Passing
-from keyform.engine.terms import Terms
 from keyform.model import KeySpec, Place, digest, instant
 from keyform.state import place_from_json, place_to_json
+from keyform.terms import Terms
 
 FORMAT = "keyform-plan"
 VERSION = 1

@@ -8,7 +8,7 @@ from dataclasses import replace
 from keyform.diagnostics import Diagnostic, note
 from keyform.engine.diff import explain
 from keyform.engine.plan import DROP_PROJECT, FORGET, RECORD, REFRESH, Change, FieldDiff, Step
-from keyform.engine.sight import Sight, presence, recorded_terms, seen_digest
+from keyform.engine.sight import Sight, presence, seen_digest
 from keyform.model import SPEC_FIELDS
 
 
@@ -33,7 +33,7 @@ def plan_refresh(sight: Sight) -> Iterator[Change | Diagnostic]:
             terms = None
             if found.live.spec.expires_at != record.current.spec.expires_at:
                 # What is recorded is no longer what the span came to, so the next plan compares anew.
-                terms = replace(recorded_terms(record), expires_in=None)
+                terms = replace(record.terms, expires_in=None)
             yield Change(
                 address,
                 REFRESH,

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 
 from keyform.encoding import spec_to_json
 from keyform.engine.holding import Holdings
-from keyform.engine.terms import Terms
 from keyform.engine.whereabouts import Whereabouts
 from keyform.model import (
     ACTIVE,
@@ -25,7 +24,8 @@ from keyform.model import (
 )
 from keyform.ports import Listing
 from keyform.profile import Profile
-from keyform.state import Generation, KeyRecord, State
+from keyform.state import Generation, State
+from keyform.terms import Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +177,3 @@ def terms_of(want: DesiredKey) -> Terms:
     """What the state is to keep about a declared key."""
     rotation = want.rotation if want.rotation != Rotation() else None
     return Terms(want.expires_in, want.owner, want.tags, want.protect, rotation)
-
-
-def recorded_terms(record: KeyRecord) -> Terms:
-    """What the state keeps about it now."""
-    return Terms(record.expires_in, record.owner, record.tags, record.protect, record.rotation)

@@ -10,7 +10,7 @@ from keyform.engine.gates import in_use
 from keyform.engine.options import Asked
 from keyform.engine.plan import END, MINT, ROTATE, Change, FieldDiff, Step, Stored
 from keyform.engine.reroll import copies, lives_on, source
-from keyform.engine.sight import Presence, ServiceView, recorded_terms, seen_digest, terms_of
+from keyform.engine.sight import Presence, ServiceView, seen_digest, terms_of
 from keyform.engine.wording import terms_diff, with_on_revoke, worded
 from keyform.model import DesiredKey, Place, format_duration, instant
 from keyform.state import Generation, KeyRecord
@@ -137,7 +137,7 @@ def end(record: KeyRecord, generation: Generation, kept: tuple[Place, ...] = ())
 
 def kept_diff(want: DesiredKey, record: KeyRecord) -> list[FieldDiff]:
     """What differs in the things that the service knows nothing of."""
-    out = [d for d in terms_diff(recorded_terms(record), terms_of(want)) if d.before != d.after]
+    out = [d for d in terms_diff(record.terms, terms_of(want)) if d.before != d.after]
     places, old_places = want.places, record.current.places
     if with_on_revoke(places) != with_on_revoke(old_places):
         out.append(FieldDiff("secret", [worded(p) for p in old_places], [worded(p) for p in places]))

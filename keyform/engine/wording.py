@@ -5,10 +5,10 @@ from __future__ import annotations
 from keyform.engine.diff import explain, sentence
 from keyform.engine.plan import FieldDiff
 from keyform.engine.sight import ServiceView, terms_of
-from keyform.engine.terms import Terms
 from keyform.model import SPEC_FIELDS, DesiredKey, LiveKey, Place, Rotation, format_duration
 from keyform.profile import Profile
 from keyform.state import KeyRecord
+from keyform.terms import Terms
 
 
 def whole(want: DesiredKey, profile: Profile) -> tuple[FieldDiff, ...]:

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 
 from keyform.encoding import spec_to_json
 from keyform.engine.plan import FieldDiff
-from keyform.engine.sight import recorded_terms
-from keyform.engine.terms import Terms
 from keyform.engine.wording import terms_diff
 from keyform.model import Place, format_duration, instant
 from keyform.report.changes import value
@@ -15,6 +13,7 @@ from keyform.report.safe import code_span, padded, visible
 from keyform.report.style import Style
 from keyform.report.table import markdown_table, table
 from keyform.state import Generation, KeyRecord, State
+from keyform.terms import Terms
 
 _HEADER = ("address", "service", "key", "expires", "secret")
 _PROJECT_HEADER = ("project", "service", "allowed origins")
@@ -89,7 +88,7 @@ def record_text(record: KeyRecord, style: Style) -> str:
     out = [style.paint(visible(record.address), "bold")]
     terms = [
         FieldDiff("expires_in", None, format_duration(record.expires_in) if record.expires_in else None),
-        *terms_diff(Terms(), recorded_terms(record)),
+        *terms_diff(Terms(), record.terms),
     ]
     kept: list[tuple[str, object]] = [(d.path, d.after) for d in terms if d.after is not None]
     if record.rolled_back_at is not None:

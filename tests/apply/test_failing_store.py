@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from keyform.apply import Wrapping
+from keyform.apply.failing import Failing
 from keyform.errors import StoreError
 from keyform.ports import Store
 from tests.world import World, inspect
@@ -99,3 +101,30 @@ def test_a_store_that_passes_its_proof_again_goes_on(tmp_path: Path) -> None:
     outcome = world.apply(wrap=Wrapping(store=wrap))
     assert (outcome.done, outcome.skipped) == (KEYS, 0)
     assert [d.code for d in outcome.failed if d.code == "mint-undone"] == ["mint-undone"]
+
+
+def test_nobody_mints_while_a_store_is_being_proven_again() -> None:
+    """The proof takes its time, and until it is over a second thread must not take the store for sound."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Refusing:
+        def probe(self) -> None:
+            begun.set()
+            go_on.wait()
+            raise StoreError("it refused the token")
+
+    class Stores:
+        def store(self, name: str) -> Refusing:
+            return Refusing()
+
+    failing = Failing(Stores())  # type: ignore[arg-type]  # nothing else of a workspace is asked for
+    failing.suspect(["vault"])
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(failing.given_up, ["vault"])
+        begun.wait()
+        second = pool.submit(failing.given_up, ["vault"])
+        early = wait([second], timeout=0.2).done
+        go_on.set()
+        assert not early
+        assert first.result()[0] == second.result()[0] == "held back: the store vault failed in this run"
+        assert [len(done.result()[1]) for done in (first, second)] == [1, 0]

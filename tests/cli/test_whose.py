@@ -264,6 +264,26 @@ def test_what_is_no_string(ask: Ask, declared: MovedClock, data: str | bytes, wo
     assert words in ran.err
 
 
+def test_a_terminal_is_read_without_echo_wherever_stderr_goes(
+    keyform: Keyform, folder: Path, declared: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in `keyform whose 2>log`."""
+    leaked, hidden = stored(folder, "prod/backend"), []
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    def prompt(question: str, *, hide_input: bool, err: bool) -> str:
+        hidden.append(hide_input)
+        return leaked
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr("keyform.cli.whose.click.prompt", prompt)
+    assert keyform("whose", clock=declared).code == 0
+    assert hidden == [True]
+
+
 @pytest.mark.parametrize("argument", ["sk_live_leaked_in_an_argument", "-sk_live_leaked_in_an_argument"])
 def test_an_argument_is_refused_without_being_repeated(ask: Ask, declared: MovedClock, argument: str) -> None:
     ran = ask("", argument, clock=declared)

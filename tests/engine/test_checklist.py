@@ -11,10 +11,10 @@ import pytest
 from keyform.dashboard import GENERAL
 from keyform.engine.checklist import checklist
 from keyform.engine.plan import ALTER, END, MINT, SET_ORIGINS, Step
-from keyform.engine.terms import Terms
 from keyform.model import Credits, KeySpec, Place, Refill
 from keyform.profile import ASSISTED, Profile
 from keyform.services.profiles import load_profile
+from keyform.terms import Terms
 
 PLACE = (Place("local", "p"),)
 HAND_OVER = "which is shown once, and give it to keyform; it goes to local:p."

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from keyform.engine.events import Event, fold
-from keyform.engine.terms import Terms
 from keyform.model import RateLimit, Rotation
 from keyform.state import ProjectRecord, State
+from keyform.terms import Terms
 from tests.engine.scene import DAY, NOW, SPEC, generation, place, record
 
 FIRST, SECOND = generation(number=1), generation(number=2)

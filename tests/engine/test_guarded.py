@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from keyform.engine.terms import Terms
 from keyform.model import DesiredProject, Import, LiveKey, LiveProject, Rotation
 from keyform.state import ProjectRecord
+from keyform.terms import Terms
 from tests.engine.scene import (
     DAY,
     LINEAGE,
