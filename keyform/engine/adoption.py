@@ -12,6 +12,7 @@ from keyform.engine.diff import changed_fields, explain, sentence
 from keyform.engine.granted import same_end
 from keyform.engine.plan import ADOPT, ALTER, DROP, END, IMPORT, MINT, Change, Step
 from keyform.engine.sight import ServiceView, Sight, as_adopted, seen_digest, terms_of
+from keyform.engine.wording import command
 from keyform.model import REVOKED, DesiredKey, LiveKey
 
 SHOWN = 5
@@ -141,6 +142,6 @@ def never_had(sight: Sight, changes: tuple[Change, ...]) -> Iterator[Diagnostic]
             "secret-unknown",
             f"{', '.join(found[:SHOWN])}{more}: adopted, and keyform never had {its}; the first rotation "
             f"captures {it}",
-            f"`keyform rotate {found[0]}` does it now.",
+            f"{command('rotate', found[0])} does it now.",
             address=found[0] if one else None,
         )

@@ -6,7 +6,6 @@ carried out when it is due. Nothing is foretold of a key beyond a moment at whic
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +18,7 @@ from keyform.engine.idle import unused_since
 from keyform.engine.plan import ALTER, EXPIRES_SOON, MINT, Change
 from keyform.engine.reroll import lives_on
 from keyform.engine.sight import ServiceView, Sight, presence
+from keyform.engine.wording import command
 from keyform.model import DesiredKey, format_duration, instant
 from keyform.state import KeyRecord
 
@@ -244,7 +244,7 @@ def expiring_before_next_run(sight: Sight, changes: tuple[Change, ...]) -> Itera
                 _LATER_END
                 if for_good
                 else "Nothing renews it before that. Rotate it now with "
-                f"`{shlex.join(['keyform', 'rotate', want.address])}`, and give it a "
+                f"{command('rotate', want.address)}, and give it a "
                 "`rotation.before_expiry` that is longer than the time between two runs.",
                 address=want.address,
             )

@@ -12,6 +12,7 @@ from keyform.engine.due import held_back_until, next_rotation
 from keyform.engine.holding import Holdings
 from keyform.engine.plan import PROMOTE, ROLLBACK, Change, FieldDiff, Step
 from keyform.engine.sight import ServiceView, presence, seen_digest
+from keyform.engine.wording import command
 from keyform.model import DesiredKey, KeySpec, LiveKey, Place, format_duration, instant
 from keyform.state import Generation, KeyRecord
 
@@ -36,7 +37,7 @@ def plan_rollback(
             f"nobody gives the secret of generation {old.number} any more"
             + (f": {given.why}" if given and given.why else ""),
             "A store that keeps versions gives it back for as long as it keeps them. "
-            f"`keyform rotate {want.address}` makes a new key instead.",
+            f"{command('rotate', want.address)} makes a new key instead.",
         )
     overlap = want.rotation.overlap if want.rotation else timedelta(0)
     live = presence(view, old, now).live
@@ -92,7 +93,7 @@ def target(
             return _refused(
                 record,
                 f"{view.profile.title} ends generation {old.number} by itself{ends}, and nothing prolongs it",
-                f"`keyform rotate {want.address}` makes a new key.",
+                f"{command('rotate', want.address)} makes a new key.",
             )
         if view is None or found is None:
             dead.append(f"generation {old.number} is at {old.service}, which is no longer declared")
@@ -112,7 +113,7 @@ def target(
     return _refused(
         record,
         "no older generation works: " + "; ".join(dead) if dead else "there is no older generation",
-        f"`keyform rotate {want.address}` makes a new key.",
+        f"{command('rotate', want.address)} makes a new key.",
     )
 
 
@@ -125,7 +126,7 @@ def _unfit(
     now: datetime,
 ) -> Diagnostic | None:
     """Why the newest generation that works cannot be current again."""
-    rotate = f"`keyform rotate {want.address}` makes a new key."
+    rotate = f"{command('rotate', want.address)} makes a new key."
     this = f"generation {old.number}"
     if old.revoke_now:
         return _refused(record, f"{this} was to end at once, as somebody asked with --now", rotate)
@@ -170,6 +171,6 @@ def held_back(want: DesiredKey, record: KeyRecord, view: ServiceView, now: datet
         "held-back",
         f"{record.address}: rotation is due, held back until {instant(until)} because of a rollback "
         f"{instant(back)}",
-        f"`keyform rotate {record.address}` rotates it before.",
+        f"{command('rotate', record.address)} rotates it before.",
         address=record.address,
     )

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from keyform.diagnostics import Diagnostic, error
 from keyform.engine.sight import ServiceView
+from keyform.engine.wording import command
 from keyform.engine.written import in_yaml, key_in_yaml
 from keyform.model import DesiredKey, LiveKey
 from keyform.state import KeyRecord
@@ -44,8 +45,8 @@ def taken(want: DesiredKey, view: ServiceView, before: str | None = None) -> Dia
             "rotated-elsewhere",
             f"{want.address}: {before} was rotated at {view.name} outside keyform; {holder.id} is the one "
             f"{want.spec.kind} key now, and nothing tells keyform its secret",
-            f"If that was meant, forget the old key with `keyform state rm {want.address}`, {adopt}, and "
-            f"{then} {rule}".rstrip(),
+            f"If that was meant, forget the old key with {command('state', 'rm', want.address)}, {adopt}, "
+            f"and {then} {rule}".rstrip(),
             address=want.address,
         )
     return error(

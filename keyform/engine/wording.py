@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from keyform.engine.diff import explain, sentence
 from keyform.engine.plan import FieldDiff
 from keyform.engine.sight import ServiceView, terms_of
@@ -9,6 +11,12 @@ from keyform.model import SPEC_FIELDS, DesiredKey, LiveKey, Place, Rotation, for
 from keyform.profile import Profile
 from keyform.state import KeyRecord
 from keyform.terms import Terms
+
+
+def command(*words: str) -> str:
+    """A command line of keyform's in backticks, as a shell takes it when it is pasted: the addresses of a
+    ``for_each`` have quotes and brackets."""
+    return f"`{shlex.join(['keyform', *words])}`"
 
 
 def whole(want: DesiredKey, profile: Profile) -> tuple[FieldDiff, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import re
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -441,3 +443,12 @@ def works_in_both(world: World) -> bool:
         held = [ws.store(place.store).get(place) for place in current.places]
     live = world.live()[current.id]
     return len(held) == 2 and all(secret is not None and world.works(secret, live) for secret in held)
+
+
+def test_the_command_that_is_advised_can_be_pasted(world: World) -> None:
+    """A shell takes the quotes and brackets of a `for_each` address for its own."""
+    world.write(declare(k='for_each: [x], secret: "k/${each.key}"')).apply()
+    address = 'keys.k["x"]'
+    told = world.plan(Options(rollback=(address,))).diagnostics
+    advised = [words for one in told for words in re.findall("`(keyform rotate [^`]*)`", one.detail)]
+    assert [shlex.split(words) for words in advised] == [["keyform", "rotate", address]]
