@@ -40,6 +40,7 @@ def end_log() -> None:
     logger = logging.getLogger("keyform")
     for handler in [h for h in logger.handlers if isinstance(h, _ToConsole)]:
         logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
 
 
 def frames(problem: BaseException) -> str:

@@ -29,8 +29,10 @@ def expiry_turns(before: Reach, after: Reach, now: datetime, renewed: bool) -> I
         was, becomes = end_words(before), end_words(after)
     elif old != new:
         was, becomes = (instant(end) if end else "never" for end in (old, new))
-    elif before.expires_in is not None and after.expires_in is not None:
-        old, new = now + before.expires_in, now + after.expires_in
+    elif (old is None or None not in (before.expires_in, after.expires_in)) and (
+        before.expires_in != after.expires_in
+    ):
+        old, new = _end(before, now), _end(after, now)
         was, becomes = end_words(before), end_words(after)
     if old == new:
         return

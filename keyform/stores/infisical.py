@@ -43,7 +43,7 @@ ENDPOINT = "https://app.infisical.com"
 
 _FOLDER = re.compile(r"[A-Za-z0-9_-]+\Z")
 _NAME = re.compile(r"[^\s:/]+\Z")
-_TURNS, _REFUSALS = 12, 3
+_TURNS, _REFUSALS = 12, 8
 _ADVICE = {
     401: "Check the machine identity: its client id and secret, or its token, are wrong, expired or revoked.",
     403: "Grant the identity what docs/stores/infisical.md lists, in this environment and folder.",

@@ -473,3 +473,18 @@ def test_what_only_widens_twice_widens_as_a_whole(profile: Profile, data: st.Dat
     ways = {direction(compare(a, b, profile, NOW)) for a, b in ((first, second), (second, third))}
     if ways <= {WIDENS, None}:
         assert direction(compare(first, third, profile, NOW)) in (WIDENS, None)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "way"), [(None, 30, NARROWS), (30, None, WIDENS), (90, 30, NARROWS)]
+)
+def test_a_span_given_or_taken_away_is_an_end_or_none(
+    before: int | None, after: int | None, way: str
+) -> None:
+    """Found by the property above: from never to 30 days was taken for nothing."""
+    profile = profile_of("revenium")
+    first, second = (
+        Reach(KeySpec(kind="metering-only"), timedelta(days=days) if days else None)
+        for days in (before, after)
+    )
+    assert direction(compare(first, second, profile, NOW)) == way
